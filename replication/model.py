@@ -1,0 +1,172 @@
+"""The words of failover as values: sites, copies, grants, beats. No I/O, no clock.
+
+A copy is its data directory, not its host: its id carries the place it stands at and a random
+part made when the directory was made, so a re-cloned or rewound directory is another copy.
+"""
+
+import enum
+import json
+from dataclasses import asdict, dataclass, replace
+
+
+class Site(enum.StrEnum):
+    """A failure domain. The witness holds one etcd vote and no customer data."""
+
+    IDC = "idc"
+    CLOUD = "cloud"
+    WITNESS = "witness"
+
+
+DATA_SITES = (Site.IDC, Site.CLOUD)
+
+
+def other_data_site(site: Site) -> Site:
+    """Return the data site that is not `site`."""
+    return Site.CLOUD if site is Site.IDC else Site.IDC
+
+
+class Mode(enum.StrEnum):
+    """What a grant says about its cell.
+
+    SYNC: every acknowledged commit is on disk at each member of the sync set.
+    ALONE: no second copy has everything; nothing may be promoted automatically.
+    TAKING: the candidate may promote itself; nobody may acknowledge anything.
+    MOVING: a planned move is under way; the primary drains, routers gate new transactions.
+    """
+
+    SYNC = "SYNC"
+    ALONE = "ALONE"
+    TAKING = "TAKING"
+    MOVING = "MOVING"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class CopyId:
+    """Name of one copy: `<cell>-<site>-<ordinal>-<nonce>`, also its application_name.
+
+    >>> CopyId.parse("a-idc-0-5f3a9c21").place
+    'a-idc-0'
+    """
+
+    cell: str
+    site: Site
+    ordinal: int
+    nonce: str
+
+    def __str__(self) -> str:
+        return f"{self.place}-{self.nonce}"
+
+    @property
+    def place(self) -> str:
+        """Name of the place the directory stands at; stable over re-clones."""
+        return f"{self.cell}-{self.site}-{self.ordinal}"
+
+    @classmethod
+    def parse(cls, text: str) -> "CopyId":
+        """Read an id back; ValueError says what was found and what is needed."""
+        parts = text.split("-")
+        if len(parts) != 4 or not parts[2].isdigit():
+            raise ValueError(f"copy id {text!r}: needs <cell>-<site>-<ordinal>-<nonce>")
+        return cls(parts[0], Site(parts[1]), int(parts[2]), parts[3])
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Who may write a cell; lives in etcd, changed only by compare-and-swap on its revision.
+
+    `epoch` grows by one each time a copy is allowed to become primary. `sync_set` is always a
+    subset of the copies PostgreSQL waits for (I3). `timeline` is the primary's when it was
+    granted; `lsn_marker` the WAL position (`X/Y`) of its epoch marker. `by` is the copy that
+    swapped, `at` its wall clock (aware UTC, ISO 8601) for people only: no decision reads it.
+    """
+
+    cell: str
+    epoch: int
+    primary: CopyId
+    sync_set: frozenset[CopyId]
+    mode: Mode
+    candidate: CopyId | None = None
+    timeline: int = 1
+    lsn_marker: str = "0/0"
+    why: str = ""
+    by: str = ""
+    at: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.candidate is not None) != (self.mode in (Mode.TAKING, Mode.MOVING)):
+            raise ValueError(f"grant of {self.cell}: mode {self.mode} with {self.candidate=}")
+        if self.primary in self.sync_set:
+            raise ValueError(f"grant of {self.cell}: the primary stands in its own sync set")
+        if self.mode is Mode.SYNC and not self.sync_set:
+            raise ValueError(f"grant of {self.cell}: mode SYNC needs a sync set")
+        if self.mode is Mode.ALONE and self.sync_set:
+            raise ValueError(f"grant of {self.cell}: mode ALONE has an empty sync set")
+
+    def with_sync_set(self, sync_set: frozenset[CopyId], **changes: str) -> "Grant":
+        """Return the settled grant (SYNC or ALONE) of the same primary with another sync set."""
+        mode = Mode.SYNC if sync_set else Mode.ALONE
+        return replace(self, sync_set=sync_set, mode=mode, candidate=None, **changes)  # type: ignore[arg-type]
+
+    def to_json(self) -> str:
+        """Return the stored form: sorted keys, so equal grants are equal bytes."""
+        plain = asdict(self)
+        plain["primary"] = str(self.primary)
+        plain["candidate"] = str(self.candidate) if self.candidate else None
+        plain["sync_set"] = sorted(str(copy) for copy in self.sync_set)
+        return json.dumps(plain, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Grant":
+        """Read the stored form; ValueError or TypeError when a field is missing or unknown."""
+        plain = json.loads(text)
+        plain["primary"] = CopyId.parse(plain["primary"])
+        plain["candidate"] = CopyId.parse(plain["candidate"]) if plain["candidate"] else None
+        plain["sync_set"] = frozenset(CopyId.parse(copy) for copy in plain["sync_set"])
+        plain["mode"] = Mode(plain["mode"])
+        return cls(**plain)
+
+
+@dataclass(frozen=True, slots=True)
+class GrantSeen:
+    """A grant as one linearizable read returned it; `revision` is what a swap must name."""
+
+    grant: Grant
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """A site's sign of life: one key a site, refreshed by its agent, whatever its cells do.
+
+    `agent` is a random id of the agent process; `count` grows with each beat; `down` lists
+    copies that the agent itself knows to be stopped and cannot get running.
+    """
+
+    site: Site
+    agent: str
+    count: int
+    down: frozenset[str] = frozenset()
+
+    def to_json(self) -> str:
+        """Return the stored form."""
+        return json.dumps(
+            {"site": self.site, "agent": self.agent, "count": self.count, "down": sorted(self.down)},
+            sort_keys=True,
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> "Beat":
+        """Read the stored form."""
+        plain = json.loads(text)
+        return cls(Site(plain["site"]), plain["agent"], plain["count"], frozenset(plain["down"]))
+
+
+def parse_lsn(text: str) -> int:
+    """Turn PostgreSQL's `X/Y` into bytes since the start of WAL."""
+    high, _, low = text.partition("/")
+    return (int(high, 16) << 32) | int(low, 16)
+
+
+def format_lsn(lsn_bytes: int) -> str:
+    """Turn bytes since the start of WAL into PostgreSQL's `X/Y`."""
+    return f"{lsn_bytes >> 32:X}/{lsn_bytes & 0xFFFFFFFF:X}"

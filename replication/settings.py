@@ -1,0 +1,153 @@
+"""What one site's processes are told at start: places, addresses, limits. Unknown keys are refused.
+
+Addresses are as seen *from this site*: own servers directly, those of other sites through this
+site's border relay. Whoever deploys (the stand, the Kubernetes manifests) writes this document.
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from replication.model import Site
+
+_STRICT = ConfigDict(extra="forbid")
+
+
+class SettingsError(Exception):
+    """A settings file cannot be used; the message names the file, the field and what is needed."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailoverSettings:
+    """Limits of the failover loop. Milliseconds on a monotonic clock unless the name says else."""
+
+    __pydantic_config__ = _STRICT
+
+    tick_ms: int = 100
+    """Longest pause between two looks at the world. Source: our choice; a tenth of `silence_ms`."""
+    beat_ms: int = 250
+    """Pause between two beats of a site. Source: design/failover.md (about 250 ms)."""
+    silence_ms: int = 1000
+    """Beat unchanged over successful reads for this long: the site is suspect. Source: our choice,
+    four beats; a false suspicion also needs a dead WAL stream or probe, and costs no data."""
+    probe_timeout_ms: int = 300
+    """Patience with the suspect's agent. Source: our choice, 6 x the 50 ms RTT ceiling of a city pair."""
+    degrade_after_ms: int = 2000
+    """Sync copy silent this long while the grant is confirmed: go ALONE. Source: our choice; above
+    the copy's 1 s status interval, under OceanBase's 3 s minimum."""
+    fence_after_ms: int = 2500
+    """Grant unconfirmed this long since the last confirming request was sent: stop hard.
+    Source: our choice; liveness only, no safety argument rests on it."""
+    site_lease_seconds: int = 3
+    """Time to live of a site's beat key. Source: etcd minimum 2 s at a 1 s election timeout."""
+    home_after_ms: int = 8000
+    """Home copy in the sync set this long before a cell goes home by itself. Source: our choice."""
+    drain_ms: int = 1000
+    """Patience with running transactions in a planned move. Source: our choice, the pause limit."""
+    restart_patience_ms: int = 8000
+    """A primary that its own agent cannot restart for this long is declared down. Source: our
+    choice; crash recovery of a small cell takes under 2 s."""
+    stuck_after_ms: int = 4000
+    """A copy that cannot stream from a reachable primary for this long is rewound or re-cloned.
+    Source: our choice; twice wal_receiver_timeout."""
+
+    def __post_init__(self) -> None:
+        if not self.tick_ms < self.silence_ms:
+            raise ValueError("tick_ms must be under silence_ms")
+        if not 2 * self.beat_ms <= self.silence_ms:
+            raise ValueError("silence_ms must span at least two beats (2 x beat_ms)")
+        if not self.probe_timeout_ms < self.silence_ms:
+            raise ValueError("probe_timeout_ms must be under silence_ms")
+
+
+@dataclass(frozen=True, slots=True)
+class CellSettings:
+    """One cell and the site its primary belongs to when all is well."""
+
+    __pydantic_config__ = _STRICT
+
+    name: str
+    home: Site
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceSettings:
+    """Where a copy stands: `name` is `<cell>-<site>-<ordinal>`, host and port as seen from here.
+
+    `data_dir` is set only in the settings of the place's own site. Ordinal 0 of a site takes part
+    in the sync set across sites; higher ordinals follow asynchronously.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    name: str
+    cell: str
+    site: Site
+    ordinal: int
+    host: str
+    port: int
+    data_dir: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SiteSettings:
+    """Everything the processes of one data site need to know."""
+
+    __pydantic_config__ = _STRICT
+
+    site: Site
+    home_dir: Path
+    """Directory of this site: journal/, logs/ and process state lie in it."""
+    etcd_urls: tuple[str, ...]
+    """Client URLs of every etcd member, this site's own first."""
+    cells: tuple[CellSettings, ...]
+    places: tuple[PlaceSettings, ...]
+    agent_urls: dict[Site, str]
+    """Base URL of each data site's agent, e.g. http://127.0.0.1:17000."""
+    agent_port: int
+    api_port: int
+    valkey_port: int
+    pg_bin: Path
+    """Directory with postgres, pg_ctl, pg_rewind …"""
+    passfile: Path
+    """libpq password file with lines for biyi_admin, biyi_repl, biyi_owner, biyi_app."""
+    key_file: Path
+    """Root key of field protection."""
+    run_as: str | None = None
+    """Unprivileged user for PostgreSQL's programs when we are root, else None."""
+    failover: FailoverSettings = field(default_factory=FailoverSettings)
+
+    def cell(self, name: str) -> CellSettings:
+        """Return the cell called `name`; KeyError when there is none."""
+        return next(c for c in self.cells if c.name == name)
+
+    def place(self, name: str) -> PlaceSettings:
+        """Return the place called `name`; StopIteration is a programming error."""
+        return next(p for p in self.places if p.name == name)
+
+    def own_places(self) -> tuple[PlaceSettings, ...]:
+        """Return the places that this site's agent looks after."""
+        return tuple(p for p in self.places if p.site is self.site)
+
+
+_ADAPTER = TypeAdapter(SiteSettings)
+
+
+def read_site_settings(path: Path) -> SiteSettings:
+    """Read and check `site.json`; SettingsError names the file and every bad field."""
+    try:
+        return _ADAPTER.validate_json(path.read_bytes())
+    except FileNotFoundError as error:
+        raise SettingsError(f"{path}: no such file; `biyi stand up` writes it") from error
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise SettingsError(f"{path}: " + "; ".join(lines)) from error
+
+
+def write_site_settings(path: Path, settings: SiteSettings) -> None:
+    """Write `site.json` in one piece (write aside, then rename)."""
+    aside = path.with_suffix(".tmp")
+    aside.write_text(json.dumps(json.loads(_ADAPTER.dump_json(settings)), indent=2))
+    aside.replace(path)
