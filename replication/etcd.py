@@ -1,0 +1,215 @@
+"""Etcd over its JSON gateway: linearizable reads, compare-and-swap, leases, watch.
+
+Every request names its own endpoint and deadline, so that a member that died or lost its leader
+costs one short time-out and not a channel's back-off (docs/decisions/001). All members are tried,
+the last one that answered first: with idc and cloud cut from each other, an agent still writes
+through the witness.
+"""
+
+import asyncio
+import base64
+import enum
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+
+ATTEMPT_SECONDS = 0.4
+"""Patience with one member. Source: our choice, eight heartbeats of 50 ms and the 40 ms of a slow flush."""
+WATCH_SILENCE_SECONDS = 1.5
+"""A watch over the beats without any event for this long is taken for dead. Source: six beats."""
+
+
+class EtcdUnavailable(Exception):
+    """No member answered in time, or the one asked has no leader; nothing is known about the request."""
+
+
+class Outcome(enum.Enum):
+    """What became of a write: an UNKNOWN one may still be applied later."""
+
+    DONE = "done"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyValue:
+    """A value with the revision that a swap of it must name."""
+
+    value: str
+    mod_revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A change of a key; `value` is None when it was deleted or its lease ran out."""
+
+    key: str
+    value: str | None
+    mod_revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All keys under a prefix at one revision."""
+
+    revision: int
+    values: Mapping[str, KeyValue]
+
+
+def _b64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def _text(encoded: str) -> str:
+    return base64.b64decode(encoded).decode()
+
+
+def _prefix_end(prefix: str) -> str:
+    return prefix[:-1] + chr(ord(prefix[-1]) + 1)
+
+
+class _NotSent(Exception):
+    """The member refused the connection: the request was certainly not processed."""
+
+
+class Etcd:
+    """A client of all members; use as an async context manager."""
+
+    def __init__(self, urls: Sequence[str], *, attempt_seconds: float = ATTEMPT_SECONDS) -> None:
+        self._urls = list(urls)
+        self._attempt_seconds = attempt_seconds
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=32, keepalive_timeout=15), trust_env=False
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def read_prefix(self, prefix: str) -> Snapshot:
+        """Read every key under `prefix` linearizably; EtcdUnavailable when no member could serve it."""
+        body = {"key": _b64(prefix), "range_end": _b64(_prefix_end(prefix))}
+        answer = await self._ask_any("/v3/kv/range", body)
+        values = {
+            _text(kv["key"]): KeyValue(_text(kv.get("value", "")), int(kv["mod_revision"]))
+            for kv in answer.get("kvs", [])
+        }
+        return Snapshot(int(answer["header"]["revision"]), values)
+
+    async def swap(self, key: str, value: str, mod_revision: int) -> Outcome:
+        """Write `key` only if its last change was `mod_revision` (0: the key must not exist).
+
+        UNKNOWN when the answer was lost: settle it by another swap, never by a read (I3).
+        """
+        compare = {"key": _b64(key), "target": "MOD", "result": "EQUAL", "mod_revision": str(mod_revision)}
+        body = {
+            "compare": [compare],
+            "success": [{"request_put": {"key": _b64(key), "value": _b64(value)}}],
+        }
+        for url in tuple(self._urls):
+            try:
+                answer = await self._ask(url, "/v3/kv/txn", body)
+            except _NotSent:
+                self._demote(url)
+                continue
+            except EtcdUnavailable:
+                self._demote(url)
+                return Outcome.UNKNOWN
+            return Outcome.DONE if answer.get("succeeded") else Outcome.REFUSED
+        return Outcome.REFUSED
+
+    async def put(self, key: str, value: str, *, lease: int = 0) -> None:
+        """Write `key` whatever it was; only for values that do not decide anything by being old."""
+        body = {"key": _b64(key), "value": _b64(value), "lease": str(lease)}
+        await self._ask_any("/v3/kv/put", body)
+
+    async def delete(self, key: str) -> None:
+        """Remove `key` if it is there."""
+        await self._ask_any("/v3/kv/deleterange", {"key": _b64(key)})
+
+    async def grant_lease(self, ttl_seconds: int) -> int:
+        """Return the id of a new lease."""
+        answer = await self._ask_any("/v3/lease/grant", {"TTL": str(ttl_seconds)})
+        return int(answer["ID"])
+
+    async def keep_lease(self, lease: int) -> bool:
+        """Renew a lease; False when it has run out."""
+        answer = await self._ask_any("/v3/lease/keepalive", {"ID": str(lease)})
+        return int(answer.get("result", {}).get("TTL", 0)) > 0
+
+    async def watch_prefix(self, prefix: str, from_revision: int) -> AsyncIterator[list[Event]]:
+        """Yield changes under `prefix` as they come; EtcdUnavailable when the stream breaks or falls silent."""
+        request = {
+            "create_request": {
+                "key": _b64(prefix),
+                "range_end": _b64(_prefix_end(prefix)),
+                "start_revision": str(from_revision),
+            }
+        }
+        url = self._urls[0]
+        timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=self._attempt_seconds, sock_read=WATCH_SILENCE_SECONDS
+        )
+        try:
+            async with self._live().post(url + "/v3/watch", json=request, timeout=timeout) as response:
+                async for line in response.content:
+                    result = json.loads(line).get("result", {})
+                    if result.get("canceled"):
+                        break
+                    if events := [_event(raw) for raw in result.get("events", [])]:
+                        yield events
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            self._demote(url)
+            raise EtcdUnavailable(f"watch at {url}: {type(error).__name__}") from error
+        self._demote(url)
+        raise EtcdUnavailable(f"watch at {url} ended")
+
+    def _live(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            raise RuntimeError("Etcd is used outside `async with`")
+        return self._session
+
+    def _demote(self, url: str) -> None:
+        """Ask the other members first from now on."""
+        if self._urls[0] == url:
+            self._urls.append(self._urls.pop(0))
+
+    async def _ask_any(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        failures = []
+        for url in tuple(self._urls):
+            try:
+                return await self._ask(url, path, body)
+            except (EtcdUnavailable, _NotSent) as error:
+                self._demote(url)
+                failures.append(str(error))
+        raise EtcdUnavailable("; ".join(failures))
+
+    async def _ask(self, url: str, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        timeout = aiohttp.ClientTimeout(total=self._attempt_seconds)
+        try:
+            async with self._live().post(url + path, json=body, timeout=timeout) as response:
+                text = await response.text()
+                if response.status != 200:
+                    raise EtcdUnavailable(f"{url}{path}: {response.status} {text[:200]}")
+                answer: dict[str, Any] = json.loads(text)
+                return answer
+        except aiohttp.ClientConnectorError as error:
+            raise _NotSent(f"{url}: {error}") from error
+        except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError, ValueError) as error:
+            raise EtcdUnavailable(f"{url}{path}: {type(error).__name__}") from error
+
+
+def _event(raw: Mapping[str, Any]) -> Event:
+    kv = raw["kv"]
+    value = None if raw.get("type") == "DELETE" else _text(kv.get("value", ""))
+    return Event(_text(kv["key"]), value, int(kv["mod_revision"]))
