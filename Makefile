@@ -1,0 +1,48 @@
+# Biyi: `make` lists what can be done. Set-up happens by itself; PYTHON=... chooses the interpreter.
+SHELL := /bin/sh
+VENV := .venv/bin
+# Each run of the tests gets what is behind ARGS, for instance: make test ARGS="-k grant"
+ARGS ?=
+UV ?= uv
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench faults lock clean venv-run venv-dev
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+demo: venv-run ## bring up both sites, lend money, kill a site under load, show what was lost (nothing)
+	@$(VENV)/biyi demo
+
+test: venv-dev ## run the tests against real servers (not the slow ones: make faults)
+	@$(VENV)/python -m pytest -m "not slow" --durations=10 $(ARGS)
+
+check: venv-dev ## style, types, import rules, house rules
+	@$(VENV)/ruff check --quiet . && echo "[check] ruff check: ok"
+	@$(VENV)/ruff format --quiet --check . && echo "[check] ruff format: ok"
+	@$(VENV)/mypy --no-error-summary && echo "[check] mypy --strict: ok"
+	@$(VENV)/lint-imports --no-cache
+	@$(VENV)/python -m pytest -q --no-header -p no:cacheprovider tests/test_house_rules.py
+
+bench: venv-dev ## run every bench; results go to bench/results/
+	@set -e; for bench in bench/[!_]*.py; do \
+		[ -e "$$bench" ] || { echo "[bench] no bench yet"; break; }; \
+		echo "[bench] $$bench"; $(VENV)/python "$$bench"; done
+
+faults: venv-dev ## run the slow tests: real faults on the whole stand
+	@$(VENV)/python -m pytest -m slow --durations=10 $(ARGS)
+
+lock: ## write both lock files anew from pyproject.toml (needs uv)
+	@command -v $(UV) >/dev/null || { echo "make lock needs uv (pip install uv), or UV=/path/to/uv" >&2; exit 2; }
+	@.ci/lock $(UV)
+
+clean: ## remove what was made: .venv, caches (a running stand's .biyi stays: biyi stand down)
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build biyi.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# One after the other, also under -j: the second adds to what the first made.
+venv-run:
+	@.ci/venv run
+
+venv-dev:
+	@.ci/venv dev
