@@ -1,0 +1,67 @@
+"""What a drill did and what came back, one JSON object a line, written as it happens.
+
+Every operation leaves two lines: `invoke` before its first byte is sent and `op` when its outcome
+is known, so that a drill that dies in the middle still knows which keys may have taken effect.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import IO, Any
+
+from pydantic import TypeAdapter
+
+from runbooks.drills.records import (
+    GrantNote,
+    Header,
+    History,
+    Invoke,
+    Mark,
+    Op,
+    Record,
+    Resolution,
+    compose_history,
+)
+
+_TYPES: dict[str, type[Any]] = {
+    "header": Header, "invoke": Invoke, "op": Op, "resolution": Resolution, "grant": GrantNote, "mark": Mark,
+}  # fmt: skip
+_NAMES = {kind: name for name, kind in _TYPES.items()}
+_READERS = {name: TypeAdapter(kind) for name, kind in _TYPES.items()}
+
+
+class HistoryWriter:
+    """Append-only file of records; each line is flushed, so a killed drill leaves what it knew."""
+
+    def __init__(self, path: Path) -> None:
+        self._file: IO[str] = path.open("a", encoding="utf-8")
+
+    def write(self, record: Record) -> None:
+        """Append one record and hand it to the operating system."""
+        plain = {"type": _NAMES[type(record)], **dataclasses.asdict(record)}
+        self._file.write(json.dumps(plain, ensure_ascii=False, separators=(",", ":")) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file; writing afterwards is a programming error."""
+        self._file.close()
+
+
+def read_records(path: Path) -> list[Record]:
+    """Read a history file; a torn last line (the writer was killed) is left out, any other is an error."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    records: list[Record] = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            plain = json.loads(line)
+        except ValueError:
+            if number == len(lines):
+                break
+            raise ValueError(f"{path}:{number}: not JSON") from None
+        records.append(_READERS[plain.pop("type")].validate_python(plain))
+    return records
+
+
+def read_history(path: Path) -> History:
+    """Read a whole history from its file."""
+    return compose_history(read_records(path))
