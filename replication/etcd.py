@@ -148,7 +148,7 @@ class Etcd:
         return int(answer.get("result", {}).get("TTL", 0)) > 0
 
     async def watch_prefix(self, prefix: str, from_revision: int) -> AsyncIterator[list[Event]]:
-        """Yield changes under `prefix` as they come; EtcdUnavailable when the stream breaks or falls silent."""
+        """Yield changes under `prefix` as they come; EtcdUnavailable when the stream breaks or is silent."""
         request = {
             "create_request": {
                 "key": _b64(prefix),

@@ -78,6 +78,7 @@ class Grant:
     subset of the copies PostgreSQL waits for (I3). `timeline` is the primary's when it was
     granted; `lsn_marker` the WAL position (`X/Y`) of its epoch marker. `by` is the copy that
     swapped, `at` its wall clock (aware UTC, ISO 8601) for people only: no decision reads it.
+    `pinned` says that an operator moved the cell here: it goes home only when told to.
     """
 
     cell: str
@@ -88,6 +89,7 @@ class Grant:
     candidate: CopyId | None = None
     timeline: int = 1
     lsn_marker: str = "0/0"
+    pinned: bool = False
     why: str = ""
     by: str = ""
     at: str = ""

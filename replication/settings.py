@@ -34,12 +34,12 @@ class FailoverSettings:
     four beats; a false suspicion also needs a dead WAL stream or probe, and costs no data."""
     probe_timeout_ms: int = 300
     """Patience with the suspect's agent. Source: our choice, 6 x the 50 ms RTT ceiling of a city pair."""
-    degrade_after_ms: int = 2000
+    degrade_after_ms: int = 2500
     """Sync copy silent this long while the grant is confirmed: go ALONE. Source: our choice; above
     the copy's 1 s status interval, under OceanBase's 3 s minimum."""
-    fence_after_ms: int = 2500
+    fence_after_ms: int = 4000
     """Grant unconfirmed this long since the last confirming request was sent: stop hard.
-    Source: our choice; liveness only, no safety argument rests on it."""
+    Source: our choice, above an etcd election; liveness only, no safety argument rests on it."""
     site_lease_seconds: int = 3
     """Time to live of a site's beat key. Source: etcd minimum 2 s at a 1 s election timeout."""
     home_after_ms: int = 8000

@@ -1,0 +1,212 @@
+"""The agent of one data site: beats for the site, one loop a copy, and a small HTTP face.
+
+`python -m replication.agent --settings .biyi/idc/site.json`; SIGTERM stops the copies cleanly.
+"""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import aiohttp
+import click
+from aiohttp import web
+
+from replication.etcd import Etcd, EtcdUnavailable
+from replication.failover.loop import CopyLoop
+from replication.failover.observe import SiteView
+from replication.grants import HOLD, SITES
+from replication.journal import encode
+from replication.model import Beat, Site
+from replication.settings import SettingsError, SiteSettings, read_site_settings
+
+log = logging.getLogger("biyi.agent")
+
+MOVE_SECONDS = 20.0
+"""How long a move request waits for its end. Source: our choice, far above the 1 s a move takes."""
+
+
+class Agent:
+    """One data site's agent."""
+
+    def __init__(self, settings: SiteSettings, etcd: Etcd, session: aiohttp.ClientSession) -> None:
+        self.settings = settings
+        self.etcd = etcd
+        self.view = SiteView(settings, etcd, session)
+        self.loops = {
+            place.name: CopyLoop(settings, place, self.view, etcd) for place in settings.own_places()
+        }
+
+    async def run(self) -> None:
+        """Beat, look and loop until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.view.run())
+            tasks.create_task(self._beat())
+            for name, loop in self.loops.items():
+                tasks.create_task(_kept_running(loop), name=name)
+
+    async def shut_down(self) -> None:
+        """Stop all copies of the site cleanly, side by side."""
+        await asyncio.gather(*(loop.shut_down() for loop in self.loops.values()))
+
+    async def _beat(self) -> None:
+        """Write the site's beat; one key whatever the number of cells."""
+        limits = self.settings.failover
+        agent, count, lease = secrets.token_hex(4), 0, 0
+        while True:
+            count += 1
+            down = frozenset(str(loop.down) for loop in self.loops.values() if loop.down)
+            beat = Beat(self.settings.site, agent, count, down)
+            try:
+                renewal_due = count % max(1, limits.site_lease_seconds * 1000 // 3 // limits.beat_ms) == 1
+                if not lease or (renewal_due and not await self.etcd.keep_lease(lease)):
+                    lease = await self.etcd.grant_lease(limits.site_lease_seconds)
+                await self.etcd.put(SITES + self.settings.site, beat.to_json(), lease=lease)
+            except EtcdUnavailable as error:
+                log.warning("beat not written: %s", error)
+                lease = 0
+            await asyncio.sleep(limits.beat_ms / 1000)
+
+
+async def _kept_running(loop: CopyLoop) -> None:
+    """A round that fails in an unforeseen way is logged, and the next round looks at the world anew."""
+    while True:
+        try:
+            await loop.run()
+        except Exception:
+            log.exception("round of %s failed", loop.place.name)
+            await asyncio.sleep(1)
+
+
+def status(agent: Agent) -> dict[str, object]:
+    """Return what the agent sees and decides, for `biyi cells` and `biyi why`."""
+    world = agent.view.world
+    return {
+        "site": agent.settings.site,
+        "etcd_answers": agent.view.read_ok,
+        "silent_for_ms": {site: s.silent_for_ms for site, s in agent.view.silence.items()},
+        "hold": world.hold if world else False,
+        "grants": {cell: encode(g.grant) for cell, g in world.grants.items()} if world else {},
+        "places": {
+            name: {"seen": encode(loop.seen), "decision": encode(loop.decision), "down": encode(loop.down)}
+            for name, loop in agent.loops.items()
+        },
+    }
+
+
+async def move(agent: Agent, cell: str, to: Site) -> Mapping[str, object]:
+    """Move a cell whose primary stands here to the other data site; wait for the end, bounded."""
+    world = agent.view.world
+    seen = world.grants.get(cell) if world else None
+    if seen is None:
+        return {"outcome": "refused", "why": f"no grant of a cell {cell!r} is known here"}
+    if seen.grant.primary.site is to:
+        return {"outcome": "done", "why": "the primary stands there already", "epoch": seen.grant.epoch}
+    loop = agent.loops.get(seen.grant.primary.place)
+    if loop is None:
+        return {"outcome": "refused", "why": f"the primary is at {seen.grant.primary.site}: ask its agent"}
+    if not any(copy.site is to for copy in seen.grant.sync_set):
+        return {"outcome": "refused", "why": f"no copy at {to} is in the sync set, so none may be promoted"}
+    loop.ask_move(to)
+    try:
+        return await _wait_for_move(agent, cell, to, seen.grant.epoch)
+    finally:
+        loop.ask_move(None)
+
+
+async def _wait_for_move(agent: Agent, cell: str, to: Site, epoch_before: int) -> Mapping[str, object]:
+    look = agent.view.looks
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(MOVE_SECONDS):
+            while True:
+                look = await agent.view.next_look(look)
+                now = agent.view.world.grants[cell].grant if agent.view.world else None
+                if now and now.candidate is None and now.epoch > epoch_before and now.primary.site is to:
+                    return {"outcome": "done", "why": "moved", "epoch": now.epoch}
+    return {"outcome": "unknown", "why": f"not settled after {MOVE_SECONDS:g} s; see `biyi why {cell}`"}
+
+
+def routes(agent: Agent) -> web.RouteTableDef:
+    """Return the agent's HTTP face."""
+    table = web.RouteTableDef()
+
+    @table.get("/v1/probe")
+    async def probe(_: web.Request) -> web.Response:
+        return web.json_response({"site": agent.settings.site})
+
+    @table.get("/v1/status")
+    async def get_status(_: web.Request) -> web.Response:
+        return web.json_response(status(agent))
+
+    @table.post("/v1/cells/{cell}/move")
+    async def post_move(request: web.Request) -> web.Response:
+        try:
+            to = Site((await request.json())["to"])
+        except (ValueError, KeyError, TypeError):
+            return web.json_response({"outcome": "refused", "why": 'body needs {"to": site}'}, status=422)
+        answer = await move(agent, request.match_info["cell"], to)
+        return web.json_response(
+            answer, status={"done": 200, "refused": 409}.get(str(answer["outcome"]), 504)
+        )
+
+    @table.put("/v1/hold")
+    async def hold(_: web.Request) -> web.Response:
+        await agent.etcd.put(HOLD, "held")
+        return web.json_response({"hold": True})
+
+    @table.delete("/v1/hold")
+    async def release(_: web.Request) -> web.Response:
+        await agent.etcd.delete(HOLD)
+        return web.json_response({"hold": False})
+
+    return table
+
+
+async def serve(settings: SiteSettings) -> None:
+    """Run the agent until SIGTERM or SIGINT, then stop the copies cleanly."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with Etcd(settings.etcd_urls) as etcd, aiohttp.ClientSession(trust_env=False) as session:
+        agent = Agent(settings, etcd, session)
+        application = web.Application()
+        application.add_routes(routes(agent))
+        runner = web.AppRunner(application, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", settings.agent_port).start()
+        running = asyncio.create_task(agent.run())
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+        await agent.shut_down()
+        await runner.cleanup()
+
+
+@click.command()
+@click.option(
+    "--settings", "path", type=click.Path(path_type=Path), required=True, help="site.json of the site"
+)
+def main(path: Path) -> None:
+    """Run the agent of one data site."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    try:
+        settings = read_site_settings(path)
+    except SettingsError as error:
+        click.echo(error, err=True)
+        sys.exit(2)
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(serve(settings))
+    else:
+        uvloop.run(serve(settings))
+
+
+if __name__ == "__main__":
+    main()

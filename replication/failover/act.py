@@ -1,0 +1,288 @@
+"""Carry out one decision. Every effect is idempotent and fenced by the grant's revision.
+
+The only place that changes a grant. A step that ends UNKNOWN is never repeated blindly: the next
+look sees what became of it, and a swap is settled by another swap on what was then read (I3).
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import psycopg
+
+from replication.etcd import Etcd, Outcome
+from replication.failover.observe import CopyObserver
+from replication.failover.states import Decision, Seen, Step
+from replication.grant_swap import swap_grant
+from replication.journal import Journal
+from replication.model import CopyId, format_lsn
+from replication.postgres import bootstrap, conf, control, hba, replica
+from replication.postgres.copy import PostgresError
+from replication.postgres.observe import connect_admin
+from replication.settings import PlaceSettings, SiteSettings
+
+MARKER_SECONDS = 1.0
+"""Patience with a marker's flush on a joining copy. Source: our choice, the copy's status interval."""
+STOP_SECONDS = 20.0
+"""Patience with a clean stop before it becomes a hard one. Source: our choice; a small cell takes 0.2 s."""
+PROMOTE_SECONDS = 30.0
+"""Patience with a promotion. Source: our choice; measured 0.13-0.23 s."""
+
+
+class Actor:
+    """Carries out decisions about one copy."""
+
+    def __init__(self, settings: SiteSettings, observer: CopyObserver, etcd: Etcd, journal: Journal) -> None:
+        self._settings = settings
+        self._observer = observer
+        self._copy = observer.copy
+        self._etcd = etcd
+        self._journal = journal
+
+    async def carry_out(self, seen: Seen, decision: Decision) -> Outcome:
+        """Do what was decided; UNKNOWN when it cannot be told, REFUSED when the world said no."""
+        effects: dict[Step, Callable[[Seen, Decision], Awaitable[Outcome]]] = {
+            Step.STOP_HARD: self._stop_hard,
+            Step.INITIALISE: self._initialise,
+            Step.CREATE_GRANT: self._create_grant,
+            Step.START_PRIMARY: self._start_primary,
+            Step.START_STANDBY: self._start_standby,
+            Step.CLONE: self._clone,
+            Step.REWIND: self._rewind,
+            Step.REJOIN: self._rejoin,
+            Step.FOLLOW: self._follow,
+            Step.TAKE: self._take,
+            Step.PROMOTE: self._promote,
+            Step.FINISH_TAKING: self._finish_taking,
+            Step.MARK_EPOCH: self._mark_epoch,
+            Step.OPEN: self._open,
+            Step.SET_NAMES: self._set_names,
+            Step.JOIN: self._join,
+            Step.LEAVE: self._leave,
+            Step.BEGIN_MOVE: self._begin_move,
+            Step.DRAIN_AND_STOP: self._drain_and_stop,
+            Step.HAND_OVER: self._hand_over,
+            Step.ABANDON_MOVE: self._swap,
+        }
+        try:
+            return await effects[decision.step](seen, decision)
+        except (PostgresError, psycopg.Error, TimeoutError, OSError) as error:
+            self._journal.stage("failed", decision.epoch, step=decision.step, error=str(error)[:500])
+            return Outcome.UNKNOWN
+
+    async def _swap(self, seen: Seen, decision: Decision) -> Outcome:
+        if decision.next_grant is None:
+            raise ValueError(f"{decision.step} decided without a next grant")
+        grant = replace(
+            decision.next_grant,
+            why=decision.why,
+            by=str(seen.own.copy),
+            at=datetime.now(UTC).isoformat(),  # noqa: TID251  for people only, no decision reads it
+        )
+        outcome = await swap_grant(self._etcd, grant, decision.revision)
+        if outcome is not Outcome.DONE:
+            self._journal.stage("swap_" + outcome.value, decision.epoch, step=decision.step)
+        return outcome
+
+    async def _stop_hard(self, seen: Seen, decision: Decision) -> Outcome:
+        hba.write_fenced(self._copy)
+        await self._observer.close()
+        await control.kill_hard(self._copy)
+        self._journal.stage("fenced", decision.epoch, why=decision.why)
+        return Outcome.DONE
+
+    async def _initialise(self, seen: Seen, decision: Decision) -> Outcome:
+        await control.initialise(self._copy)
+        own_id = replica.new_copy_id(self._copy.place)
+        control.write_copy_id(self._copy, own_id)
+        self._journal.stage("initialised", 0, copy=str(own_id))
+        return Outcome.DONE
+
+    async def _create_grant(self, seen: Seen, decision: Decision) -> Outcome:
+        await bootstrap.create_roles_and_database(self._copy)
+        return await self._swap(seen, decision)
+
+    async def _start_primary(self, seen: Seen, decision: Decision) -> Outcome:
+        hba.write_fenced(self._copy)
+        await control.start(self._copy)
+        self._journal.stage("started_fenced", decision.epoch)
+        return Outcome.DONE
+
+    async def _start_standby(self, seen: Seen, decision: Decision) -> Outcome:
+        hba.write_fenced(self._copy)
+        upstream = self._settings.place(decision.copy.place) if decision.copy else None
+        await conf.set_upstream(self._copy, None, upstream, _known(seen.own.copy))
+        await control.start(self._copy)
+        self._journal.stage("following", decision.epoch, upstream=upstream.name if upstream else None)
+        return Outcome.DONE
+
+    async def _clone(self, seen: Seen, decision: Decision) -> Outcome:
+        own_id = replica.new_copy_id(self._copy.place)
+        await replica.clone(self._copy, self._upstream(decision), own_id)
+        await control.start(self._copy)
+        self._journal.stage("cloned", decision.epoch, copy=str(own_id))
+        return Outcome.DONE
+
+    async def _rewind(self, seen: Seen, decision: Decision) -> Outcome:
+        """Make the directory follow again; what cannot be rewound is marked and then cloned."""
+        await self._observer.close()
+        if await control.is_running(self._copy):
+            await control.stop(self._copy, mode="fast", timeout_seconds=STOP_SECONDS)
+        own_id = replica.new_copy_id(self._copy.place)
+        await replica.rewind(self._copy, self._upstream(decision), own_id)
+        await control.start(self._copy)
+        self._journal.stage("rewound", decision.epoch, copy=str(own_id))
+        return Outcome.DONE
+
+    async def _rejoin(self, seen: Seen, decision: Decision) -> Outcome:
+        """A former primary follows as it is only where its history is wholly the new one's."""
+        upstream = self._upstream(decision)
+        if not await replica.can_follow_directly(self._copy, upstream):
+            return await self._rewind(seen, decision)
+        await replica.become_standby(self._copy, upstream, _known(seen.own.copy))
+        await control.start(self._copy)
+        self._journal.stage("following", decision.epoch, upstream=upstream.name)
+        return Outcome.DONE
+
+    async def _follow(self, seen: Seen, decision: Decision) -> Outcome:
+        connection = await self._observer.connection()
+        upstream = self._upstream(decision)
+        await conf.set_upstream(self._copy, connection, upstream, _known(seen.own.copy))
+        self._journal.stage("following", decision.epoch, upstream=upstream.name)
+        return Outcome.DONE
+
+    async def _take(self, seen: Seen, decision: Decision) -> Outcome:
+        self._journal.stage("suspect", decision.epoch, why=decision.why)
+        outcome = await self._swap(seen, decision)
+        if outcome is Outcome.DONE:
+            self._journal.stage("grant_taking", decision.epoch + 1)
+        return outcome
+
+    async def _promote(self, seen: Seen, decision: Decision) -> Outcome:
+        """No stream may feed or acknowledge anything once the end of WAL is looked at (pitfall 18)."""
+        connection = await self._observer.connection()
+        own_id = _known(seen.own.copy)
+        await replica.stop_receiver(self._copy, connection, own_id)
+        self._journal.stage("receiver_stopped", decision.epoch)
+        timeline = await replica.promote(self._copy, connection, timeout_seconds=PROMOTE_SECONDS)
+        self._journal.stage("promoted", decision.epoch, timeline=timeline)
+        return Outcome.DONE
+
+    async def _finish_taking(self, seen: Seen, decision: Decision) -> Outcome:
+        own_id = _known(seen.own.copy)
+        lsn = await self._write_marker(decision.epoch, own_id, wait_for_copies=False)
+        next_grant = decision.next_grant
+        if next_grant is None:
+            raise ValueError("finish_taking decided without a next grant")
+        marked = replace(decision, next_grant=replace(next_grant, lsn_marker=format_lsn(lsn)))
+        outcome = await self._swap(seen, marked)
+        if outcome is Outcome.DONE:
+            # This swap of our own left every other copy out: names of an earlier life may go (I3).
+            connection = await self._observer.connection()
+            await conf.set_sync_names(self._copy, connection, frozenset())
+            self._journal.stage("grant_primary", decision.epoch)
+            await hba.open_to_clients(self._copy, connection)
+            self._journal.stage("opened", decision.epoch)
+        return outcome
+
+    async def _mark_epoch(self, seen: Seen, decision: Decision) -> Outcome:
+        await self._write_marker(decision.epoch, _known(seen.own.copy), wait_for_copies=False)
+        return Outcome.DONE
+
+    async def _open(self, seen: Seen, decision: Decision) -> Outcome:
+        await hba.open_to_clients(self._copy, await self._observer.connection())
+        self._journal.stage("opened", decision.epoch)
+        return Outcome.DONE
+
+    async def _set_names(self, seen: Seen, decision: Decision) -> Outcome:
+        """Only ever adds names; `_leave` alone takes any away."""
+        names = _named(decision) | seen.own.sync_names
+        await conf.set_sync_names(self._copy, await self._observer.connection(), names)
+        return Outcome.DONE
+
+    async def _join(self, seen: Seen, decision: Decision) -> Outcome:
+        """Commit a marker that waits for the joining copy too, then put it into the grant (pitfall 5)."""
+        joining = _known(decision.copy)
+        lsn = await self._write_marker(decision.epoch, _known(seen.own.copy), wait_for_copies=True)
+        if not await replica.has_flushed(await self._observer.connection(), joining, lsn):
+            return Outcome.REFUSED
+        outcome = await self._swap(seen, decision)
+        if outcome is Outcome.DONE:
+            self._journal.stage("joined", decision.epoch, copy=str(joining))
+        return outcome
+
+    async def _leave(self, seen: Seen, decision: Decision) -> Outcome:
+        """Release waiters by the names, never by cancelling them, and only after the own confirmed swap."""
+        outcome = await self._swap(seen, decision)
+        if outcome is Outcome.DONE:
+            connection = await self._observer.connection()
+            await conf.set_sync_names(self._copy, connection, _named(decision))
+            self._journal.stage("degraded", decision.epoch)
+        return outcome
+
+    async def _begin_move(self, seen: Seen, decision: Decision) -> Outcome:
+        """A checkpoint beforehand keeps the one at shutdown short: clients wait only for that one."""
+        await (await self._observer.connection()).execute("checkpoint")
+        outcome = await self._swap(seen, decision)
+        if outcome is Outcome.DONE:
+            self._observer.move_to = None
+            self._journal.stage("move_begin", decision.epoch, to=decision.copy and str(decision.copy))
+        return outcome
+
+    async def _drain_and_stop(self, seen: Seen, decision: Decision) -> Outcome:
+        """Routers gate new transactions while the grant says MOVING; running ones are let end."""
+        connection = await self._observer.connection()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.failover.drain_ms / 1000):
+                await hba.wait_until_idle(connection)
+        self._journal.stage("drained", decision.epoch)
+        await hba.fence(self._copy, connection)
+        await self._observer.close()
+        await control.stop(self._copy, mode="fast", timeout_seconds=STOP_SECONDS)
+        self._journal.stage("stopped", decision.epoch)
+        return Outcome.DONE
+
+    async def _hand_over(self, seen: Seen, decision: Decision) -> Outcome:
+        outcome = await self._swap(seen, decision)
+        if outcome is Outcome.DONE:
+            self._journal.stage("handed_over", decision.epoch + 1)
+        return outcome
+
+    async def _write_marker(self, epoch: int, own_id: CopyId, *, wait_for_copies: bool) -> int:
+        """A marker that waits does so on a connection of its own, which is dropped, never cancelled."""
+        connection = await connect_admin(
+            self._copy.place, self._copy.passfile, dbname="biyi", timeout_seconds=MARKER_SECONDS
+        )
+        try:
+            async with asyncio.timeout(MARKER_SECONDS):
+                return await bootstrap.write_epoch_marker(
+                    connection, epoch, own_id, wait_for_copies=wait_for_copies
+                )
+        finally:
+            await connection.close()
+
+    def _upstream(self, decision: Decision) -> PlaceSettings:
+        return self._settings.place(_known(decision.copy).place)
+
+
+def _known(copy: CopyId | None) -> CopyId:
+    """Return the copy id that the deciding step guarantees to be there."""
+    if copy is None:
+        raise ValueError("a step was decided without the copy it is about")
+    return copy
+
+
+def _named(decision: Decision) -> frozenset[CopyId]:
+    if decision.names is None:
+        raise ValueError(f"{decision.step} decided without names")
+    return decision.names
+
+
+async def stop_for_shutdown(observer: CopyObserver, journal: Journal) -> None:
+    """Stop the own server cleanly when the agent is told to end; the grant stays as it is."""
+    await observer.close()
+    if await control.is_running(observer.copy):
+        await control.stop(observer.copy, mode="fast", timeout_seconds=STOP_SECONDS)
+        journal.stage("stopped", 0)

@@ -1,0 +1,320 @@
+"""One copy's next step from one snapshot. Pure, total, and every answer carries its reason.
+
+Safety rests on compare-and-swap and on what PostgreSQL waits for, never on a clock: a wrong or late
+`silent_for_ms` can cost an unneeded failover, not a commit. Doubt never promotes.
+"""
+
+from dataclasses import replace
+
+from replication.failover.states import (
+    CopyState,
+    Decision,
+    FollowerSeen,
+    Seen,
+    Step,
+    Stream,
+    Why,
+)
+from replication.model import CopyId, Grant, Mode, Site, other_data_site
+from replication.settings import FailoverSettings
+
+CATCH_UP_BYTES = 256 * 1024
+"""Lag under which a copy may be named: commits then wait for it. Source: our choice, 32 WAL pages."""
+
+
+def decide(seen: Seen, limits: FailoverSettings) -> Decision:
+    """Choose this copy's one next step."""
+    own = seen.own
+    if not seen.read_ok:
+        return _without_etcd(seen, limits)
+    if seen.grant is None:
+        return _without_grant(seen)
+    grant, revision = seen.grant.grant, seen.grant.revision
+    if own.copy is not None and own.copy == grant.primary:
+        decision = _as_primary(seen, grant, limits)
+    else:
+        decision = _as_other(seen, grant, limits)
+    return replace(decision, epoch=grant.epoch, revision=revision)
+
+
+def plan_down(seen: Seen, limits: FailoverSettings, stopped_for_ms: int) -> CopyId | None:
+    """Return the copy that this agent must declare down: granted here, and not to be got running."""
+    if seen.grant is None:
+        return None
+    grant, own = seen.grant.grant, seen.own
+    holder = grant.candidate if grant.mode is Mode.TAKING and grant.candidate else grant.primary
+    if holder.place != own.place:
+        return None
+    lost = own.copy != holder or own.state in (CopyState.ABSENT, CopyState.BROKEN)
+    if lost or stopped_for_ms >= limits.restart_patience_ms:
+        return holder
+    return None
+
+
+def _without_etcd(seen: Seen, limits: FailoverSettings) -> Decision:
+    epoch = seen.grant.grant.epoch if seen.grant else 0
+    running = seen.own.state in (CopyState.PRIMARY, CopyState.MUTE)
+    if running and not _was_standby(seen) and seen.confirmed_age_ms >= limits.fence_after_ms:
+        return Decision(Step.STOP_HARD, Why.GRANT_UNCONFIRMED, epoch)
+    return Decision(Step.HOLD, Why.ETCD_SILENT, epoch)
+
+
+def _was_standby(seen: Seen) -> bool:
+    """A mute server that the last known grant does not name cannot acknowledge anything."""
+    return (
+        seen.grant is not None
+        and seen.own.copy != seen.grant.grant.primary
+        and (seen.own.state is CopyState.MUTE)
+    )
+
+
+def _without_grant(seen: Seen) -> Decision:
+    own = seen.own
+    if own.site is not seen.home or not own.place.endswith("-0"):
+        return Decision(Step.HOLD, Why.NO_GRANT_YET)
+    match own.state:
+        case CopyState.ABSENT:
+            return Decision(Step.INITIALISE, Why.BOOTSTRAP)
+        case CopyState.STOPPED if own.was_primary:
+            return Decision(Step.START_PRIMARY, Why.BOOTSTRAP)
+        case CopyState.PRIMARY if own.epoch_marker is None and own.copy is not None:
+            first = Grant(seen.cell, 1, own.copy, frozenset(), Mode.ALONE, timeline=own.timeline)
+            return Decision(Step.CREATE_GRANT, Why.BOOTSTRAP, 1, 0, first)
+        case CopyState.PRIMARY | CopyState.STANDBY | CopyState.STOPPED:
+            # Data of an earlier life without a grant: only people can say who was primary.
+            return Decision(Step.HOLD, Why.GRANT_LOST)
+    return Decision(Step.HOLD, Why.SERVER_STARTING)
+
+
+def _as_primary(seen: Seen, grant: Grant, limits: FailoverSettings) -> Decision:
+    own = seen.own
+    if grant.mode is Mode.TAKING:
+        return _as_primary_while_taken(seen, grant, limits)
+    match own.state:
+        case CopyState.STOPPED if grant.mode is Mode.MOVING and own.clean and grant.candidate:
+            given = replace(grant, epoch=grant.epoch + 1, mode=Mode.TAKING)
+            return Decision(Step.HAND_OVER, Why.MOVING, next_grant=given, copy=grant.candidate)
+        case CopyState.STOPPED:
+            return Decision(Step.START_PRIMARY, Why.GRANTED)
+        case CopyState.MUTE if own.mute_for_ms >= limits.restart_patience_ms:
+            return Decision(Step.STOP_HARD, Why.SERVER_MUTE)
+        case CopyState.PRIMARY if own.epoch_marker != grant.epoch:
+            return Decision(Step.MARK_EPOCH, Why.EPOCH_NOT_MARKED)
+        case CopyState.PRIMARY if grant.mode is Mode.MOVING:
+            return _move(seen, grant, limits)
+        case CopyState.PRIMARY:
+            return _serve(seen, grant, limits)
+        case CopyState.ABSENT | CopyState.BROKEN | CopyState.STANDBY:
+            return Decision(Step.HOLD, Why.PRIMARY_DIRECTORY_LOST)
+    return Decision(Step.HOLD, Why.SERVER_STARTING)
+
+
+def _as_primary_while_taken(seen: Seen, grant: Grant, limits: FailoverSettings) -> Decision:
+    """The old primary stops; it may take the cell back only from a candidate that failed."""
+    own = seen.own
+    if own.copy == grant.candidate:
+        return _as_candidate(seen, grant)
+    if own.state in (CopyState.PRIMARY, CopyState.MUTE):
+        return Decision(Step.STOP_HARD, Why.SUPERSEDED)
+    if own.state is CopyState.STOPPED and _candidate_failed(seen, grant, limits):
+        return _take(seen, grant, Why.CANDIDATE_FAILED)
+    return Decision(Step.HOLD, Why.OTHER_CANDIDATE)
+
+
+def _serve(seen: Seen, grant: Grant, limits: FailoverSettings) -> Decision:
+    """Keep the sync set true, let clients in, take copies in, go home."""
+    own = seen.own
+    if not grant.sync_set <= own.sync_names:
+        return Decision(Step.SET_NAMES, Why.NAMES_BEHIND_GRANT, names=own.sync_names | grant.sync_set)
+    if leave := _leave(seen, grant, limits):
+        return leave
+    if not own.open:
+        if _flushed_by_all(seen, grant):
+            return Decision(Step.OPEN, Why.SYNC_SET_HAS_EVERYTHING)
+        return Decision(Step.HOLD, Why.WAITING_FOR_SYNC_SET)
+    if join := _join(seen, grant):
+        return join
+    return _relocate(seen, grant, limits)
+
+
+def _leave(seen: Seen, grant: Grant, limits: FailoverSettings) -> Decision | None:
+    """Leave silent copies behind: the grant first, PostgreSQL's names after that swap is confirmed (I3)."""
+    waited_for = grant.sync_set | seen.own.sync_names
+    gone = frozenset(
+        copy for copy in waited_for if seen.sync_silent_for_ms.get(copy, 0) >= limits.degrade_after_ms
+    )
+    if not gone:
+        return None
+    return Decision(
+        Step.LEAVE,
+        Why.SYNC_SET_SILENT,
+        next_grant=grant.with_sync_set(grant.sync_set - gone),
+        names=seen.own.sync_names - gone,
+    )
+
+
+def _flushed_by_all(seen: Seen, grant: Grant) -> bool:
+    barrier_lsn = seen.own.barrier_lsn
+    if barrier_lsn is None:
+        return False
+    flushed = {f.copy for f in seen.own.followers if f.streaming and f.flush_lsn >= barrier_lsn}
+    return grant.sync_set <= flushed
+
+
+def _join(seen: Seen, grant: Grant) -> Decision | None:
+    """Take a caught-up copy of the other site in: named, then a marker flushed there, then granted."""
+    own = seen.own
+    for follower in own.followers:
+        if follower.copy in grant.sync_set or not _may_join(seen, follower):
+            continue
+        if follower.copy not in own.sync_names:
+            names = own.sync_names | {follower.copy}
+            return Decision(Step.SET_NAMES, Why.COPY_CAUGHT_UP, names=names, copy=follower.copy)
+        joined = grant.with_sync_set(grant.sync_set | {follower.copy})
+        return Decision(Step.JOIN, Why.COPY_NAMED, next_grant=joined, copy=follower.copy)
+    return None
+
+
+def _may_join(seen: Seen, follower: FollowerSeen) -> bool:
+    caught_up = seen.own.wal_flush_lsn - follower.flush_lsn <= CATCH_UP_BYTES
+    across = follower.copy.site is not seen.own.site and follower.copy.ordinal == 0
+    return follower.streaming and caught_up and across
+
+
+def _relocate(seen: Seen, grant: Grant, limits: FailoverSettings) -> Decision:
+    """Start a planned move: because the operator asked, or because home is fit again."""
+    own = seen.own
+    if seen.move_to is not None and seen.move_to is not own.site:
+        target = _sync_copy_at(grant, seen.move_to)
+        if target is None:
+            return Decision(Step.HOLD, Why.MOVE_TARGET_NOT_IN_SYNC)
+        moving = replace(grant, mode=Mode.MOVING, candidate=target, pinned=seen.move_to is not seen.home)
+        return Decision(Step.BEGIN_MOVE, Why.OPERATOR_ASKED, next_grant=moving, copy=target)
+    home_copy = _sync_copy_at(grant, seen.home)
+    free_to_go = not seen.hold and not grant.pinned and not seen.other_cell_moving
+    if home_copy and free_to_go and seen.home_in_sync_for_ms >= limits.home_after_ms:
+        moving = replace(grant, mode=Mode.MOVING, candidate=home_copy)
+        return Decision(Step.BEGIN_MOVE, Why.GOING_HOME, next_grant=moving, copy=home_copy)
+    return Decision(Step.HOLD, Why.SERVING)
+
+
+def _sync_copy_at(grant: Grant, site: Site) -> CopyId | None:
+    return next((copy for copy in sorted(grant.sync_set) if copy.site is site), None)
+
+
+def _move(seen: Seen, grant: Grant, limits: FailoverSettings) -> Decision:
+    target = grant.candidate
+    silent_for_ms = seen.sync_silent_for_ms.get(target, 0) if target else limits.degrade_after_ms
+    if silent_for_ms >= limits.degrade_after_ms:
+        back = grant.with_sync_set(grant.sync_set)
+        return Decision(Step.ABANDON_MOVE, Why.MOVE_TARGET_SILENT, next_grant=back)
+    return Decision(Step.DRAIN_AND_STOP, Why.MOVING, copy=target)
+
+
+def _as_candidate(seen: Seen, grant: Grant) -> Decision:
+    """Finish the take-over that the current grant gives to this copy."""
+    own = seen.own
+    match own.state:
+        case CopyState.STANDBY:
+            return Decision(Step.PROMOTE, Why.CANDIDATE)
+        case CopyState.PRIMARY if own.copy is not None:
+            # Nothing else is known to have this epoch's marker: the new primary starts ALONE (I3).
+            finished = replace(
+                grant, primary=own.copy, sync_set=frozenset(), mode=Mode.ALONE, candidate=None,
+                timeline=own.timeline,
+            )  # fmt: skip
+            return Decision(Step.FINISH_TAKING, Why.CANDIDATE, next_grant=finished)
+        case CopyState.STOPPED if own.was_primary:
+            return Decision(Step.START_PRIMARY, Why.CANDIDATE)
+        case CopyState.STOPPED:
+            return Decision(Step.START_STANDBY, Why.CANDIDATE)
+    return Decision(Step.HOLD, Why.SERVER_STARTING)
+
+
+def _as_other(seen: Seen, grant: Grant, limits: FailoverSettings) -> Decision:
+    own = seen.own
+    if grant.mode is Mode.TAKING and own.copy is not None and own.copy == grant.candidate:
+        return _as_candidate(seen, grant)
+    if own.state is CopyState.PRIMARY:
+        return Decision(Step.STOP_HARD, Why.SUPERSEDED)
+    if own.state is CopyState.MUTE:
+        if own.mute_for_ms >= limits.restart_patience_ms:
+            return Decision(Step.STOP_HARD, Why.SERVER_MUTE)
+        return Decision(Step.HOLD, Why.SERVER_STARTING)
+    if grant.mode is Mode.TAKING:
+        if own.copy in grant.sync_set and _candidate_failed(seen, grant, limits):
+            return _take(seen, grant, Why.CANDIDATE_FAILED)
+        return Decision(Step.HOLD, Why.OTHER_CANDIDATE)
+    if take := _take_over(seen, grant, limits):
+        return take
+    return _as_standby(seen, grant, limits)
+
+
+def _take_over(seen: Seen, grant: Grant, limits: FailoverSettings) -> Decision | None:
+    """Two independent signs of death, and a place in the sync set (I2, I6); None: nothing suspicious."""
+    if str(grant.primary) in seen.declared_down:
+        why = Why.PRIMARY_DECLARED_DOWN
+    elif grant.primary.site is seen.own.site or not _silent(seen, grant.primary.site, limits):
+        return None
+    elif seen.own.stream is Stream.ALIVE and seen.probe_answered is not False:
+        return Decision(Step.HOLD, Why.SILENT_BUT_STREAM_ALIVE)
+    else:
+        why = Why.PRIMARY_SITE_SILENT
+    if grant.mode is Mode.ALONE:
+        return Decision(Step.HOLD, Why.ALONE_NEVER_PROMOTES)
+    if seen.own.copy not in grant.sync_set:
+        return Decision(Step.HOLD, Why.NOT_IN_SYNC_SET)
+    return _take(seen, grant, why)
+
+
+def _silent(seen: Seen, site: Site, limits: FailoverSettings) -> bool:
+    return seen.silent_for_ms.get(site, 0) >= limits.silence_ms
+
+
+def _candidate_failed(seen: Seen, grant: Grant, limits: FailoverSettings) -> bool:
+    """A candidate has acknowledged nothing yet, so a wrong suspicion costs time only."""
+    candidate = grant.candidate
+    if candidate is None:
+        return False
+    if str(candidate) in seen.declared_down:
+        return True
+    if candidate.site is not other_data_site(seen.own.site):
+        return False
+    return _silent(seen, candidate.site, limits) and seen.probe_answered is False
+
+
+def _take(seen: Seen, grant: Grant, why: Why) -> Decision:
+    """Ask for the next epoch. A failed candidate may have diverged: it has to join again."""
+    sync_set = grant.sync_set
+    if grant.mode is Mode.TAKING and grant.candidate is not None:
+        sync_set = sync_set - {grant.candidate}
+    taking = replace(
+        grant, epoch=grant.epoch + 1, mode=Mode.TAKING, candidate=seen.own.copy,
+        sync_set=sync_set, pinned=False,
+    )  # fmt: skip
+    return Decision(Step.TAKE, why, next_grant=taking)
+
+
+def _as_standby(seen: Seen, grant: Grant, limits: FailoverSettings) -> Decision:
+    """Follow the granted primary; come back from whatever state the directory is in."""
+    own, primary = seen.own, grant.primary
+    # A take-over that a step of ours made impossible would be our fault: rebuild only what is not relied on.
+    rebuildable = own.copy not in grant.sync_set and grant.mode in (Mode.SYNC, Mode.ALONE)
+    alive = not _silent(seen, primary.site, limits) and str(primary) not in seen.declared_down
+    match own.state:
+        case CopyState.ABSENT | CopyState.BROKEN:
+            why = Why.NO_DIRECTORY if own.state is CopyState.ABSENT else Why.DIRECTORY_BROKEN
+            if alive and grant.mode in (Mode.SYNC, Mode.ALONE):
+                return Decision(Step.CLONE, why, copy=primary)
+            return Decision(Step.HOLD, Why.WAITING_FOR_PRIMARY)
+        case CopyState.STOPPED if own.was_primary:
+            if alive and rebuildable:
+                return Decision(Step.REJOIN, Why.WAS_PRIMARY, copy=primary)
+            return Decision(Step.HOLD, Why.WAITING_FOR_PRIMARY)
+        case CopyState.STOPPED:
+            return Decision(Step.START_STANDBY, Why.FOLLOWING, copy=primary)
+        case CopyState.STANDBY if own.upstream != primary.place:
+            return Decision(Step.FOLLOW, Why.OTHER_PRIMARY, copy=primary)
+        case CopyState.STANDBY if own.stuck_for_ms >= limits.stuck_after_ms and alive and rebuildable:
+            return Decision(Step.REWIND, Why.STREAM_STUCK, copy=primary)
+    return Decision(Step.HOLD, Why.FOLLOWING)

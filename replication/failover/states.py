@@ -1,0 +1,188 @@
+"""What one look at the world yields and what may be decided, as values. No I/O, no clock.
+
+`Seen` is the snapshot of one tick of one copy's loop; `Decision` its one next step with the reason.
+Durations are milliseconds on the observer's monotonic clock, LSNs are bytes of WAL.
+"""
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from replication.model import CopyId, Grant, GrantSeen, Site
+
+
+class CopyState(enum.StrEnum):
+    """The own directory and its server, as far as this tick could tell."""
+
+    ABSENT = "absent"
+    """No directory."""
+    BROKEN = "broken"
+    """A directory that a failed rewind left behind: never started again."""
+    STOPPED = "stopped"
+    MUTE = "mute"
+    """A server process that does not answer."""
+    STANDBY = "standby"
+    PRIMARY = "primary"
+
+
+class Stream(enum.StrEnum):
+    """The own WAL stream from the primary."""
+
+    ALIVE = "alive"
+    SILENT = "silent"
+    """Connected, but nothing came for as long as a site may be silent."""
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class FollowerSeen:
+    """A copy that streams from the own primary."""
+
+    copy: CopyId
+    streaming: bool
+    flush_lsn: int
+
+
+@dataclass(frozen=True, slots=True)
+class OwnCopy:
+    """The copy this loop looks after."""
+
+    place: str
+    site: Site
+    state: CopyState
+    copy: CopyId | None = None
+    was_primary: bool = False
+    """Stopped, and the directory would start as a primary."""
+    clean: bool = False
+    """Stopped by a clean shutdown."""
+    open: bool = False
+    """Clients are let in."""
+    timeline: int = 0
+    wal_flush_lsn: int = 0
+    barrier_lsn: int | None = None
+    """End of WAL when this server started: the sync set must have it before clients see it (I5)."""
+    epoch_marker: int | None = None
+    """Epoch written in the database itself; None when never written or not readable."""
+    sync_names: frozenset[CopyId] = frozenset()
+    """Copies that PostgreSQL waits for."""
+    followers: tuple[FollowerSeen, ...] = ()
+    stream: Stream = Stream.GONE
+    upstream: str | None = None
+    """Place the own stream is pointed at."""
+    mute_for_ms: int = 0
+    stuck_for_ms: int = 0
+    """The stream has been gone this long although the primary's site is alive."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One snapshot: the shared world, the peers, the own copy."""
+
+    cell: str
+    home: Site
+    own: OwnCopy
+    read_ok: bool
+    """Etcd answered this tick; otherwise the shared fields below are the last known ones."""
+    grant: GrantSeen | None
+    confirmed_age_ms: int = 0
+    """Age of the request whose answer last showed the grant."""
+    silent_for_ms: Mapping[Site, int] = field(default_factory=dict)
+    """How long successful reads have shown each data site's beat unchanged."""
+    probe_answered: bool | None = None
+    """Whether the other data site's agent answered a direct question; None: not asked of late."""
+    declared_down: frozenset[str] = frozenset()
+    """Copies their own agents say they cannot get running."""
+    sync_silent_for_ms: Mapping[CopyId, int] = field(default_factory=dict)
+    """For each copy in the sync set or the sync names: time since it last acknowledged anything."""
+    home_in_sync_for_ms: int = 0
+    hold: bool = False
+    other_cell_moving: bool = False
+    move_to: Site | None = None
+    """What the operator asked for."""
+
+
+class Step(enum.StrEnum):
+    """The effect to carry out; each is idempotent and fenced by the grant's revision."""
+
+    HOLD = "hold"
+    STOP_HARD = "stop_hard"
+    INITIALISE = "initialise"
+    CREATE_GRANT = "create_grant"
+    START_PRIMARY = "start_primary"
+    START_STANDBY = "start_standby"
+    CLONE = "clone"
+    REWIND = "rewind"
+    REJOIN = "rejoin"
+    FOLLOW = "follow"
+    TAKE = "take"
+    PROMOTE = "promote"
+    FINISH_TAKING = "finish_taking"
+    MARK_EPOCH = "mark_epoch"
+    OPEN = "open"
+    SET_NAMES = "set_names"
+    JOIN = "join"
+    LEAVE = "leave"
+    BEGIN_MOVE = "begin_move"
+    DRAIN_AND_STOP = "drain_and_stop"
+    HAND_OVER = "hand_over"
+    ABANDON_MOVE = "abandon_move"
+
+
+class Why(enum.StrEnum):
+    """The reason of a decision, also for holding still."""
+
+    ETCD_SILENT = "etcd_silent"
+    GRANT_UNCONFIRMED = "grant_unconfirmed"
+    NO_GRANT_YET = "no_grant_yet"
+    GRANT_LOST = "grant_lost"
+    BOOTSTRAP = "bootstrap"
+    SUPERSEDED = "superseded"
+    GRANTED = "granted"
+    PRIMARY_DIRECTORY_LOST = "primary_directory_lost"
+    SERVER_MUTE = "server_mute"
+    SERVER_STARTING = "server_starting"
+    EPOCH_NOT_MARKED = "epoch_not_marked"
+    SYNC_SET_SILENT = "sync_set_silent"
+    WAITING_FOR_SYNC_SET = "waiting_for_sync_set"
+    SYNC_SET_HAS_EVERYTHING = "sync_set_has_everything"
+    NAMES_BEHIND_GRANT = "names_behind_grant"
+    COPY_CAUGHT_UP = "copy_caught_up"
+    COPY_NAMED = "copy_named"
+    GOING_HOME = "going_home"
+    OPERATOR_ASKED = "operator_asked"
+    MOVE_TARGET_NOT_IN_SYNC = "move_target_not_in_sync"
+    MOVING = "moving"
+    MOVE_TARGET_SILENT = "move_target_silent"
+    SERVING = "serving"
+    PRIMARY_SITE_SILENT = "primary_site_silent"
+    PRIMARY_DECLARED_DOWN = "primary_declared_down"
+    CANDIDATE_FAILED = "candidate_failed"
+    SILENT_BUT_STREAM_ALIVE = "silent_but_stream_alive"
+    ALONE_NEVER_PROMOTES = "alone_never_promotes"
+    NOT_IN_SYNC_SET = "not_in_sync_set"
+    CANDIDATE = "candidate"
+    OTHER_CANDIDATE = "other_candidate"
+    WAITING_FOR_PRIMARY = "waiting_for_primary"
+    NO_DIRECTORY = "no_directory"
+    DIRECTORY_BROKEN = "directory_broken"
+    WAS_PRIMARY = "was_primary"
+    STREAM_STUCK = "stream_stuck"
+    OTHER_PRIMARY = "other_primary"
+    FOLLOWING = "following"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """This copy's one next step.
+
+    `next_grant` is what a swapping step writes (compare-and-swap on `revision`); `names` what
+    PostgreSQL shall wait for; `copy` whom the step is about (upstream, joining copy, target).
+    """
+
+    step: Step
+    why: Why
+    epoch: int = 0
+    revision: int = 0
+    next_grant: Grant | None = None
+    names: frozenset[CopyId] | None = None
+    copy: CopyId | None = None
