@@ -1,0 +1,28 @@
+"""Grants and their stored form."""
+
+import pytest
+
+from replication.model import CopyId, Grant, Mode, format_lsn, parse_lsn
+
+PRIMARY = CopyId.parse("a-idc-0-aaaa")
+COPY = CopyId.parse("a-cloud-0-bbbb")
+
+
+def test_a_grant_survives_its_stored_form():
+    grant = Grant("a", 3, PRIMARY, frozenset({COPY}), Mode.MOVING, COPY, why="x")
+    assert Grant.from_json(grant.to_json()) == grant
+
+
+@pytest.mark.parametrize(
+    ("sync_set", "mode", "candidate"),
+    [({COPY}, Mode.ALONE, None), (set(), Mode.SYNC, None), ({PRIMARY}, Mode.SYNC, None),
+     ({COPY}, Mode.TAKING, None), ({COPY}, Mode.SYNC, COPY)],
+)  # fmt: skip
+def test_a_grant_that_contradicts_itself_cannot_be_made(sync_set, mode, candidate):
+    with pytest.raises(ValueError, match="grant of a"):
+        Grant("a", 1, PRIMARY, frozenset(sync_set), mode, candidate)
+
+
+def test_lsn_text_and_bytes_agree():
+    assert parse_lsn("1/A0") == (1 << 32) + 160
+    assert format_lsn(parse_lsn("7F/DEADBEEF")) == "7F/DEADBEEF"
