@@ -1,0 +1,84 @@
+"""Who may connect: a fenced copy admits the agent and replication only, an open one the core too."""
+
+import asyncio
+import time
+from pathlib import Path
+
+from replication.postgres.conf import reload
+from replication.postgres.copy import ADMIN, APP, DATABASE, OWNER, REPL, Copy, PostgresError, write_file
+from replication.postgres.observe import AdminConnection
+from replication.postgres.processes import POLL_SECONDS
+
+_TERMINATE_SECONDS = 2.0
+_OPEN_MARK = "# biyi: open"
+_ALWAYS = f"""\
+host all         {ADMIN},{REPL} 127.0.0.1/32 scram-sha-256
+host replication {REPL}            127.0.0.1/32 scram-sha-256
+"""
+_FENCED = f"# biyi: fenced\n{_ALWAYS}host all all 0.0.0.0/0 reject\n"
+_OPEN = f"""\
+{_OPEN_MARK}
+{_ALWAYS}host {DATABASE} {APP},{OWNER} 127.0.0.1/32 scram-sha-256
+host all all 0.0.0.0/0 reject
+"""
+
+
+def write_fenced(copy: Copy, *, directory: Path | None = None) -> None:
+    """Write the fenced pg_hba.conf (of a half-made `directory`); takes effect at the next start or reload."""
+    write_file(copy, (directory or copy.data_dir) / "pg_hba.conf", _FENCED)
+
+
+def write_open(copy: Copy) -> None:
+    """Write the open pg_hba.conf; takes effect at the next start or reload."""
+    write_file(copy, copy.data_dir / "pg_hba.conf", _OPEN)
+
+
+def is_open(copy: Copy) -> bool:
+    """Say whether the copy's pg_hba.conf admits the core."""
+    try:
+        return (copy.data_dir / "pg_hba.conf").read_text().startswith(_OPEN_MARK)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+async def open_to_clients(copy: Copy, conn: AdminConnection) -> None:
+    """Admit the core from now on."""
+    write_open(copy)
+    fresh = await reload(copy, conn)
+    await fresh.close()
+
+
+async def fence(copy: Copy, conn: AdminConnection) -> None:
+    """Admit the core no more and end its sessions; a COMMIT that waits for a copy ends as *unknown*.
+
+    New sessions are refused before the old ones are listed, so none slips through.
+    """
+    write_fenced(copy)
+    async with await reload(copy, conn) as fresh:
+        deadline = time.monotonic() + _TERMINATE_SECONDS
+        while await _terminate_sessions(fresh) > 0:
+            if time.monotonic() > deadline:
+                raise PostgresError(f"{copy.place.name}: sessions survive {_TERMINATE_SECONDS:g} s")
+            await asyncio.sleep(POLL_SECONDS)
+
+
+async def wait_until_idle(conn: AdminConnection) -> None:
+    """Wait until no session of the core is inside a transaction; bounded by the caller only."""
+    while True:
+        cursor = await conn.execute(
+            "select exists (select from pg_stat_activity where usename = any(%s) and xact_start is not null)",
+            ([APP, OWNER],),
+        )
+        if await cursor.fetchone() == (False,):
+            return
+        await asyncio.sleep(POLL_SECONDS)
+
+
+async def _terminate_sessions(conn: AdminConnection) -> int:
+    """Tell every session of the core to end; return how many there still were."""
+    cursor = await conn.execute(
+        "select count(pg_terminate_backend(pid)) from pg_stat_activity where usename = any(%s)",
+        ([APP, OWNER],),
+    )
+    row = await cursor.fetchone()
+    return int(row[0]) if row else 0
