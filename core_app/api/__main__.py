@@ -1,0 +1,73 @@
+"""The API process of one site: `python -m core_app.api --settings <site.json>`."""
+
+import datetime as dt
+import logging
+import signal
+import sys
+import uuid
+from pathlib import Path
+
+import click
+import uvicorn
+import uvloop
+
+from compliance.protection.errors import ProtectionError
+from compliance.protection.vault import open_vault
+from core_app.api.app import make_app
+from core_app.business_calendar import business_date_at
+from core_app.core import LendingCore
+from core_app.errors import ProductInvalid
+from core_app.products.catalogue import read_catalogue
+from core_app.router import Router
+from core_app.settings import ApiSettings
+from replication.settings import SettingsError, SiteSettings, read_site_settings
+
+
+@click.command()
+@click.option("--settings", "settings_file", type=click.Path(path_type=Path), required=True)
+def main(settings_file: Path) -> None:
+    """Serve the lending API of one site until SIGTERM or Ctrl-C, then finish what is running."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    try:
+        uvloop.run(_serve(read_site_settings(settings_file), ApiSettings()))
+    except (SettingsError, ProtectionError, ProductInvalid) as error:
+        click.echo(f"biyi api: {error}", err=True)
+        sys.exit(2)
+
+
+def _read_today() -> dt.date:
+    return business_date_at(dt.datetime.now(dt.UTC))  # noqa: TID251 - this process's one clock reader
+
+
+async def _serve(site: SiteSettings, settings: ApiSettings) -> None:
+    vault = open_vault(site.key_file)
+    catalogue = read_catalogue()
+    # uvicorn raises the signal again once it has served; by then the router should close in peace.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    async with Router.start(site) as router:
+        core = LendingCore(
+            router=router,
+            vault=vault,
+            catalogue=catalogue,
+            site=str(site.site),
+            deadline_seconds=settings.deadline_seconds,
+            new_uuid=uuid.uuid4,
+            read_today=_read_today,
+        )
+        config = uvicorn.Config(
+            make_app(core, settings),
+            host="127.0.0.1",
+            port=site.api_port,
+            access_log=False,
+            log_level="warning",
+            lifespan="off",
+            server_header=False,
+            timeout_keep_alive=settings.keep_alive_seconds,
+            timeout_graceful_shutdown=settings.grace_seconds,
+        )
+        await uvicorn.Server(config).serve()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""The application: routes, limits and one answer shape for everything that can go wrong."""
+
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from core_app.api.bodies import ProblemAnswer
+from core_app.api.body_limit import BodyLimit
+from core_app.api.problem import make_answer, make_problem, read_validation_errors
+from core_app.api.routes import router as v1
+from core_app.core import Connection, LendingCore
+from core_app.errors import FieldProblem, Kind, Refused
+from core_app.router import CellUnavailable
+from core_app.settings import ApiSettings
+
+
+def make_app(core: LendingCore, settings: ApiSettings) -> FastAPI:
+    """Return the ASGI application of one site around a started core."""
+    app = FastAPI(
+        title="Biyi lending core",
+        version="1",
+        summary="Lend and collect, from either site; amounts in fen, errors as problem+json.",
+        docs_url=None,  # its page loads scripts from elsewhere
+        redoc_url=None,
+    )
+    app.state.core = core
+    app.state.settings = settings
+    app.include_router(v1)
+    app.add_api_route("/healthz", _healthz, include_in_schema=False)
+    app.add_api_route("/readyz", _readyz, include_in_schema=False)
+    app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_exception_handler(Refused, _on_refused)
+    app.add_exception_handler(CellUnavailable, _on_cell_unavailable)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(Exception, _on_defect)
+    _describe(app)
+    return app
+
+
+def _describe(app: FastAPI) -> None:
+    document = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
+    schemas: dict[str, Any] = document["components"]["schemas"]
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    problem = ProblemAnswer.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas.update(problem.pop("$defs"))
+    schemas["ProblemAnswer"] = problem
+    app.openapi_schema = document
+
+
+async def _healthz() -> Response:
+    return JSONResponse({"status": "up"})
+
+
+async def _readyz(request: Request) -> Response:
+    """Answer 200 when every cell can be read from here, else 503 with the cells that cannot."""
+    core: LendingCore = request.app.state.core
+    patience: float = request.app.state.settings.ready_seconds
+    epochs: dict[str, int] = {}
+    for cell in core.router.cells:
+        try:
+            epochs[cell] = (await core.router.read(cell, _look, deadline_seconds=patience)).epoch
+        except CellUnavailable:
+            continue
+    missing = [cell for cell in core.router.cells if cell not in epochs]
+    return JSONResponse({"epochs": epochs, "unreachable": missing}, status_code=503 if missing else 200)
+
+
+async def _look(connection: Connection, epoch: int) -> None:
+    await (await connection.execute("select 1")).fetchone()
+
+
+async def _on_validation_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - the registration above says so
+    kind, problems = read_validation_errors(error.errors())
+    detail = "; ".join(f"{problem.path}: needs {problem.needed}" for problem in problems)
+    return make_problem(kind, detail, *problems)
+
+
+async def _on_refused(_: Request, refusal: Exception) -> Response:
+    assert isinstance(refusal, Refused)  # noqa: S101
+    answer = make_problem(refusal.kind, refusal.detail, *refusal.errors)
+    if refusal.cell is not None:
+        answer.headers["Biyi-Cell"] = refusal.cell
+        answer.headers["Biyi-Epoch"] = str(refusal.epoch)
+    return answer
+
+
+async def _on_cell_unavailable(_: Request, error: Exception) -> Response:
+    assert isinstance(error, CellUnavailable)  # noqa: S101
+    outcome = str(error.outcome)
+    advice = {
+        "not_done": "Nothing was done; the request may be sent again.",
+        "unknown": "It may have been done; send it again with the same Idempotency-Key to learn.",
+    }
+    title = "The customer's cell is not available"
+    answer = make_answer(503, title, "cell-unavailable", advice.get(outcome, title), outcome=outcome)
+    answer.headers["Retry-After"] = "1"
+    answer.headers["Biyi-Cell"] = error.cell
+    return answer
+
+
+async def _on_http_exception(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    if error.status_code == 400:
+        # FastAPI's own: a body that cannot even be decoded (bad UTF-8, endless nesting or numbers).
+        bad = FieldProblem("body", "a text that cannot be read as JSON", "a JSON object in UTF-8")
+        return make_problem(Kind.MALFORMED, "The body cannot be read.", bad)
+    answer = make_answer(error.status_code, str(error.detail), "http", str(error.detail))
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+async def _on_defect(_: Request, error: Exception) -> Response:
+    # The server logs the traceback; the client learns only that the outcome is not known.
+    return make_answer(
+        500,
+        "An error of ours",
+        "internal",
+        "The outcome is not known; repeat with the same Idempotency-Key to learn it.",
+        outcome="unknown",
+    )

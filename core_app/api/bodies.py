@@ -1,0 +1,200 @@
+"""Request bodies and answers as the OpenAPI document shows them. Pure.
+
+Requests are strict: an amount is a JSON integer (not 1.0, "100" or true), unknown fields are
+refused, and texts hold no control characters and no lone surrogates.
+"""
+
+import unicodedata
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from core_app.money import MAX_FEN
+
+_REQUEST = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+
+
+def _refuse_control_characters(text: str) -> str:
+    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in text):
+        raise ValueError("needs a text without control characters")
+    return text
+
+
+Text = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_refuse_control_characters)]
+AmountFen = Annotated[int, Field(gt=0, le=MAX_FEN, description="Amount in fen (1/100 yuan).")]
+
+
+class CustomerRequest(BaseModel):
+    """A person to register; the same person always gets the same id."""
+
+    model_config = _REQUEST | ConfigDict(
+        json_schema_extra={
+            "examples": [{"name": "张三", "id_number": "11010519491231002X", "phone": "13800138000"}]
+        }
+    )
+    name: Text = Field(description="Full name.")
+    id_number: Text = Field(description="18-character resident ID number (GB 11643).")
+    phone: Text = Field(description="Mainland mobile number, with or without +86.")
+
+
+class ApplicationRequest(BaseModel):
+    """What a customer applies for."""
+
+    model_config = _REQUEST | ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "customer_id": "C0123456789abcdef01234567",
+                    "product": "instalment-12",
+                    "amount_fen": 1200000,
+                    "periods": 12,
+                }
+            ]
+        }
+    )
+    customer_id: Text = Field(description="As answered by POST /v1/customers.")
+    product: Text = Field(description="Id of a product on offer.")
+    amount_fen: AmountFen
+    periods: int = Field(gt=0, le=60, description="Months; one of the product's.")
+
+
+class ContractRequest(BaseModel):
+    """The approved application to sign for."""
+
+    model_config = _REQUEST | ConfigDict(
+        json_schema_extra={"examples": [{"application_id": "A1f3-0123456789abcdef0123456789abcdef"}]}
+    )
+    application_id: Text = Field(description="As answered by POST /v1/applications.")
+
+
+class DrawRequest(BaseModel):
+    """The contract to pay out."""
+
+    model_config = _REQUEST | ConfigDict(
+        json_schema_extra={"examples": [{"contract_id": "K1f3-0123456789abcdef0123456789abcdef"}]}
+    )
+    contract_id: Text = Field(description="As answered by POST /v1/contracts.")
+
+
+class RepaymentRequest(BaseModel):
+    """An amount paid on a loan; at most what is outstanding."""
+
+    model_config = _REQUEST | ConfigDict(
+        json_schema_extra={
+            "examples": [{"loan_id": "L1f3-0123456789abcdef0123456789abcdef", "amount_fen": 110016}]
+        }
+    )
+    loan_id: Text = Field(description="As answered by POST /v1/draws.")
+    amount_fen: AmountFen
+
+
+class CustomerAnswer(BaseModel):
+    """A registered customer and the cell their data live in."""
+
+    customer_id: str
+    cell: str
+
+
+class MaskedCustomer(BaseModel):
+    """A customer with personal data masked."""
+
+    customer_id: str
+    cell: str
+    name: str = Field(examples=["张*"])
+    id_number: str = Field(examples=["110***********002X"])
+    phone: str = Field(examples=["138****8000"])
+
+
+class ReasonAnswer(BaseModel):
+    """A rule that refused, the value it looked at, the limit it has."""
+
+    rule: str = Field(examples=["cfc.line"])
+    value: int
+    limit: str = Field(examples=["<= 20000000"])
+
+
+class ApplicationAnswer(BaseModel):
+    """The decision; `limit_fen` is the largest single loan the customer could have now."""
+
+    application_id: str
+    decision: str = Field(examples=["approved", "refused"])
+    reasons: list[ReasonAnswer]
+    limit_fen: int
+
+
+class InstalmentAnswer(BaseModel):
+    """One line of a schedule."""
+
+    period: int
+    due: str = Field(examples=["2026-02-15"])
+    principal_fen: int
+    interest_fen: int
+    total_fen: int
+
+
+class ContractAnswer(BaseModel):
+    """A signed contract; the schedule is that of a draw on the signing day."""
+
+    contract_id: str
+    application_id: str
+    customer_id: str
+    product: str
+    product_version: int
+    amount_fen: int
+    periods: int
+    rate_annual: str = Field(examples=["0.18"])
+    schedule: list[InstalmentAnswer]
+
+
+class DrawAnswer(BaseModel):
+    """A loan just paid out; `balance_fen` is open principal, `outstanding_fen` adds planned interest."""
+
+    loan_id: str
+    contract_id: str
+    customer_id: str
+    balance_fen: int
+    outstanding_fen: int
+    next_due: str
+
+
+class RepaymentAnswer(BaseModel):
+    """How a repayment was split; `balance_fen` is the open principal after it."""
+
+    repayment_id: str
+    interest_fen: int
+    principal_fen: int
+    penalty_fen: int
+    balance_fen: int
+
+
+class LoanAnswer(BaseModel):
+    """Where a loan stands."""
+
+    loan_id: str
+    customer_id: str
+    status: str = Field(examples=["active", "settled"])
+    drawn_on: str
+    principal_fen: int
+    balance_fen: int
+    outstanding_fen: int
+    next_due: str | None
+    next_due_fen: int
+
+
+class FieldProblemAnswer(BaseModel):
+    """One bad field of a request."""
+
+    path: str = Field(examples=["body.amount_fen"])
+    found: str
+    needed: str
+
+
+class ProblemAnswer(BaseModel):
+    """An error as RFC 9457 has it; `outcome` only with 503: not_done is safe, unknown needs a repeat."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[FieldProblemAnswer]
+    outcome: str | None = Field(default=None, examples=["not_done", "unknown"])

@@ -1,0 +1,153 @@
+"""The routes of /v1: a checked body in, one service call, its answer out."""
+
+import json
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Path, Request
+from fastapi.responses import Response
+
+from core_app.api import bodies
+from core_app.api.problem import MEDIA_TYPE
+from core_app.commands import KEY_PATTERN, Command, Done, make_command
+from core_app.core import LendingCore
+from core_app.customers.service import check_person, register_customer, show_customer
+from core_app.decisions.service import Wish, apply_for_loan
+from core_app.loans.service import draw_loan, repay_loan, show_loan, sign_contract
+
+IdempotencyKey = Annotated[
+    str,
+    Header(
+        alias="Idempotency-Key",
+        pattern=KEY_PATTERN,
+        description="Chosen by the client, new for each command. Repeating a request with the same key "
+        "gives the stored answer; the same key with another body gives 409.",
+        examples=["order-20261122-000001"],
+    ),
+]
+
+
+def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    meanings = {
+        400: "Malformed request: missing or bad Idempotency-Key, or a body that is no JSON.",
+        404: "Not found.",
+        409: "In conflict with what is recorded, or the key was used for another request.",
+        413: "Body over 64 KiB.",
+        422: "A field is not acceptable; `errors` says which. Nothing was recorded.",
+        503: "The cell cannot be written or read now; `outcome` says whether anything was done.",
+    }
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemAnswer"}}}
+    return {status: {"description": meanings[status], "content": content} for status in statuses}
+
+
+_ON_WRITE = _problems(400, 409, 413, 422, 503)
+_ON_READ = _problems(404, 503)
+router = APIRouter(prefix="/v1", default_response_class=Response)
+
+
+def _core(request: Request) -> LendingCore:
+    core: LendingCore = request.app.state.core
+    return core
+
+
+def _command(core: LendingCore, key: str, kind: str, body: Any) -> Command:
+    return make_command(core, key, kind, body.model_dump())
+
+
+def _respond(done: Done) -> Response:
+    answer = done.answer
+    headers = {"Biyi-Cell": done.cell, "Biyi-Epoch": str(answer.epoch)}
+    if answer.replayed:
+        headers["Biyi-Replayed"] = "true"
+    # Sorted, so that a stored answer is repeated byte for byte.
+    content = json.dumps(answer.body, sort_keys=True, separators=(",", ":"))
+    return Response(content, answer.status, headers, media_type="application/json")
+
+
+@router.post(
+    "/customers",
+    status_code=201,
+    summary="Register a customer",
+    responses={
+        201: {"model": bodies.CustomerAnswer},
+        200: {"model": bodies.CustomerAnswer, "description": "This person was registered before."},
+        **_ON_WRITE,
+    },
+)
+async def post_customer(request: Request, key: IdempotencyKey, body: bodies.CustomerRequest) -> Response:
+    """Register a person. The same person has the same customer_id, whatever the key."""
+    core = _core(request)
+    person = check_person(body.name, body.id_number, body.phone)
+    return _respond(await register_customer(core, _command(core, key, "customer", body), person))
+
+
+@router.get(
+    "/customers/{customer_id}",
+    summary="Show a customer, masked",
+    responses={200: {"model": bodies.MaskedCustomer}, **_ON_READ},
+)
+async def get_customer(request: Request, customer_id: Annotated[str, Path(max_length=64)]) -> Response:
+    """Show a customer with name, ID number and phone masked."""
+    return _respond(await show_customer(_core(request), customer_id))
+
+
+@router.post(
+    "/applications",
+    status_code=201,
+    summary="Apply for a loan",
+    responses={201: {"model": bodies.ApplicationAnswer}, **_ON_WRITE},
+)
+async def post_application(
+    request: Request, key: IdempotencyKey, body: bodies.ApplicationRequest
+) -> Response:
+    """Apply and get the decision at once; a refusal is recorded and says its reasons."""
+    core = _core(request)
+    wish = Wish(body.customer_id, body.product, body.amount_fen, body.periods)
+    return _respond(await apply_for_loan(core, _command(core, key, "application", body), wish))
+
+
+@router.post(
+    "/contracts",
+    status_code=201,
+    summary="Sign the contract of an approved application",
+    responses={201: {"model": bodies.ContractAnswer}, **_ON_WRITE},
+)
+async def post_contract(request: Request, key: IdempotencyKey, body: bodies.ContractRequest) -> Response:
+    """Sign once; the limits are checked again, since other contracts may have been signed since."""
+    core = _core(request)
+    command = _command(core, key, "contract", body)
+    return _respond(await sign_contract(core, command, body.application_id))
+
+
+@router.post(
+    "/draws",
+    status_code=201,
+    summary="Draw a contract's amount",
+    responses={201: {"model": bodies.DrawAnswer}, **_ON_WRITE},
+)
+async def post_draw(request: Request, key: IdempotencyKey, body: bodies.DrawRequest) -> Response:
+    """Pay out the whole amount of a contract, once."""
+    core = _core(request)
+    return _respond(await draw_loan(core, _command(core, key, "draw", body), body.contract_id))
+
+
+@router.post(
+    "/repayments",
+    status_code=201,
+    summary="Repay a loan",
+    responses={201: {"model": bodies.RepaymentAnswer}, **_ON_WRITE},
+)
+async def post_repayment(request: Request, key: IdempotencyKey, body: bodies.RepaymentRequest) -> Response:
+    """Book a repayment, by instalment: penalty, interest, principal."""
+    core = _core(request)
+    command = _command(core, key, "repayment", body)
+    return _respond(await repay_loan(core, command, body.loan_id, body.amount_fen))
+
+
+@router.get(
+    "/loans/{loan_id}",
+    summary="Show where a loan stands",
+    responses={200: {"model": bodies.LoanAnswer}, **_ON_READ},
+)
+async def get_loan(request: Request, loan_id: Annotated[str, Path(max_length=64)]) -> Response:
+    """Show balance and next due date, read from the primary."""
+    return _respond(await show_loan(_core(request), loan_id))

@@ -1,0 +1,143 @@
+"""Commands are done once: the idempotency record, first row of every write transaction.
+
+A command may be sent again by a client, or re-run by the router in a newer epoch; the primary key
+of core.commands decides which run has the effect. Every later one answers from the stored row.
+A key is unique within its cell.
+"""
+
+import datetime as dt
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+from core_app.core import Connection, LendingCore
+from core_app.errors import FieldProblem, Kind, Refused
+from core_app.outbox import Told
+
+KEY_PATTERN = r"^[A-Za-z0-9_-]{8,64}$"
+
+_CLAIM = """
+insert into core.commands (idempotency_key, request_sm3, kind, epoch, committed_by)
+values (%s, %s, %s, %s, %s)
+on conflict do nothing
+returning 1
+"""
+
+# `for update` writes to the log, so this transaction's commit waits for the synchronous copy too:
+# an answer is repeated only when the commit that it repeats is on both sides.
+_EARLIER = """
+select request_sm3, epoch, status, response from core.commands where idempotency_key = %s for update
+"""
+
+_FINISH = """
+with told as (
+    insert into core.outbox (topic, key, payload, idempotency_key)
+    values (%(topic)s, %(row_key)s, %(payload)s, %(key)s)
+)
+update core.commands set status = %(status)s, response = %(response)s where idempotency_key = %(key)s
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One request to change something: its key, what it is, its keyed digest, the day it came in."""
+
+    key: str
+    kind: str
+    digest: bytes
+    today: dt.date
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the client is told; `epoch` is the one the command was committed in."""
+
+    status: int
+    body: Mapping[str, Any]
+    epoch: int
+    replayed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """An answer and the cell it came from."""
+
+    cell: str
+    answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A claim on a key, sent but not yet read: further statements may be sent before it is."""
+
+    command: Command
+    epoch: int
+    cursor: psycopg.AsyncCursor[Any]
+
+
+def make_command(core: LendingCore, key: str, kind: str, body: Mapping[str, Any]) -> Command:
+    """Return the command of a checked body; equal bodies have equal digests however they were spelled."""
+    canonical = json.dumps({"kind": kind, "body": body}, sort_keys=True, ensure_ascii=False)
+    return Command(key, kind, core.vault.request_digest(canonical.encode()), core.read_today())
+
+
+async def run_command(
+    core: LendingCore, cell: str, command: Command, work: Callable[[Connection, Claim], Awaitable[Answer]]
+) -> Done:
+    """Run `work` as one transaction of `cell`, with the claim on the command's key sent first."""
+
+    async def transaction(connection: Connection, epoch: int) -> Answer:
+        cursor = await connection.execute(
+            _CLAIM, [command.key, command.digest, command.kind, epoch, core.site]
+        )
+        try:
+            return await work(connection, Claim(command, epoch, cursor))
+        except Refused as refusal:
+            refusal.cell, refusal.epoch = cell, epoch
+            raise
+
+    written = await core.router.write(cell, transaction, deadline_seconds=core.deadline_seconds)
+    return Done(cell, written.value)
+
+
+async def read_earlier_answer(connection: Connection, claim: Claim) -> Answer | None:
+    """Return None when the claim holds, or the answer stored earlier under its key.
+
+    Refused (409) when the key was used for another request.
+    """
+    if await claim.cursor.fetchone() is not None:
+        return None
+    earlier = await connection.execute(_EARLIER, [claim.command.key])
+    row = await earlier.fetchone()
+    if row is None or row[2] is None:
+        raise RuntimeError("a claimed key without an answer: its transaction cannot have committed")
+    digest, epoch, status, body = row
+    if bytes(digest) != claim.command.digest:
+        raise Refused(
+            Kind.KEY_REUSED,
+            "This idempotency key was used for another request.",
+            FieldProblem("header.Idempotency-Key", "a key of another request", "a new key"),
+        )
+    return Answer(status, body, epoch, replayed=True)
+
+
+async def finish_command(
+    connection: Connection, claim: Claim, status: int, body: Mapping[str, Any], told: Told
+) -> Answer:
+    """Store the answer and the outbox row, last statement of a command; returns the answer."""
+    await connection.execute(
+        _FINISH,
+        {
+            "topic": told.topic,
+            "row_key": told.key,
+            "payload": Jsonb(told.payload),
+            "key": claim.command.key,
+            "status": status,
+            "response": Jsonb(body),
+        },
+    )
+    return Answer(status, body, claim.epoch, replayed=False)

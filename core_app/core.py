@@ -1,0 +1,82 @@
+"""What every service of the core is handed: the router, the vault, the products, ids and the day.
+
+Values and Protocols only. The router is described here by what the services need of it, so that
+they can be run against any PostgreSQL.
+"""
+
+import datetime as dt
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+import psycopg
+
+from compliance.protection.vault import Vault
+from core_app.ids import Letter, make_routed_id, slot_of_id
+from core_app.products.catalogue import Catalogue
+from core_app.slots import cell_of_slot, compute_slot
+
+Connection: TypeAlias = psycopg.AsyncConnection[Any]
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Routed(Protocol[T_co]):
+    """What a transaction returned, and the epoch it was committed or read in."""
+
+    @property
+    def value(self) -> T_co:
+        """Return what the work returned."""
+
+    @property
+    def epoch(self) -> int:
+        """Return the epoch of the cell."""
+
+
+class CellRouter(Protocol):
+    """Runs one transaction on a cell's current primary; may run `work` again in a newer epoch."""
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """Return the cells in slot order."""
+
+    async def write(
+        self, cell: str, work: Callable[[Connection, int], Awaitable[T]], *, deadline_seconds: float = 10.0
+    ) -> Routed[T]:
+        """Run `work` in a transaction and commit it; exceptions of `work` roll back and pass through."""
+
+    async def read(
+        self, cell: str, work: Callable[[Connection, int], Awaitable[T]], *, deadline_seconds: float = 10.0
+    ) -> Routed[T]:
+        """Run `work` in a read-only transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class LendingCore:
+    """One process's core. `site` is written beside each command for evidence, never decided on."""
+
+    router: CellRouter
+    vault: Vault
+    catalogue: Catalogue
+    site: str
+    deadline_seconds: float
+    new_uuid: Callable[[], uuid.UUID]
+    read_today: Callable[[], dt.date]
+
+    def slot_of_customer(self, customer_id: str) -> int:
+        """Return the slot of a customer."""
+        return compute_slot(self.vault.slot_key, customer_id)
+
+    def cell_of_customer(self, customer_id: str) -> str:
+        """Return the cell a customer lives in."""
+        return cell_of_slot(self.slot_of_customer(customer_id), self.router.cells)
+
+    def cell_of_id(self, letter: Letter, text: str) -> str | None:
+        """Return the cell a routed id points to, or None when it is no id of that kind."""
+        slot = slot_of_id(letter, text)
+        return None if slot is None else cell_of_slot(slot, self.router.cells)
+
+    def new_id(self, letter: Letter, slot: int) -> str:
+        """Return a fresh id in `slot`."""
+        return make_routed_id(letter, slot, self.new_uuid())

@@ -1,0 +1,82 @@
+"""Chart of accounts and posting rules as data; entries as values. Pure.
+
+Amounts are signed fen: a debit is positive, a credit negative, so a transaction sums to zero and so
+does the whole ledger. Account numbers follow the Chinese chart for financial enterprises.
+"""
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from core_app.errors import LedgerUnbalanced
+
+
+class Account(enum.StrEnum):
+    """Accounts in use; the migration that makes core.accounts lists the same."""
+
+    BANK_DEPOSITS = "1002"
+    LOANS = "1303"
+    INTEREST_INCOME = "6011"
+    PENALTY_INCOME = "6012"
+
+
+class Event(enum.StrEnum):
+    """What happened in the business; each has one posting rule."""
+
+    DRAW = "draw"
+    REPAYMENT = "repayment"
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """One line of a posting rule: `component` names an amount, `sign` is +1 debit, -1 credit."""
+
+    account: Account
+    component: str
+    sign: int
+
+
+POSTING_RULES: Mapping[Event, tuple[Leg, ...]] = {
+    Event.DRAW: (
+        Leg(Account.LOANS, "principal", +1),
+        Leg(Account.BANK_DEPOSITS, "principal", -1),
+    ),
+    Event.REPAYMENT: (
+        Leg(Account.BANK_DEPOSITS, "amount", +1),
+        Leg(Account.LOANS, "principal", -1),
+        Leg(Account.INTEREST_INCOME, "interest", -1),
+        Leg(Account.PENALTY_INCOME, "penalty", -1),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of a transaction; `amount_fen` is signed and never zero."""
+
+    account: Account
+    amount_fen: int
+
+
+def plan_entries(event: Event, components_fen: Mapping[str, int]) -> tuple[Entry, ...]:
+    """Return the entries of `event`; a component of zero leaves no line.
+
+    LedgerUnbalanced when they do not sum to zero, KeyError when a component is missing, ValueError
+    when one is negative: reversals are events of their own.
+    """
+    if any(amount < 0 for amount in components_fen.values()):
+        raise ValueError(f"{event}: a negative component")
+    entries = tuple(
+        Entry(leg.account, leg.sign * components_fen[leg.component])
+        for leg in POSTING_RULES[event]
+        if components_fen[leg.component]
+    )
+    check_balanced(entries)
+    return entries
+
+
+def check_balanced(entries: tuple[Entry, ...]) -> None:
+    """Raise LedgerUnbalanced unless `entries` are at least two and sum to zero."""
+    total = sum(entry.amount_fen for entry in entries)
+    if total or len(entries) < 2:
+        raise LedgerUnbalanced(f"{len(entries)} entries that sum to {total} fen: needs two or more and 0")

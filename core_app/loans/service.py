@@ -1,0 +1,257 @@
+"""Contract, draw, repay, show: each one transaction on the customer's cell.
+
+Every command claims its idempotency key first; whatever is refused leaves no row at all.
+"""
+
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from core_app.commands import (
+    Answer,
+    Claim,
+    Command,
+    Done,
+    finish_command,
+    read_earlier_answer,
+    run_command,
+)
+from core_app.core import Connection, LendingCore
+from core_app.decisions.exposure import read_exposure
+from core_app.decisions.rules import Standing, find_limit_breaches
+from core_app.decisions.service import limits_of
+from core_app.errors import FieldProblem, Kind, Refused, refuse_field
+from core_app.ids import Letter, slot_of_id
+from core_app.ledger.posting import Event, plan_entries
+from core_app.loans import store
+from core_app.loans.allocation import Allocation, allocate_by_instalment, compute_open_dues
+from core_app.loans.schedule import Instalment, Terms, plan_equal_instalments
+from core_app.outbox import Told
+from core_app.products.model import Product
+
+
+def _conflict(path: str, found: str, needed: str) -> Refused:
+    return Refused(Kind.CONFLICT, f"{path}: {found}", FieldProblem(path, found, needed))
+
+
+def show_plan(plan: tuple[Instalment, ...]) -> list[dict[str, Any]]:
+    """Return a schedule as the client reads it."""
+    return [
+        {
+            "period": instalment.period,
+            "due": instalment.due.isoformat(),
+            "principal_fen": instalment.principal_fen,
+            "interest_fen": instalment.interest_fen,
+            "total_fen": instalment.total_fen,
+        }
+        for instalment in plan
+    ]
+
+
+async def sign_contract(core: LendingCore, command: Command, application_id: str) -> Done:
+    """Sign the contract of an approved application, once, with the limits checked again under lock.
+
+    The schedule shown is that of a draw on the signing day; a later draw moves its due dates.
+    """
+    slot = slot_of_id(Letter.APPLICATION, application_id)
+    cell = core.cell_of_id(Letter.APPLICATION, application_id)
+    if slot is None or cell is None:
+        raise refuse_field("body.application_id", "no application id", "the id of an application")
+
+    async def work(connection: Connection, claim: Claim) -> Answer:
+        rows = await connection.execute(store.SELECT_APPLICATION, [command.today, application_id])
+        if (earlier := await read_earlier_answer(connection, claim)) is not None:
+            return earlier
+        row = await rows.fetchone()
+        if row is None:
+            raise refuse_field("body.application_id", "no such application", "an approved application")
+        application = store.ApplicationRow(*row)
+        product = await _check_contract(core, connection, application)
+        contract_id = core.new_id(Letter.CONTRACT, slot)
+        contract = {
+            "contract_id": contract_id,
+            "application_id": application_id,
+            "customer_id": application.customer_id,
+            "product": product.id,
+            "product_version": product.version,
+            "amount_fen": application.amount_fen,
+            "periods": application.periods,
+            "rate_annual": product.rate_annual,
+        }
+        inserted = await connection.execute(
+            store.INSERT_CONTRACT, contract | {"signed_on": application.today, "key": command.key}
+        )
+        if await inserted.fetchone() is None:
+            raise _conflict("body.application_id", "an application with a contract", "another application")
+        shown = contract | {"rate_annual": str(product.rate_annual)}
+        terms = Terms(application.amount_fen, product.rate_annual, application.periods)
+        plan = plan_equal_instalments(terms, application.today)
+        told = Told("contract.signed", contract_id, shown)
+        return await finish_command(connection, claim, 201, shown | {"schedule": show_plan(plan)}, told)
+
+    return await run_command(core, cell, command, work)
+
+
+async def _check_contract(
+    core: LendingCore, connection: Connection, application: store.ApplicationRow
+) -> Product:
+    """Return the product to sign for; Refused (409) when the application or a limit forbids it now."""
+    if application.decision != "approved":
+        raise _conflict("body.application_id", "an application that was refused", "an approved one")
+    product = core.catalogue.products.get(application.product)
+    if product is None or product.version != application.product_version:
+        raise _conflict("body.application_id", "a product version no longer on offer", "a new application")
+    await store.lock_customer(connection, application.customer_id)
+    exposure = await read_exposure(connection, application.customer_id, product.id)
+    standing = Standing(product.age.min_years, exposure.total_fen, exposure.product_fen)
+    limits = limits_of(product, core.catalogue.legal_line_fen(application.today))
+    for breach in find_limit_breaches(standing, limits, application.amount_fen):
+        found = f"{breach.rule}: {breach.value} fen with this contract"
+        raise _conflict("body.application_id", found, breach.limit)
+    return product
+
+
+async def draw_loan(core: LendingCore, command: Command, contract_id: str) -> Done:
+    """Pay out a contract's whole amount, once; the loan's plan is dated from this day."""
+    slot = slot_of_id(Letter.CONTRACT, contract_id)
+    cell = core.cell_of_id(Letter.CONTRACT, contract_id)
+    if slot is None or cell is None:
+        raise refuse_field("body.contract_id", "no contract id", "the id of a contract")
+
+    async def work(connection: Connection, claim: Claim) -> Answer:
+        rows = await connection.execute(store.LOCK_CONTRACT, [command.today, contract_id])
+        if (earlier := await read_earlier_answer(connection, claim)) is not None:
+            return earlier
+        row = await rows.fetchone()
+        if row is None:
+            raise refuse_field("body.contract_id", "no such contract", "a signed contract")
+        contract = store.ContractRow(*row)
+        if contract.status != "signed":
+            raise _conflict("body.contract_id", "a contract that was drawn", "a contract not yet drawn")
+        terms = Terms(contract.amount_fen, contract.rate_annual, contract.periods)
+        plan = plan_equal_instalments(terms, contract.today)
+        loan_id = core.new_id(Letter.LOAN, slot)
+        loan = {"loan_id": loan_id, "contract_id": contract_id, "customer_id": contract.customer_id}
+        await connection.execute(
+            store.INSERT_DRAW,
+            loan | _draw_columns(contract, plan) | {"key": command.key},
+        )
+        body = loan | {
+            "balance_fen": contract.amount_fen,
+            "outstanding_fen": sum(instalment.total_fen for instalment in plan),
+            "next_due": plan[0].due.isoformat(),
+        }
+        told = Told("loan.drawn", loan_id, body | {"product": contract.product})
+        return await finish_command(connection, claim, 201, body, told)
+
+    return await run_command(core, cell, command, work)
+
+
+def _draw_columns(contract: store.ContractRow, plan: tuple[Instalment, ...]) -> dict[str, Any]:
+    entries = plan_entries(Event.DRAW, {"principal": contract.amount_fen})
+    return {
+        "product": contract.product,
+        "day": contract.today,
+        "principal_fen": contract.amount_fen,
+        "interest_fen": sum(instalment.interest_fen for instalment in plan),
+        "periods": [instalment.period for instalment in plan],
+        "dues": [instalment.due for instalment in plan],
+        "principals": [instalment.principal_fen for instalment in plan],
+        "interests": [instalment.interest_fen for instalment in plan],
+        "accounts": [str(entry.account) for entry in entries],
+        "amounts": [entry.amount_fen for entry in entries],
+    }
+
+
+async def repay_loan(core: LendingCore, command: Command, loan_id: str, amount_fen: int) -> Done:
+    """Book a repayment: two round trips to the primary, whatever the loan's history."""
+    slot = slot_of_id(Letter.LOAN, loan_id)
+    cell = core.cell_of_id(Letter.LOAN, loan_id)
+    if slot is None or cell is None:
+        raise refuse_field("body.loan_id", "no loan id", "the id of a loan")
+
+    async def work(connection: Connection, claim: Claim) -> Answer:
+        rows = await connection.execute(store.LOCK_LOAN, [command.today, loan_id])
+        if (earlier := await read_earlier_answer(connection, claim)) is not None:
+            return earlier
+        row = await rows.fetchone()
+        if row is None:
+            raise refuse_field("body.loan_id", "no such loan", "the id of a loan")
+        loan = store.read_loan_row(row)
+        if amount_fen > loan.outstanding_fen:
+            needed = f"at most {loan.outstanding_fen}, all that is outstanding"
+            raise refuse_field("body.amount_fen", str(amount_fen), needed)
+        dues = compute_open_dues(loan.plan, loan.interest_paid_fen, loan.principal_paid_fen)
+        split = allocate_by_instalment(dues, amount_fen)
+        repayment = {
+            "repayment_id": core.new_id(Letter.REPAYMENT, slot),
+            "interest_fen": split.interest_fen,
+            "principal_fen": split.principal_fen,
+            "penalty_fen": split.penalty_fen,
+        }
+        balance_fen = loan.principal_fen - loan.principal_paid_fen - split.principal_fen
+        body = repayment | {"balance_fen": balance_fen}
+        payload = body | {"customer_id": loan.customer_id, "amount_fen": amount_fen}
+        written = (
+            repayment
+            | _repayment_columns(split)
+            | {
+                "loan_id": loan_id,
+                "amount_fen": amount_fen,
+                "day": loan.today,
+                "key": command.key,
+                "payload": Jsonb(payload),
+                "response": Jsonb(body),
+            }
+        )
+        await connection.execute(store.INSERT_REPAYMENT, written)
+        return Answer(201, body, claim.epoch, replayed=False)
+
+    return await run_command(core, cell, command, work)
+
+
+def _repayment_columns(split: Allocation) -> dict[str, Any]:
+    components_fen = {
+        "amount": split.total_fen,
+        "penalty": split.penalty_fen,
+        "interest": split.interest_fen,
+        "principal": split.principal_fen,
+    }
+    entries = plan_entries(Event.REPAYMENT, components_fen)
+    return {
+        "accounts": [str(entry.account) for entry in entries],
+        "amounts": [entry.amount_fen for entry in entries],
+    }
+
+
+async def show_loan(core: LendingCore, loan_id: str) -> Done:
+    """Return where a loan stands; Refused (404) when there is none."""
+    cell = core.cell_of_id(Letter.LOAN, loan_id)
+    if cell is None:
+        raise Refused(Kind.NOT_FOUND, "There is no such loan.")
+
+    async def work(connection: Connection, epoch: int) -> Answer:
+        rows = await connection.execute(store.SELECT_LOAN, [core.read_today(), loan_id])
+        row = await rows.fetchone()
+        if row is None:
+            raise Refused(Kind.NOT_FOUND, "There is no such loan.")
+        return Answer(200, _show_row(loan_id, store.read_loan_row(row)), epoch, replayed=False)
+
+    read = await core.router.read(cell, work, deadline_seconds=core.deadline_seconds)
+    return Done(cell, read.value)
+
+
+def _show_row(loan_id: str, loan: store.LoanRow) -> dict[str, Any]:
+    dues = compute_open_dues(loan.plan, loan.interest_paid_fen, loan.principal_paid_fen)
+    next_due = loan.plan[dues[0].period - 1].due.isoformat() if dues else None
+    return {
+        "loan_id": loan_id,
+        "customer_id": loan.customer_id,
+        "status": "active" if dues else "settled",
+        "drawn_on": loan.drawn_on.isoformat(),
+        "principal_fen": loan.principal_fen,
+        "balance_fen": loan.principal_fen - loan.principal_paid_fen,
+        "outstanding_fen": loan.outstanding_fen,
+        "next_due": next_due,
+        "next_due_fen": dues[0].total_fen if dues else 0,
+    }
