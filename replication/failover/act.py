@@ -111,9 +111,8 @@ class Actor:
         return Outcome.DONE
 
     async def _start_standby(self, seen: Seen, decision: Decision) -> Outcome:
-        hba.write_fenced(self._copy)
         upstream = self._settings.place(decision.copy.place) if decision.copy else None
-        await conf.set_upstream(self._copy, None, upstream, _known(seen.own.copy))
+        await replica.become_standby(self._copy, upstream, _known(seen.own.copy))
         await control.start(self._copy)
         self._journal.stage("following", decision.epoch, upstream=upstream.name if upstream else None)
         return Outcome.DONE
@@ -256,10 +255,9 @@ class Actor:
             self._copy.place, self._copy.passfile, dbname="biyi", timeout_seconds=MARKER_SECONDS
         )
         try:
-            async with asyncio.timeout(MARKER_SECONDS):
-                return await bootstrap.write_epoch_marker(
-                    connection, epoch, own_id, wait_for_copies=wait_for_copies
-                )
+            return await bootstrap.write_epoch_marker(
+                connection, epoch, own_id, wait_for_copies=wait_for_copies, timeout_seconds=MARKER_SECONDS
+            )
         finally:
             await connection.close()
 

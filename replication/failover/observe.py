@@ -19,11 +19,8 @@ from replication.grants import World, follow_grants, read_world
 from replication.model import DATA_SITES, CopyId, GrantSeen, Site, other_data_site
 from replication.postgres import control, hba
 from replication.postgres.copy import Copy
-from replication.postgres.observe import ServerStatus, connect_admin, read_status
+from replication.postgres.observe import AdminConnection, ServerStatus, connect_admin, read_status
 from replication.settings import SiteSettings
-
-STATUS_SECONDS = 1.0
-"""Patience with the own server's status query. Source: our choice, ten ticks."""
 
 
 def now_ms() -> int:
@@ -161,7 +158,7 @@ class CopyObserver:
         self.copy = copy
         self._view = view
         self._memory = _Memory()
-        self._connection: psycopg.AsyncConnection[tuple[object, ...]] | None = None
+        self._connection: AdminConnection | None = None
         self.move_to: Site | None = None
         self.stopped_for_ms = 0
 
@@ -202,12 +199,10 @@ class CopyObserver:
         if connection is not None:
             await connection.close()
 
-    async def connection(self) -> psycopg.AsyncConnection[tuple[object, ...]]:
+    async def connection(self) -> AdminConnection:
         """Return the standing administrator's connection to the own server; psycopg.Error when it fails."""
         if self._connection is None or self._connection.closed:
-            self._connection = await connect_admin(
-                self.copy.place, self.copy.passfile, timeout_seconds=STATUS_SECONDS
-            )
+            self._connection = await connect_admin(self.copy.place, self.copy.passfile)
         return self._connection
 
     async def _own_copy(self, grant: GrantSeen | None) -> OwnCopy:
@@ -242,8 +237,7 @@ class CopyObserver:
 
     async def _status(self) -> ServerStatus | None:
         try:
-            async with asyncio.timeout(STATUS_SECONDS):
-                return await read_status(await self.connection())
+            return await read_status(await self.connection())
         except (psycopg.Error, TimeoutError, OSError):
             await self.close()
             return None
