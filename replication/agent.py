@@ -200,12 +200,7 @@ def main(path: Path) -> None:
     except SettingsError as error:
         click.echo(error, err=True)
         sys.exit(2)
-    try:
-        import uvloop
-    except ImportError:
-        asyncio.run(serve(settings))
-    else:
-        uvloop.run(serve(settings))
+    asyncio.run(serve(settings))
 
 
 if __name__ == "__main__":
