@@ -1,0 +1,200 @@
+"""The stand's directory: its lock, its keys, making it, wiping it."""
+
+import fcntl
+import hashlib
+import json
+import os
+import pwd
+import secrets
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from replication.model import DATA_SITES, Site
+from replication.settings import FailoverSettings, write_site_settings
+from runbooks.stand import binaries
+from runbooks.stand.links import healed_table, write_links
+from runbooks.stand.ports import HIGHEST_PORT, LOWEST_PORT, choose_ports, needed_ports
+from runbooks.stand.programs import write_valkey_settings
+from runbooks.stand.topology import (
+    DEFAULT_CELLS,
+    Stand,
+    StandError,
+    new_token,
+    read_stand,
+    site_settings,
+    stand_path,
+    write_private,
+    write_stand,
+)
+
+ROLES = ("biyi_admin", "biyi_repl", "biyi_owner", "biyi_app")
+_PORTS_FOR_LATER = 200
+"""Room above the first port chosen. Source: our choice, four times what a stand of two cells needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpOptions:
+    """What `up` is asked for; `copies` None: as the stand has it, or 2 for a new one."""
+
+    copies: int | None = None
+    fresh: bool = False
+    failover: FailoverSettings | None = None
+    patience_s: float = 90.0
+
+
+def default_home() -> Path:
+    """Return $BIYI_HOME, or `.biyi` in the working directory."""
+    return Path(os.environ.get("BIYI_HOME", ".biyi")).resolve()
+
+
+@contextmanager
+def home_lock(home: Path, patience_s: float = 0.0) -> Iterator[None]:
+    """Hold the stand's lock; StandError when another command has it for longer than `patience_s`."""
+    home.mkdir(parents=True, exist_ok=True)
+    end = time.monotonic() + patience_s
+    with (home / ".lock").open("a+") as stream:
+        while True:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() >= end:
+                    stream.seek(0)
+                    holder = stream.read().strip() or "unknown"
+                    raise StandError(
+                        f"{home}: another command (process {holder}) is working on this stand; wait for it"
+                    ) from error
+                time.sleep(0.05)
+        stream.truncate(0)
+        stream.write(str(os.getpid()))
+        stream.flush()
+        yield
+
+
+def is_free(port: int) -> bool:
+    """Return whether a server could listen at `port` on loopback now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+            probe.listen(1)  # with SO_REUSEADDR only listening tells two servers apart
+        except OSError:
+            return False
+    return True
+
+
+def relocated_root(home: Path) -> Path:
+    """Return where the data of `home` lie when PostgreSQL's user cannot reach the home."""
+    return binaries.SHARED_ROOT / f"biyi-{hashlib.sha256(str(home).encode()).hexdigest()[:12]}"
+
+
+def prepare_stand(home: Path, options: UpOptions) -> Stand:
+    """Read the stand of `home`, or make one; leaves every directory, key and settings file in place."""
+    postgres = binaries.find_postgres()
+    if stand_path(home).exists():
+        stand = _renewed(read_stand(home), postgres, options)
+    else:
+        stand = _new_stand(home, postgres, options)
+    write_stand(stand)
+    _make_keys(stand)
+    for site in Site:
+        for name in ("logs", "etcd"):
+            (stand.site_dir(site) / name).mkdir(parents=True, exist_ok=True)
+        (stand.site_dir(site) / "etcd").chmod(0o700)
+    for site in DATA_SITES:
+        (stand.site_dir(site) / "journal").mkdir(exist_ok=True)
+        _make_copies_dir(stand, site)
+        write_valkey_settings(stand, site)
+        write_site_settings(stand.site_dir(site) / "site.json", site_settings(stand, site))
+    return stand
+
+
+def wipe(home: Path) -> None:
+    """Remove the stand of `home` but not its evidence; nothing of it may run. Refuses foreign data."""
+    moved = relocated_root(home)
+    if moved.exists():
+        binaries.own_directory(moved)
+        shutil.rmtree(moved)
+    for name in (*Site, "keys"):
+        if (home / name).exists():
+            shutil.rmtree(home / name)
+    for name in ("stand.json", "links.json"):
+        (home / name).unlink(missing_ok=True)
+
+
+def _renewed(stand: Stand, postgres: binaries.Postgres, options: UpOptions) -> Stand:
+    if options.copies not in (None, stand.copies):
+        raise StandError(
+            f"{stand_path(stand.home)}: made with {stand.copies} copies, asked for {options.copies}; "
+            "run `biyi stand up --fresh` (it deletes the data)"
+        )
+    if (postgres.major, postgres.run_as) != (stand.pg_major, stand.run_as):
+        raise StandError(
+            f"{stand_path(stand.home)}: data of PostgreSQL {stand.pg_major} run by {stand.run_as or 'you'}; "
+            f"found {postgres.major} run by {postgres.run_as or 'you'}; set BIYI_PG_BIN and BIYI_RUN_AS as "
+            "they were, or run `biyi stand up --fresh` (it deletes the data)"
+        )
+    return replace(stand, pg_bin=postgres.bin_dir, failover=options.failover or stand.failover)
+
+
+def _new_stand(home: Path, postgres: binaries.Postgres, options: UpOptions) -> Stand:
+    stale = [name for name in Site if (home / name / "etcd").exists()]
+    if stale:
+        raise StandError(
+            f"{home}: data of {', '.join(stale)} but no stand.json; `biyi stand up --fresh` deletes them"
+        )
+    home.mkdir(parents=True, exist_ok=True)
+    copies = options.copies or 2
+    names = needed_ports({cell.name: str(cell.home) for cell in DEFAULT_CELLS}, copies)
+    first = LOWEST_PORT + secrets.randbelow(HIGHEST_PORT - LOWEST_PORT - _PORTS_FOR_LATER)
+    data_root = None
+    if postgres.run_as is not None and not binaries.can_traverse(home, postgres.run_as):
+        data_root = relocated_root(home)
+    write_links(home / "links.json", healed_table())
+    return Stand(
+        copies=copies,
+        ports=choose_ports(names, first, is_free),
+        pg_bin=postgres.bin_dir,
+        pg_major=postgres.major,
+        control_token=new_token(),
+        run_as=postgres.run_as,
+        data_root=data_root,
+        failover=options.failover or FailoverSettings(),
+        home=home,
+    )
+
+
+def _make_copies_dir(stand: Stand, site: Site) -> None:
+    """Make the directory in which the agent makes data directories; it belongs to PostgreSQL's user."""
+    if stand.data_root is not None:
+        binaries.own_directory(stand.data_root)
+    directory = stand.copies_dir(site)
+    directory.mkdir(parents=True, exist_ok=True)
+    directory.chmod(0o700)
+    if stand.run_as is not None:
+        user = pwd.getpwnam(stand.run_as)
+        os.chown(directory, user.pw_uid, user.pw_gid)
+        if not binaries.can_traverse(directory, stand.run_as):
+            raise StandError(
+                f"{directory}: user {stand.run_as} cannot get there; "
+                "`biyi stand up --fresh` puts the data elsewhere"
+            )
+
+
+def _make_keys(stand: Stand) -> None:
+    """Make the keys that are missing: never one anew, data may depend on it."""
+    directory = stand.key_path("")
+    directory.mkdir(mode=0o700, exist_ok=True)
+    contents = {
+        "pgpass": "".join(f"*:*:*:{role}:{secrets.token_urlsafe(24)}\n" for role in ROLES),
+        "field.key": json.dumps({"version": 1, "root": secrets.token_hex(32)}) + "\n",
+        "valkey": secrets.token_urlsafe(24) + "\n",
+    }
+    for name, text in contents.items():
+        if not stand.key_path(name).exists():
+            write_private(stand.key_path(name), text)

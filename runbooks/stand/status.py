@@ -1,0 +1,97 @@
+"""What of the stand runs, as values; how the command line shows it."""
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from replication.model import Site
+from runbooks.stand.control import ask_border
+from runbooks.stand.home import is_free
+from runbooks.stand.links import read_links
+from runbooks.stand.processes import is_alive, read_pids
+from runbooks.stand.sites import pids_path
+from runbooks.stand.topology import Stand, read_stand
+
+PROGRAMS = {
+    Site.IDC: ("border", "etcd", "valkey", "agent", "api"),
+    Site.CLOUD: ("border", "etcd", "valkey", "agent", "api"),
+    Site.WITNESS: ("border", "etcd"),
+}
+_PORT_NAMES = {"border": "border-control", "etcd": "etcd-client"}
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessStatus:
+    """One process: `state` is listening, starting (runs, port still closed), dead (ended by itself or
+    was killed outside) or stopped."""
+
+    site: Site
+    program: str
+    pid: int | None
+    port: int
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class StandStatus:
+    """All processes, the links that are not plainly OK, and PostgreSQL's places."""
+
+    processes: tuple[ProcessStatus, ...]
+    links: dict[str, str]
+    connections: dict[Site, int]
+
+    @property
+    def whole(self) -> bool:
+        """True when every process listens and every link is OK."""
+        return all(p.state == "listening" for p in self.processes) and set(self.links.values()) == {"ok"}
+
+
+def read_status(home: Path) -> StandStatus:
+    """Look at every process and link of the stand; StandError when there is none."""
+    stand = read_stand(home)
+    processes = tuple(
+        status for site in Site for status in (*_of_programs(stand, site), *_of_copies(stand, site))
+    )
+    connections = {}
+    for status in processes:
+        if status.program == "border" and status.state == "listening":
+            with contextlib.suppress(OSError, ValueError):
+                answer = ask_border(status.port, stand.control_token, {})
+                connections[status.site] = int(str(answer["connections"]))
+    links = {name: state.text for name, state in read_links(home / "links.json").items()}
+    return StandStatus(processes, links, connections)
+
+
+def _of_programs(stand: Stand, site: Site) -> list[ProcessStatus]:
+    recorded = read_pids(pids_path(stand.home, site))
+    found = []
+    for program in PROGRAMS[site]:
+        port = stand.port(site, _PORT_NAMES.get(program, program))
+        running = recorded.get(program)
+        if running is None:
+            state = "stopped"
+        elif not is_alive(running):
+            state = "dead"
+        else:
+            state = "starting" if is_free(port) else "listening"
+        found.append(ProcessStatus(site, program, running.pid if running else None, port, state))
+    return found
+
+
+def _of_copies(stand: Stand, site: Site) -> list[ProcessStatus]:
+    found = []
+    for name in sorted(stand.ports):
+        owner, _, service = name.partition("/")
+        if owner == site and service.startswith("copy:"):
+            port = stand.ports[name]
+            pid = _postmaster_pid(stand.copies_dir(site) / service.removeprefix("copy:"))
+            state = "stopped" if is_free(port) else "listening"
+            found.append(ProcessStatus(site, service, pid if state == "listening" else None, port, state))
+    return found
+
+
+def _postmaster_pid(data_dir: Path) -> int | None:
+    try:
+        return int((data_dir / "postmaster.pid").read_text().split("\n", 1)[0])
+    except (OSError, ValueError):
+        return None

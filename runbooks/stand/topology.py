@@ -1,0 +1,167 @@
+"""Description of one stand: cells, copies, ports, where data lie; and what each site is told of it.
+
+Kept in `<home>/stand.json`; `site_settings` turns it into the document that the agent and the API
+of a data site read, with every address as seen from that site.
+"""
+
+import json
+import os
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from replication.model import DATA_SITES, CopyId, Site
+from replication.settings import CellSettings, FailoverSettings, PlaceSettings, SiteSettings
+from runbooks.stand.ports import needed_ports, place_names
+
+FORMAT = 1
+"""Version of stand.json; a stand of another version has to be made afresh."""
+DEFAULT_CELLS = (CellSettings("a", Site.IDC), CellSettings("b", Site.CLOUD))
+LOOPBACK = "127.0.0.1"
+
+
+class StandError(Exception):
+    """The stand cannot do what was asked; the message says what was found, where, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """One stand. `home` is where its stand.json was found, never stored: a stand may be moved."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    copies: int
+    """Copies a cell: 2, or 3 with an asynchronous one at the home site."""
+    ports: dict[str, int]
+    """Port of every name in `ports.needed_ports`, chosen once."""
+    pg_bin: Path
+    """Directory of PostgreSQL's programs, looked up at each `up`."""
+    pg_major: int
+    """Major version that the data directories were made with."""
+    control_token: str
+    """What a control request to a border has to carry."""
+    run_as: str | None = None
+    """Unprivileged user for PostgreSQL's programs when we are root."""
+    data_root: Path | None = None
+    """Where data directories lie when `run_as` cannot reach the home; None: in the home."""
+    cells: tuple[CellSettings, ...] = DEFAULT_CELLS
+    failover: FailoverSettings = field(default_factory=FailoverSettings)
+    format: int = FORMAT
+    home: Path = Path()
+
+    def __post_init__(self) -> None:
+        if self.copies not in (2, 3):
+            raise ValueError(f"copies {self.copies}: a cell has 2 or 3")
+        if not self.cells or any(cell.home not in DATA_SITES for cell in self.cells):
+            raise ValueError("cells: needs at least one, each at home in idc or cloud")
+        missing = set(needed_ports(self.homes, self.copies)) - self.ports.keys()
+        if missing:
+            raise ValueError(f"ports: none for {', '.join(sorted(missing))}")
+
+    @property
+    def homes(self) -> dict[str, str]:
+        """Return the home site of each cell."""
+        return {cell.name: str(cell.home) for cell in self.cells}
+
+    def site_dir(self, site: Site) -> Path:
+        """Return the directory of a site: settings, logs, journal, server data."""
+        return self.home / site
+
+    def copies_dir(self, site: Site) -> Path:
+        """Return the directory in which the site's PostgreSQL data directories stand."""
+        return (self.data_root or self.home) / site / "copies"
+
+    def port(self, site: Site, service: str) -> int:
+        """Return the port of `service` at `site` itself; KeyError is a programming error."""
+        return self.ports[f"{site}/{service}"]
+
+    def port_from(self, viewer: Site, site: Site, service: str) -> int:
+        """Return the port at which `viewer` reaches a service of `site`: its border's, unless own."""
+        return self.ports[f"{site}/{service}" if site is viewer else f"{viewer}/to/{site}/{service}"]
+
+    def key_path(self, name: str) -> Path:
+        """Return the path of one of the keys: pgpass, field.key, valkey."""
+        return self.home / "keys" / name
+
+
+_ADAPTER = TypeAdapter(Stand)
+
+
+def new_token() -> str:
+    """Return a fresh control token."""
+    return secrets.token_hex(16)
+
+
+def stand_path(home: Path) -> Path:
+    """Return the path of the stand's description."""
+    return home / "stand.json"
+
+
+def read_stand(home: Path) -> Stand:
+    """Read the stand of `home`; StandError when there is none or it cannot be used."""
+    path = stand_path(home)
+    try:
+        plain = json.loads(path.read_bytes())
+        if isinstance(plain, dict) and plain.get("format", FORMAT) != FORMAT:
+            raise StandError(
+                f"{path}: format {plain['format']}, this program writes {FORMAT}; run `biyi stand up --fresh`"
+            )
+        return _ADAPTER.validate_python({**plain, "home": home.resolve()})
+    except FileNotFoundError as error:
+        raise StandError(f"{path}: there is no stand; run `biyi stand up`") from error
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc'])) or 'stand'}: {e['msg']}" for e in error.errors()]
+        raise StandError(f"{path}: {'; '.join(lines)}; run `biyi stand up --fresh`") from error
+    except (ValueError, TypeError) as error:
+        raise StandError(f"{path}: not a JSON object ({error}); run `biyi stand up --fresh`") from error
+
+
+def write_stand(stand: Stand) -> None:
+    """Write stand.json in one piece, readable by its owner only (it holds the control token)."""
+    path = stand_path(stand.home)
+    plain = _ADAPTER.dump_python(stand, mode="json")
+    del plain["home"]
+    write_private(path, json.dumps(plain, indent=2))
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner can read, in one piece."""
+    aside = path.with_name(path.name + ".tmp")
+    aside.unlink(missing_ok=True)
+    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+        stream.write(text)
+    aside.replace(path)
+
+
+def places_seen_from(stand: Stand, viewer: Site) -> tuple[PlaceSettings, ...]:
+    """Return all places with their addresses as seen from `viewer`; data_dir only for its own."""
+    places = []
+    for name in place_names(stand.homes, stand.copies):
+        copy = CopyId.parse(f"{name}-none")
+        port = stand.port_from(viewer, copy.site, f"copy:{name}")
+        data_dir = stand.copies_dir(viewer) / name if copy.site is viewer else None
+        places.append(PlaceSettings(name, copy.cell, copy.site, copy.ordinal, LOOPBACK, port, data_dir))
+    return tuple(places)
+
+
+def site_settings(stand: Stand, site: Site) -> SiteSettings:
+    """Return what the processes of data site `site` are told."""
+    etcd_order = sorted(Site, key=lambda other: other is not site)  # own member first
+    return SiteSettings(
+        site=site,
+        home_dir=stand.site_dir(site),
+        etcd_urls=tuple(f"http://{LOOPBACK}:{stand.port_from(site, to, 'etcd-client')}" for to in etcd_order),
+        cells=stand.cells,
+        places=places_seen_from(stand, site),
+        agent_urls={to: f"http://{LOOPBACK}:{stand.port_from(site, to, 'agent')}" for to in DATA_SITES},
+        agent_port=stand.port(site, "agent"),
+        api_port=stand.port(site, "api"),
+        valkey_port=stand.port(site, "valkey"),
+        pg_bin=stand.pg_bin,
+        passfile=stand.key_path("pgpass"),
+        key_file=stand.key_path("field.key"),
+        run_as=stand.run_as,
+        failover=stand.failover,
+    )
