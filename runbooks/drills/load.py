@@ -32,7 +32,7 @@ class LoadSettings:
     seed: int
     key_prefix: str
     """Start of every idempotency key of this drill."""
-    product: str = "installment-12"
+    product: str = "instalment-12"
     """The product every new loan is of."""
     loan_fen: int = 1_000_000
     periods: int = 12

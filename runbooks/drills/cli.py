@@ -1,0 +1,115 @@
+"""Commands `biyi drill`: exit 0 all holds, 1 refused or a check broke, 2 usage, 3 could not tell."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+
+from replication.model import DATA_SITES, Site
+from runbooks.drills.checkers import Verdict
+from runbooks.drills.live import live_view
+from runbooks.drills.planned_move import run_planned_move
+from runbooks.drills.scene import DrillOptions, DrillRefused, Scene
+from runbooks.drills.site_loss import run_site_loss
+from runbooks.drills.tables import print_moves, print_site_loss
+from runbooks.stand.home import default_home
+from runbooks.stand.topology import StandError
+
+T = TypeVar("T")
+Say = Callable[[str], None]
+OnScene = Callable[[Scene], None]
+EXITS: Mapping[Verdict, int] = {Verdict.HOLDS: 0, Verdict.BROKEN: 1, Verdict.UNKNOWN: 3}
+_DRILLS = (
+    ("site-loss", "Kill a whole site under load, let it come back; about 60 s"),
+    ("planned-move", "Move every cell to the other site and back under load; about 15 s a round"),
+)
+_rate = click.option(
+    "--rate", type=click.FloatRange(1, 2000), default=40.0, show_default=True, help="Operations a second."
+)
+_seed = click.option("--seed", type=int, default=1, show_default=True, help="The same seed, the same load.")
+_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+_no_live = click.option("--no-live", is_flag=True, help="Plain lines instead of the live view.")
+
+
+@click.group()
+def drill() -> None:
+    """Break things on purpose, measure what customers saw, keep the evidence."""
+
+
+@drill.command("list")
+def list_command() -> None:
+    """Show which drills there are."""
+    for name, text in _DRILLS:
+        click.echo(f"{name:14} {text}")
+
+
+@drill.group()
+def run() -> None:
+    """Run a drill on the stand."""
+
+
+@run.command("site-loss")
+@click.option(
+    "--site", type=click.Choice([str(s) for s in DATA_SITES]), required=True, help="The site to lose."
+)
+@_rate
+@_seed
+@_json
+@_no_live
+def site_loss_command(site: str, rate: float, seed: int, as_json: bool, no_live: bool) -> None:
+    """Kill a site under load, restart it, wait until all is as before; nothing may be lost."""
+    options = DrillOptions(default_home(), rate, seed)
+    with _watching(f"site loss: {site}", as_json, no_live) as (say, on_scene):
+        report = _run(run_site_loss(Site(site), options, say, on_scene))
+    if as_json:
+        click.echo(json.dumps(report.plain, ensure_ascii=False))
+    else:
+        print_site_loss(Console(), report.result, report.plain)
+    sys.exit(EXITS[report.result.verdict])
+
+
+@run.command("planned-move")
+@click.option(
+    "--rounds", type=click.IntRange(1, 1000), default=1, show_default=True, help="Times there and back."
+)
+@_rate
+@_seed
+@_json
+@_no_live
+def planned_move_command(rounds: int, rate: float, seed: int, as_json: bool, no_live: bool) -> None:
+    """Move every cell to the other site and back under load; no request may fail."""
+    options = DrillOptions(default_home(), rate, seed)
+    with _watching("planned move", as_json, no_live) as (say, on_scene):
+        result = _run(run_planned_move(options, rounds, say, on_scene))
+    if as_json:
+        click.echo(json.dumps(result.plain, ensure_ascii=False))
+    else:
+        print_moves(Console(), result)
+    sys.exit(EXITS[Verdict(result.plain["verdict"])])
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    try:
+        return asyncio.run(work)
+    except (DrillRefused, StandError) as error:
+        raise click.ClickException(str(error)) from error
+    except KeyboardInterrupt as error:
+        raise click.ClickException(
+            "interrupted; what was written so far lies in the evidence folder"
+        ) from error
+
+
+@contextmanager
+def _watching(title: str, as_json: bool, no_live: bool) -> Iterator[tuple[Say, OnScene]]:
+    """Yield how a drill tells its steps: the live view on a terminal, lines on stderr otherwise."""
+    console = Console(stderr=as_json)
+    if as_json or no_live or not console.is_terminal:
+        yield (lambda text: click.echo(text, err=True)), (lambda scene: None)
+        return
+    with live_view(title, console) as view:
+        yield (lambda text: console.print(text, style="dim", highlight=False)), view.show

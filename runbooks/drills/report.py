@@ -1,0 +1,117 @@
+"""Turn a judged drill into one self-contained HTML page, in light and dark, English and Chinese."""
+
+import html
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from importlib.resources import files
+from typing import Any
+
+from runbooks.drills.checkers import Finding, Verdict
+from runbooks.drills.plot import PlotMark, draw_close_up, draw_overview
+from runbooks.drills.records import History
+from runbooks.drills.wording import MEANINGS, VERDICT_WORDS
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineRow:
+    """One line of the timeline: when (monotonic ns), who, what."""
+
+    at_ns: int
+    who: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a report is made of. Seconds count from `origin_ns`, when `zero` happened."""
+
+    title: tuple[str, str]
+    summary: str
+    figures: Sequence[tuple[str, str, str]]
+    """Figure, English label, Chinese label."""
+    cells: Sequence[Mapping[str, Any]]
+    history: History
+    homes: Mapping[str, str]
+    findings: Sequence[Finding]
+    marks: Sequence[PlotMark]
+    timeline: Sequence[TimelineRow]
+    origin_ns: int
+    zero: str
+    verdict: Verdict
+    plain: Mapping[str, Any]
+    command: str
+
+
+def render_report(report: Report) -> str:
+    """Return the page; it needs nothing from outside."""
+    page = files("runbooks.drills").joinpath("report.html").read_text(encoding="utf-8")
+    word_en, word_zh = VERDICT_WORDS[report.verdict]
+    header = report.history.header
+    parts = {
+        "TITLE": html.escape(report.title[0]),
+        "TITLE_ZH": html.escape(report.title[1]),
+        "VERDICT": f"{word_en} · {word_zh}",
+        "VERDICT_CLASS": str(report.verdict),
+        "SUMMARY": html.escape(report.summary),
+        "STARTED": html.escape(header.started_at[:19].replace("T", " ") + " UTC" if header else ""),
+        "FIGURES": "".join(_tile(*figure) for figure in report.figures),
+        "CELLS": _table(report.cells),
+        "OVERVIEW": draw_overview(report.history, report.homes, report.marks, report.origin_ns, report.zero),
+        "CLOSE_UP": draw_close_up(report.history, report.homes, report.marks, report.origin_ns, report.zero),
+        "CHECKS": "".join(_check_row(finding) for finding in report.findings),
+        "TIMELINE": "".join(_timeline_row(row, report) for row in report.timeline),
+        "COMMAND": html.escape(report.command),
+        "JSON": html.escape(json.dumps(report.plain, indent=2, ensure_ascii=False)),
+    }
+    for name, text in parts.items():
+        page = page.replace("{{" + name + "}}", text)
+    return page
+
+
+def _tile(figure: str, english: str, chinese: str) -> str:
+    return (
+        f'<div class="tile"><b>{html.escape(figure)}</b>'
+        f"<span>{html.escape(english)}</span><span lang=zh>{html.escape(chinese)}</span></div>"
+    )
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> str:
+    if not rows:
+        return ""
+    head = "".join(f"<th>{html.escape(str(name))}</th>" for name in rows[0])
+    body = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(str(value))}</td>" for value in row.values()) + "</tr>"
+        for row in rows
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _check_row(finding: Finding) -> str:
+    english, chinese = MEANINGS.get(finding.name, (finding.name, ""))
+    word_en, word_zh = VERDICT_WORDS[finding.verdict]
+    examples = "".join(f"<li>{html.escape(example)}</li>" for example in finding.examples)
+    return (
+        f'<tr><td><span class="chip {finding.verdict}">{word_en} {word_zh}</span></td>'
+        f"<td>{html.escape(english)}<br><small lang=zh>{html.escape(chinese)}</small>"
+        f"{f'<ul>{examples}</ul>' if examples else ''}</td>"
+        f"<td class=n>{finding.looked_at:,}</td><td class=n>{finding.count:,}</td>"
+        f"<td><code>{html.escape(finding.name)}</code></td></tr>"
+    )
+
+
+def _timeline_row(row: TimelineRow, report: Report) -> str:
+    seconds = (row.at_ns - report.origin_ns) / 1e9
+    header = report.history.header
+    clock = ""
+    if header is not None:
+        at = datetime.fromisoformat(header.started_at) + timedelta(
+            seconds=(row.at_ns - header.started_ns) / 1e9
+        )
+        clock = at.strftime("%H:%M:%S.%f")[:-3]
+    kind = "step" if row.who == "drill" else "agent"
+    return (
+        f"<tr class={kind}><td class=n>{seconds:+.3f}</td><td class=n>{clock}</td>"
+        f"<td>{html.escape(row.who)}</td><td>{html.escape(row.what)}</td></tr>"
+    )

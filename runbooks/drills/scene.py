@@ -1,0 +1,190 @@
+"""What every drill needs around it: the stand's addresses, the evidence folder, customers, the watch.
+
+`open_scene` refuses, with what to do about it, when the stand is not in the state a drill starts from.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from replication.etcd import Etcd, EtcdUnavailable
+from replication.grants import read_world
+from replication.model import DATA_SITES, Grant, Site
+from replication.settings import SettingsError, SiteSettings, read_site_settings
+from runbooks.drills.customer import Customers
+from runbooks.drills.history import HistoryWriter
+from runbooks.drills.load import Load, LoadSettings
+from runbooks.drills.read_rows import Unreadable, read_cell, read_keys
+from runbooks.drills.records import Header, Mark
+from runbooks.drills.rows import CellRows
+from runbooks.drills.watch import GrantWatch, find_not_home
+
+_READY_S = 20.0
+"""Patience with cells that are on their way home. Source: our choice; above home_after plus a move."""
+_READ_S = 15.0
+"""Patience with a cell that is being moved while its rows are wanted. Source: our choice."""
+
+
+class DrillRefused(Exception):
+    """The drill did not begin; the message says what was found and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class DrillOptions:
+    """What is asked of a drill. `home` is the stand's directory, `rate` in operations a second."""
+
+    home: Path
+    rate: float = 40.0
+    seed: int = 1
+
+
+@dataclass(slots=True)
+class Scene:
+    """A drill under way; `phase`, `dead` and `started_ns` are what the live view shows."""
+
+    options: DrillOptions
+    settings: SiteSettings
+    folder: Path
+    history: HistoryWriter
+    load: Load
+    watch: GrantWatch
+    started_ns: int
+    say: Callable[[str], None]
+    phase: str = "check"
+    dead: Site | None = None
+    earlier: dict[str, frozenset[str]] = field(default_factory=dict)
+
+    @property
+    def homes(self) -> dict[str, str]:
+        """Home site of each cell."""
+        return {cell.name: str(cell.home) for cell in self.settings.cells}
+
+    def mark(self, name: str, text: str, at_ns: int | None = None, cell: str = "") -> None:
+        """Write a step into the history and tell the person who watches."""
+        self.history.write(Mark(time.monotonic_ns() if at_ns is None else at_ns, name, text, cell))
+        self.phase = text
+        self.say(text)
+
+
+@asynccontextmanager
+async def open_scene(
+    drill: str, viewer: Site, options: DrillOptions, say: Callable[[str], None], **facts: Any
+) -> AsyncIterator[Scene]:
+    """Make the evidence folder and yield a scene whose cells are all SYNC at home; DrillRefused if not.
+
+    Addresses are as seen from `viewer`, which has to survive the drill. `facts` go into the header.
+    """
+    settings = _read_settings(options.home, viewer)
+    entrances = await _find_entrances(options.home)
+    token = secrets.token_hex(5)
+    started = datetime.now(UTC)  # noqa: TID251 - a runbook is a shell: it stamps people's time once
+    folder = _make_folder(options.home, f"{started:%Y%m%dT%H%M%SZ}-{drill}-{facts.get('site', 'both')}")
+    history = HistoryWriter(folder / "history.jsonl")
+    plan = LoadSettings(rate=options.rate, seed=options.seed, key_prefix=f"drill-{token}")
+    started_ns = time.monotonic_ns()
+    history.write(
+        Header(
+            drill, str(facts.pop("site", "")), options.seed, options.rate, plan.key_prefix,
+            started.isoformat(), started_ns, facts,
+        )
+    )  # fmt: skip
+    try:
+        async with (
+            Etcd(settings.etcd_urls) as etcd,
+            GrantWatch(etcd, history) as watch,
+            Customers(entrances) as customers,
+        ):
+            load = Load(customers, history, plan)
+            scene = Scene(options, settings, folder, history, load, watch, started_ns, say)
+            try:
+                await _wait_until_home(scene)
+                yield scene
+            finally:
+                await load.close()
+    finally:
+        history.close()
+
+
+async def read_earlier(scene: Scene) -> None:
+    """Remember which commands each cell holds before the drill; DrillRefused when one cannot be read."""
+    try:
+        for cell, grant in scene.watch.grants.items():
+            scene.earlier[cell] = await read_keys(scene.settings, grant)
+    except Unreadable as error:
+        raise DrillRefused(f"{error}; look at `biyi stand status` and `biyi stand logs`") from error
+
+
+async def read_final(scene: Scene) -> dict[str, CellRows | None]:
+    """Read every cell's rows from its granted primary; None where that did not succeed in time."""
+    async with Etcd(scene.settings.etcd_urls) as etcd:
+        cells = [cell.name for cell in scene.settings.cells]
+        found = await asyncio.gather(*(_read_patiently(scene, etcd, cell) for cell in cells))
+    return dict(zip(cells, found, strict=True))
+
+
+async def _read_patiently(scene: Scene, etcd: Etcd, cell: str) -> CellRows | None:
+    deadline = time.monotonic() + _READ_S
+    while True:
+        try:
+            grant: Grant = (await read_world(etcd)).grants[cell].grant
+            return await read_cell(scene.settings, grant, scene.earlier.get(cell, frozenset()))
+        except (EtcdUnavailable, Unreadable) as error:
+            if time.monotonic() > deadline:
+                scene.say(f"rows of cell {cell} could not be read: {error}")
+                return None
+            await asyncio.sleep(0.5)
+
+
+def _read_settings(home: Path, viewer: Site) -> SiteSettings:
+    try:
+        return read_site_settings(home / viewer / "site.json")
+    except SettingsError as error:
+        raise DrillRefused(f"no stand to drill on ({error}); run `biyi stand up` first") from error
+
+
+async def _find_entrances(home: Path) -> dict[str, str]:
+    """Return each site's entrance; DrillRefused when one does not answer as ready."""
+    entrances = {}
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=3)) as session:
+        for site in DATA_SITES:
+            url = f"http://127.0.0.1:{_read_settings(home, site).api_port}"
+            try:
+                async with session.get(url + "/readyz") as response:
+                    ready, found = response.status == 200, f"answers {response.status} to /readyz"
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                ready, found = False, f"does not answer ({type(error).__name__})"
+            if not ready:
+                raise DrillRefused(
+                    f"the entrance of {site} at {url} {found}; is the stand up? Run `biyi stand up`, "
+                    "look at `biyi stand status`"
+                )
+            entrances[str(site)] = url
+    return entrances
+
+
+async def _wait_until_home(scene: Scene) -> None:
+    cells = scene.settings.cells
+    if await scene.watch.until(lambda grants: not find_not_home(cells, grants), _READY_S) is None:
+        faults = "; ".join(find_not_home(cells, scene.watch.grants))
+        raise DrillRefused(
+            f"a drill starts with every cell in sync and at home, but {faults}; "
+            "see `biyi cells` and `biyi why <cell>`, or start afresh with `biyi stand up`"
+        )
+
+
+def _make_folder(home: Path, name: str) -> Path:
+    folder = home / "evidence" / name
+    number = 1
+    while folder.exists():
+        number += 1
+        folder = home / "evidence" / f"{name}-{number}"
+    folder.mkdir(parents=True)
+    return folder

@@ -1,0 +1,91 @@
+"""Print a drill's result for people who have never seen one."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from runbooks.drills.checkers import Finding, Verdict
+from runbooks.drills.planned_move import MovesResult
+from runbooks.drills.story import say_site_loss
+from runbooks.drills.verdict import CellResult, SiteLossResult
+from runbooks.drills.wording import MEANINGS, VERDICT_WORDS
+
+_STYLES = {Verdict.HOLDS: "green", Verdict.BROKEN: "bold red", Verdict.UNKNOWN: "bold yellow"}
+
+
+def print_site_loss(console: Console, result: SiteLossResult, plain: Mapping[str, Any]) -> None:
+    """Print what was killed, how long customers waited, what was lost, and every check."""
+    console.print()
+    console.print(say_site_loss(result, plain), highlight=False)
+    table = Table(title="What customers of each cell saw", title_justify="left", title_style="bold")
+    for name in ("cell", "home", "its primary", "kill to first write", "longest pause", "failed", "epoch"):
+        table.add_column(name, justify="left" if name in ("cell", "home", "its primary") else "right")
+    for name, cell in result.cells.items():
+        table.add_row(*_cell_row(name, cell))
+    console.print(table)
+    _print_requests(console, plain)
+    console.print(
+        f"Restart to back in sync {_s(result.rejoin_seconds)}; "
+        f"cells went home by themselves: {'yes' if result.failed_back else 'NO'}.",
+        highlight=False,
+    )
+    _print_checks(console, result.findings)
+    console.print(f"Evidence: {plain['evidence']}/report.html", highlight=False, soft_wrap=True)
+
+
+def print_moves(console: Console, result: MovesResult) -> None:
+    """Print each move with its write pause, and every check."""
+    table = Table(title="Planned moves under load", title_justify="left", title_style="bold")
+    for name in ("cell", "to", "write pause", "outcome"):
+        table.add_column(name)
+    for move, seconds in zip(result.moves, result.pauses_s, strict=True):
+        table.add_row(move.cell, move.to, f"{seconds:.3f} s", move.why)
+    console.print(table)
+    pause = result.plain["pause_seconds"]
+    console.print(
+        f"Write pause p50 {pause['p50']} s, p99 {pause['p99']} s, max {pause['max']} s.", highlight=False
+    )
+    _print_requests(console, result.plain)
+    _print_checks(console, result.findings)
+    console.print(f"Evidence: {result.plain['evidence']}/report.html", highlight=False, soft_wrap=True)
+
+
+def _cell_row(name: str, cell: CellResult) -> tuple[str, ...]:
+    epoch = f"{cell.epoch_before} → {cell.epoch_after}" if cell.lost_primary else str(cell.epoch_before)
+    return (
+        name,
+        cell.home,
+        "was killed" if cell.lost_primary else "survived",
+        _s(cell.rto_seconds) if cell.lost_primary else "kept writing",
+        _s(cell.pause_seconds),
+        str(cell.failed),
+        epoch,
+    )
+
+
+def _print_requests(console: Console, plain: Mapping[str, Any]) -> None:
+    console.print(
+        f"{plain['requests']:,} operations: {plain['acknowledged']:,} acknowledged, "
+        f"{plain['failed']:,} failed, "
+        f"{plain['unknown']:,} unknown ({plain['unknown_unresolved']:,} still so); "
+        f"{plain['lost']:,} acknowledged writes lost.",
+        highlight=False,
+    )
+
+
+def _print_checks(console: Console, findings: tuple[Finding, ...]) -> None:
+    table = Table(title="Checks", title_justify="left", title_style="bold", show_header=False)
+    for finding in findings:
+        meaning, _ = MEANINGS.get(finding.name, (finding.name, ""))
+        word, _ = VERDICT_WORDS[finding.verdict]
+        detail = "".join(f"\n  {example[:140]}" for example in finding.examples[:3])
+        looked = f"{finding.looked_at:,} looked at" if finding.looked_at > 1 else ""
+        table.add_row(Text(word, style=_STYLES[finding.verdict]), Text(meaning + detail), looked)
+    console.print(table)
+
+
+def _s(value: float | None) -> str:
+    return "never" if value is None else f"{value:.2f} s"

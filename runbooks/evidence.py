@@ -1,0 +1,77 @@
+"""The evidence a drill leaves: its history, the agents' journals cut to its time, verdict and report.
+
+A folder is complete in itself: it can be copied away and read years later without the stand.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from replication.model import DATA_SITES
+from runbooks.drills.report import Report, render_report
+
+_SLACK_NS = 2_000_000_000
+"""Journal kept before and after the drill. Source: our choice, 2 s of context."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageMark:
+    """Something an agent did: a journal line with a `stage`; `at_ns` is monotonic."""
+
+    at_ns: int
+    place: str
+    cell: str
+    stage: str
+    epoch: int
+    detail: str = ""
+
+
+def keep_journals(folder: Path, home: Path, start_ns: int, end_ns: int) -> list[StageMark]:
+    """Copy the journal lines of the drill's time into `folder`/journals; return what was done, in order."""
+    (folder / "journals").mkdir(exist_ok=True)
+    stages = []
+    for site in DATA_SITES:
+        for path in sorted((home / site / "journal").glob("*.jsonl")):
+            lines = list(_cut(path, start_ns - _SLACK_NS, end_ns + _SLACK_NS))
+            kept = folder / "journals" / f"{site}-{path.name}"
+            kept.write_text("".join(line + "\n" for line, _ in lines), encoding="utf-8")
+            stages += [_stage_of(plain) for _, plain in lines if "stage" in plain]
+    return sorted(stages, key=lambda mark: mark.at_ns)
+
+
+def write_verdict(folder: Path, plain: Mapping[str, Any], findings: list[dict[str, Any]]) -> None:
+    """Write verdict.json: what `--json` prints, with every finding and its examples."""
+    text = json.dumps({**plain, "findings": findings}, indent=2, ensure_ascii=False)
+    (folder / "verdict.json").write_text(text + "\n", encoding="utf-8")
+
+
+def write_report(folder: Path, report: Report) -> Path:
+    """Write report.html and return its path."""
+    path = folder / "report.html"
+    path.write_text(render_report(report), encoding="utf-8")
+    return path
+
+
+def _cut(path: Path, start_ns: int, end_ns: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            plain = json.loads(line)
+        except ValueError:
+            continue  # the agent was killed while it wrote this line
+        if isinstance(plain, dict) and start_ns <= int(plain.get("mono_ns", 0)) <= end_ns:
+            yield line, plain
+
+
+def _stage_of(plain: Mapping[str, Any]) -> StageMark:
+    known = {"at", "mono_ns", "place", "cell", "epoch", "stage"}
+    detail = ", ".join(f"{name} {value}" for name, value in plain.items() if name not in known and value)
+    return StageMark(
+        int(plain["mono_ns"]),
+        str(plain.get("place", "")),
+        str(plain.get("cell", "")),
+        str(plain["stage"]),
+        int(plain.get("epoch") or 0),
+        detail[:160],
+    )
