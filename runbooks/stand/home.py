@@ -164,7 +164,7 @@ def _new_stand(home: Path, postgres: binaries.Postgres, options: UpOptions) -> S
         control_token=new_token(),
         run_as=postgres.run_as,
         data_root=data_root,
-        failover=options.failover or FailoverSettings(),
+        failover=options.failover,
         home=home,
     )
 

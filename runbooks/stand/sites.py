@@ -39,6 +39,8 @@ from runbooks.stand.topology import Stand, StandError, read_stand, stand_path
 
 KILL_PATIENCE_S = 10.0
 """Patience with SIGKILLed processes to be gone. Source: our choice; the kernel needs milliseconds."""
+BORDER_PATIENCE_S = 3.0
+"""Patience with a border that starts. Source: our choice; it needs 0.2 s on idle cores."""
 SERVER_PATIENCE_S = 1.5
 """Patience with etcd and Valkey. Source: our choice; both are crash-safe, Valkey ends in 0.1 s."""
 STOP_PATIENCE_S = 20.0
@@ -87,14 +89,7 @@ def set_links(home: Path, changes: LinkTable) -> None:
     write_links(path, read_links(path) | changes)
     for site in Site:
         if "border" in live_processes(home, site):
-            try:
-                ask_border(
-                    stand.port(site, "border-control"), stand.control_token, {"links": plain_links(changes)}
-                )
-            except (OSError, ValueError) as error:
-                raise StandError(
-                    f"border of {site} did not take the change: {error}; see `biyi stand logs`"
-                ) from error
+            _tell_border(stand, site, changes)
 
 
 def set_link(home: Path, name: str, state: LinkState) -> None:
@@ -171,6 +166,21 @@ def data_directories(home: Path, site: Site) -> list[Path]:
         with suppress(StandError):
             roots.append(read_stand(home).data_root or home)
     return [root / site / "copies" for root in dict.fromkeys(roots)]
+
+
+def _tell_border(stand: Stand, site: Site, changes: LinkTable) -> None:
+    """Tell a living border; one that has just been started may not listen yet, so ask again a while."""
+    end = time.monotonic() + BORDER_PATIENCE_S
+    while True:
+        try:
+            ask_border(
+                stand.port(site, "border-control"), stand.control_token, {"links": plain_links(changes)}
+            )
+            return
+        except (OSError, ValueError) as error:
+            if not isinstance(error, ConnectionRefusedError) or time.monotonic() > end:
+                raise StandError(f"border of {site}: {error}; see `biyi stand logs {site} border`") from error
+            time.sleep(0.02)
 
 
 def _recorded(home: Path, site: Site) -> dict[str, Running]:

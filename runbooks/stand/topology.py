@@ -7,12 +7,12 @@ of a data site read, with every address as seen from that site.
 import json
 import os
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from replication.model import DATA_SITES, CopyId, Site
+from replication.model import DATA_SITES, Site
 from replication.settings import CellSettings, FailoverSettings, PlaceSettings, SiteSettings
 from runbooks.stand.ports import needed_ports, place_names
 
@@ -47,7 +47,8 @@ class Stand:
     data_root: Path | None = None
     """Where data directories lie when `run_as` cannot reach the home; None: in the home."""
     cells: tuple[CellSettings, ...] = DEFAULT_CELLS
-    failover: FailoverSettings = field(default_factory=FailoverSettings)
+    failover: FailoverSettings | None = None
+    """Limits that differ from the program's own; None: those of the program that runs."""
     format: int = FORMAT
     home: Path = Path()
 
@@ -139,10 +140,11 @@ def places_seen_from(stand: Stand, viewer: Site) -> tuple[PlaceSettings, ...]:
     """Return all places with their addresses as seen from `viewer`; data_dir only for its own."""
     places = []
     for name in place_names(stand.homes, stand.copies):
-        copy = CopyId.parse(f"{name}-none")
-        port = stand.port_from(viewer, copy.site, f"copy:{name}")
-        data_dir = stand.copies_dir(viewer) / name if copy.site is viewer else None
-        places.append(PlaceSettings(name, copy.cell, copy.site, copy.ordinal, LOOPBACK, port, data_dir))
+        cell, site_name, ordinal = name.split("-")
+        site = Site(site_name)
+        port = stand.port_from(viewer, site, f"copy:{name}")
+        data_dir = stand.copies_dir(viewer) / name if site is viewer else None
+        places.append(PlaceSettings(name, cell, site, int(ordinal), LOOPBACK, port, data_dir))
     return tuple(places)
 
 
@@ -163,5 +165,5 @@ def site_settings(stand: Stand, site: Site) -> SiteSettings:
         passfile=stand.key_path("pgpass"),
         key_file=stand.key_path("field.key"),
         run_as=stand.run_as,
-        failover=stand.failover,
+        failover=stand.failover or FailoverSettings(),
     )

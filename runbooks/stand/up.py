@@ -71,9 +71,8 @@ async def up(home: Path, options: UpOptions, progress: Progress = no_progress) -
         binaries = find_binaries()
         stage(1)
         healed = unhealthy(read_links(home / "links.json"))
-        started = _start(stand, binaries, ("border",))
         set_links(home, healed_table())
-        started += _start(stand, binaries, ("etcd", "valkey", "agent"))
+        started = _start(stand, binaries, ("border", "etcd", "valkey", "agent"))
         end = begun + options.patience_s
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_ANSWER_PATIENCE_S)) as http:
             stage(2)
@@ -109,22 +108,8 @@ def start_site(home: Path, site: Site) -> list[str]:
     with home_lock(home, patience_s=5):
         stand = read_stand(home)
         binaries = find_binaries()
-        started = start_missing(stand, site, binaries, ("border",))
-        heal_site_once_listening(stand, site)
-        return started + start_missing(stand, site, binaries)
-
-
-def heal_site_once_listening(stand: Stand, site: Site) -> None:
-    """Heal the links of `site` as soon as its new border takes orders; StandError after 5 s."""
-    end = time.monotonic() + 5
-    while True:
-        try:
-            heal_site(stand.home, site)
-            return
-        except StandError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.02)
+        heal_site(home, site)
+        return start_missing(stand, site, binaries)
 
 
 async def migrate(stand: Stand) -> None:
