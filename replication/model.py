@@ -6,6 +6,7 @@ part made when the directory was made, so a re-cloned or rewound directory is an
 
 import enum
 import json
+import re
 from dataclasses import asdict, dataclass, replace
 
 
@@ -40,6 +41,9 @@ class Mode(enum.StrEnum):
     MOVING = "MOVING"
 
 
+_COPY_ID = re.compile(r"([a-z][a-z0-9]*)-(idc|cloud)-([0-9])-([0-9a-z]+)")
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class CopyId:
     """Name of one copy: `<cell>-<site>-<ordinal>-<nonce>`, also its application_name.
@@ -64,10 +68,11 @@ class CopyId:
     @classmethod
     def parse(cls, text: str) -> "CopyId":
         """Read an id back; ValueError says what was found and what is needed."""
-        parts = text.split("-")
-        if len(parts) != 4 or not parts[2].isdigit():
+        found = _COPY_ID.fullmatch(text)
+        if found is None:
             raise ValueError(f"copy id {text!r}: needs <cell>-<site>-<ordinal>-<nonce>")
-        return cls(parts[0], Site(parts[1]), int(parts[2]), parts[3])
+        cell, site, ordinal, nonce = found.groups()
+        return cls(cell, Site(site), int(ordinal), nonce)
 
 
 @dataclass(frozen=True, slots=True)

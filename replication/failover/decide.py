@@ -178,7 +178,7 @@ def _join(seen: Seen, grant: Grant) -> Decision | None:
 def _may_join(seen: Seen, follower: FollowerSeen) -> bool:
     caught_up = seen.own.wal_flush_lsn - follower.flush_lsn <= CATCH_UP_BYTES
     across = follower.copy.site is not seen.own.site and follower.copy.ordinal == 0
-    return follower.streaming and caught_up and across
+    return follower.streaming and caught_up and across and follower.copy.cell == seen.cell
 
 
 def _relocate(seen: Seen, grant: Grant, limits: FailoverSettings) -> Decision:

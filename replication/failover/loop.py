@@ -32,6 +32,7 @@ class CopyLoop:
         while True:
             look = await self._view.next_look(look)
             if await self.round() is Outcome.DONE:
+                look = self._view.started
                 self._view.nudge()
 
     async def round(self) -> Outcome:

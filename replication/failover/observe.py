@@ -44,6 +44,9 @@ class SiteView:
         self.confirmed_ms = 0
         """When the request was sent whose answer last succeeded."""
         self.looks = 0
+        """Looks that have ended."""
+        self.started = 0
+        """Looks that have begun: one that ends with a higher number saw all that was done before."""
         self.silence = {site: Silence(None, 0, now_ms()) for site in DATA_SITES}
 
     async def run(self) -> None:
@@ -78,6 +81,7 @@ class SiteView:
 
     async def _look(self) -> None:
         limits = self._settings.failover
+        self.started += 1
         sent_ms = now_ms()
         try:
             world = await read_world(self._etcd)

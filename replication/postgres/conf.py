@@ -61,6 +61,7 @@ def base_settings(copy: Copy) -> dict[str, str]:
         "idle_in_transaction_session_timeout": "30s",
         # Size and background work.
         "shared_buffers": "64MB",
+        "dynamic_shared_memory_type": "mmap",  # in the directory: a killed server leaves none in /dev/shm
         "jit": "off",
         "checkpoint_timeout": "5min",
         "checkpoint_completion_target": "0.9",

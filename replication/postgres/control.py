@@ -29,7 +29,7 @@ from replication.postgres.copy import (
     write_file,
 )
 from replication.postgres.hba import write_fenced
-from replication.postgres.processes import kill_all, read_postmaster, wait_gone
+from replication.postgres.processes import end_leftovers, kill_all, read_postmaster, wait_gone
 
 __all__ = [
     "ClusterState",
@@ -133,7 +133,7 @@ async def start(copy: Copy, *, settings: Mapping[str, str] | None = None) -> Non
         return
     if is_broken(copy):
         raise PostgresError(f"{copy.place.name}: a rewind failed half-way, the directory needs a new clone")
-    await kill_all(copy)
+    await end_leftovers(copy)
     write_conf(copy, settings or {})
     copy.log_file.parent.mkdir(parents=True, exist_ok=True)
     with copy.log_file.open("ab") as log:

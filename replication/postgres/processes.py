@@ -89,6 +89,16 @@ async def kill_all(copy: Copy) -> None:
         await asyncio.sleep(POLL_SECONDS)
 
 
+async def end_leftovers(copy: Copy) -> None:
+    """Kill what is left of an earlier run and remove its pid file.
+
+    A killed postmaster that its parent has not reaped yet (a zombie) would count as alive for the
+    next one. Without a process in the directory the file guards nothing.
+    """
+    await kill_all(copy)
+    (copy.data_dir / "postmaster.pid").unlink(missing_ok=True)
+
+
 def _kill(process: psutil.Process) -> None:
     """Send SIGKILL; psutil compares the start time, so a recycled pid is never hit."""
     try:

@@ -30,7 +30,7 @@ from replication.postgres.copy import (
 )
 from replication.postgres.hba import write_fenced
 from replication.postgres.observe import TCP_OPTIONS, AdminConnection, abort_after, connect_admin
-from replication.postgres.processes import POLL_SECONDS, kill_all, read_postmaster
+from replication.postgres.processes import POLL_SECONDS, end_leftovers, read_postmaster
 from replication.settings import PlaceSettings
 
 CLONE_SECONDS = 1800.0
@@ -62,7 +62,7 @@ async def clone(
     """
     tell = progress or (lambda step: None)
     _require_stopped(copy)
-    await kill_all(copy)
+    await end_leftovers(copy)
     new, old = copy.beside(".new"), copy.beside(".old")
     await asyncio.to_thread(make_directory, copy, new)
     tell("copying")
@@ -132,7 +132,7 @@ async def rewind(copy: Copy, upstream: PlaceSettings, own_id: CopyId) -> None:
     the upstream answered, nothing is changed or marked.
     """
     _require_stopped(copy)
-    await kill_all(copy)
+    await end_leftovers(copy)
     if not has_data(copy):
         raise PostgresError(f"{copy.place.name}: no data to rewind")
     before = await read_control(copy)
