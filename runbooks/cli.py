@@ -1,0 +1,26 @@
+"""The command `biyi`: mounts the groups of the stand, the cells and the drills."""
+
+import click
+
+from runbooks.cells import cells_command, hold_command, move_command, why_command
+from runbooks.demo import demo_command
+from runbooks.drills.cli import drill
+from runbooks.stand.cli import link, site, stand
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Biyi: a lending business on two sites; either can vanish without losing a cent.
+
+    \b
+    Try it:      biyi demo
+    By hand:     biyi stand up; biyi cells; biyi site kill idc; biyi why a; biyi site start idc
+    A drill:     biyi drill run site-loss --site idc
+    Exit codes:  0 done, 1 refused or a check failed, 2 usage, 3 could not tell
+    """
+
+
+for command in (
+    demo_command, stand, site, link, cells_command, why_command, move_command, hold_command, drill,
+):  # fmt: skip
+    main.add_command(command)
