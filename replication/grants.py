@@ -61,7 +61,7 @@ async def follow_grants(etcd: Etcd) -> AsyncIterator[dict[str, GrantSeen]]:
             snapshot = await etcd.read_prefix(PREFIX)
             grants = dict(parse_world(snapshot).grants)
             if grants != last:
-                last = grants
+                last = dict(grants)
                 yield dict(grants)
             async for events in etcd.watch_prefix(PREFIX, snapshot.revision + 1):
                 for event in events:

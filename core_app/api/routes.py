@@ -40,7 +40,7 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 _ON_WRITE = _problems(400, 409, 413, 422, 503)
-_ON_READ = _problems(404, 503)
+_ON_READ = _problems(404, 422, 503)
 router = APIRouter(prefix="/v1", default_response_class=Response)
 
 

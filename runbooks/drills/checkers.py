@@ -63,9 +63,12 @@ def overall(findings: Iterable[Finding]) -> Verdict:
     return Verdict.HOLDS
 
 
-def count_of(findings: Iterable[Finding], name: str) -> int:
-    """Return the number of defects the check called `name` found."""
-    return next(finding.count for finding in findings if finding.name == name)
+def count_of(findings: Iterable[Finding], *names: str) -> int | None:
+    """Return the defects that the checks called `names` found together, None when one could not tell."""
+    wanted = [finding for finding in findings if finding.name in names]
+    if any(finding.verdict is Verdict.UNKNOWN for finding in wanted):
+        return None
+    return sum(finding.count for finding in wanted)
 
 
 def check_acknowledged_is_kept(ops: Sequence[Op], cells: Cells) -> Finding:

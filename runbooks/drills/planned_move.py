@@ -35,7 +35,7 @@ from runbooks.drills.records import History
 from runbooks.drills.report import Report
 from runbooks.drills.rows import CellRows
 from runbooks.drills.scene import DrillOptions, DrillRefused, Scene, open_scene, read_earlier, read_final
-from runbooks.drills.story import tell_timeline
+from runbooks.drills.story import say_count, tell_timeline
 from runbooks.drills.verdict import limit_finding, render_findings, summarise_requests
 from runbooks.drills.watch import Grants
 from runbooks.evidence import StageMark, keep_journals, write_report, write_verdict
@@ -176,7 +176,7 @@ def _judge(scene: Scene, moves: Sequence[Move], rows: dict[str, CellRows | None]
             "max": round(max(pauses, default=0.0), 3),
         },
         **requests,
-        "lost": count_of(findings, "acknowledged_is_kept") + count_of(findings, "earlier_rows_are_kept"),
+        "lost": count_of(findings, "acknowledged_is_kept", "earlier_rows_are_kept"),
         "overlapping_epochs": count_of(findings, "no_overlapping_epochs"),
         "latency": _plain_latency(history),
         "checks": {finding.name: str(finding.verdict) for finding in findings},
@@ -200,13 +200,13 @@ def _tell(scene: Scene, history: History, result: MovesResult, stages: Sequence[
     return Report(
         title=("Planned move drill", "计划迁移演练"),
         summary="Every cell was moved to the other site and back under load, "
-        f"{len(result.moves)} moves in all; writes paused {pause['p50']} s in the middle, {pause['max']} s at most, and "
-        f"{result.plain['failed']} requests failed.",
+        f"{len(result.moves)} moves in all; writes paused {pause['p50']} s in the middle, "
+        f"{pause['max']} s at most, and {result.plain['failed']} requests failed.",
         figures=[
             (f"{pause['p99']:.2f} s", "write pause, p99", "写停顿 p99"),
             (f"{result.plain['moves_done']}/{len(result.moves)}", "moves done", "完成的迁移"),
             (f"{result.plain['failed']:,}", "failed for the customer", "失败请求"),
-            (f"{result.plain['lost']:,}", "acknowledged writes lost", "已确认写入丢失"),
+            (say_count(result.plain["lost"]), "acknowledged writes lost", "已确认写入丢失"),
             (f"{result.plain['requests']:,}", "operations asked for", "请求总数"),
         ],
         cells=[

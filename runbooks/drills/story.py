@@ -48,10 +48,9 @@ def say_site_loss(result: SiteLossResult, plain: Mapping[str, Any]) -> str:
         for name, cell in result.cells.items()
         if cell.lost_primary
     ]
-    lost = plain["lost"]
     proof = {
         Verdict.HOLDS: f"None of {plain['acknowledged_writes']:,} acknowledged writes was lost; all holds.",
-        Verdict.BROKEN: f"{lost} acknowledged writes were lost; something below does not hold.",
+        Verdict.BROKEN: f"{say_count(plain['lost'])} acknowledged writes were lost; something below does not hold.",
         Verdict.UNKNOWN: "At least one check could not tell, which counts as red.",
     }[result.verdict]
     return (
@@ -116,7 +115,7 @@ def _site_loss_figures(result: SiteLossResult, plain: Mapping[str, Any]) -> list
     worst = None if None in waits or not waits else max(wait for wait in waits if wait is not None)
     return [
         (_s(worst), "kill to first write", "恢复写入时间"),
-        (f"{plain['lost']:,}", "acknowledged writes lost", "已确认写入丢失"),
+        (say_count(plain["lost"]), "acknowledged writes lost", "已确认写入丢失"),
         (f"{plain['requests']:,}", "operations asked for", "请求总数"),
         (f"{plain['failed']:,}", "failed for the customer", "失败请求"),
         (
@@ -138,6 +137,11 @@ def _cell_row(name: str, cell: CellResult) -> dict[str, Any]:
         "failed": cell.failed,
         "epoch": f"{cell.epoch_before} → {cell.epoch_after}" if cell.lost_primary else cell.epoch_before,
     }
+
+
+def say_count(value: int | None) -> str:
+    """Return a count for people; one that nobody could establish is said to be unknown."""
+    return "unknown" if value is None else f"{value:,}"
 
 
 def _s(value: float | None) -> str:

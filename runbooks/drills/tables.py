@@ -9,7 +9,7 @@ from rich.text import Text
 
 from runbooks.drills.checkers import Finding, Verdict
 from runbooks.drills.planned_move import MovesResult
-from runbooks.drills.story import say_site_loss
+from runbooks.drills.story import say_count, say_site_loss
 from runbooks.drills.verdict import CellResult, SiteLossResult
 from runbooks.drills.wording import MEANINGS, VERDICT_WORDS
 
@@ -71,7 +71,7 @@ def _print_requests(console: Console, plain: Mapping[str, Any]) -> None:
         f"{plain['requests']:,} operations: {plain['acknowledged']:,} acknowledged, "
         f"{plain['failed']:,} failed, "
         f"{plain['unknown']:,} unknown ({plain['unknown_unresolved']:,} still so); "
-        f"{plain['lost']:,} acknowledged writes lost.",
+        f"{say_count(plain['lost'])} acknowledged writes lost.",
         highlight=False,
     )
 

@@ -165,8 +165,7 @@ def render_site_loss(
         "verdict": str(result.verdict),
         "cells": {name: _render_cell(cell) for name, cell in result.cells.items()},
         **summarise_requests(history),
-        "lost": count_of(result.findings, "acknowledged_is_kept")
-        + count_of(result.findings, "earlier_rows_are_kept"),
+        "lost": count_of(result.findings, "acknowledged_is_kept", "earlier_rows_are_kept"),
         "trial_balance_fen": trial_balance_fen,
         "overlapping_epochs": count_of(result.findings, "no_overlapping_epochs"),
         "rejoin_seconds": result.rejoin_seconds,
