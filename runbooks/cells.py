@@ -212,7 +212,11 @@ def explain(name: str, facts: Mapping[str, Any]) -> list[str]:
 @click.command("move")
 @click.argument("cell")
 @click.option(
-    "--to", "to", required=True, type=click.Choice([*DATA_SITES]), help="The site that shall write the cell."
+    "--to",
+    "to",
+    required=True,
+    type=click.Choice([str(s) for s in DATA_SITES]),
+    help="The site that shall write the cell.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the agent's answer as JSON.")
 def move_command(cell: str, to: str, as_json: bool) -> None:
