@@ -102,5 +102,6 @@ def write_valkey_settings(stand: Stand, site: Site) -> None:
         "appendonly yes",
         'save ""',
         "daemonize no",
+        "set-proc-title no",  # a title would overwrite the environment that tells whose process it is
     ]
     write_private(directory / "valkey.conf", "\n".join(lines) + "\n")
