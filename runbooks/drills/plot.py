@@ -17,10 +17,10 @@ from matplotlib.figure import Figure
 from runbooks.drills.measure import compute_rates, site_of
 from runbooks.drills.records import GrantNote, History, Op, Outcome
 
-_INK, _FAINT, _RED = "#010101", "#020202", "#030303"
+_INK, _FAINT, _RED, _CARD = "#010101", "#020202", "#030303", "#060606"
 _SITES = {"idc": "#040404", "cloud": "#050505"}
 _VARIABLES = {
-    _INK: "var(--ink)", _FAINT: "var(--faint)", _RED: "var(--bad)",
+    _INK: "var(--ink)", _FAINT: "var(--faint)", _RED: "var(--bad)", _CARD: "var(--card)",
     _SITES["idc"]: "var(--idc)", _SITES["cloud"]: "var(--cloud)",
 }  # fmt: skip
 _STYLE: dict[Any, Any] = {
@@ -99,7 +99,7 @@ def _scatter(axes: Axes, ops: Iterable[Op], homes: Mapping[str, str], origin_ns:
         axes.scatter(
             [(op.scheduled_ns - origin_ns) / 1e9 for op in good],
             [max(0.1, op.latency_seconds * 1000) for op in good],
-            s=7, color=_SITES[home], alpha=0.55, linewidths=0, label=f"cell {cell}, home {home}",
+            s=9, color=_SITES[home], alpha=0.55, linewidths=0, label=f"cell {cell}, home {home}",
         )  # fmt: skip
     bad = [op for op in ops if op.outcome is not Outcome.OK]
     axes.scatter(
@@ -108,9 +108,22 @@ def _scatter(axes: Axes, ops: Iterable[Op], homes: Mapping[str, str], origin_ns:
         s=30, color=_RED, marker="x", label=f"not acknowledged ({len(bad)})",
     )  # fmt: skip
     axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(_plain_number)
     axes.set_ylabel("latency from arrival, ms")
     axes.grid(axis="y")
-    axes.legend(loc="upper right", frameon=False, fontsize=9, ncols=3)
+    axes.legend(
+        loc="upper right",
+        facecolor=_CARD,
+        edgecolor="none",
+        framealpha=0.85,
+        fontsize=9,
+        ncols=3,
+        markerscale=2,
+    )
+
+
+def _plain_number(value: float, _position: float) -> str:
+    return f"{value:,.0f}" if value >= 1 else f"{value:g}"
 
 
 def _throughput(axes: Axes, ops: Iterable[Op], homes: Mapping[str, str], origin_ns: int) -> None:
@@ -134,7 +147,7 @@ def _lanes(
         for note, after in zip(notes, [*notes[1:], None], strict=True):
             left = (note.at_ns - origin_ns) / 1e9
             right = (after.at_ns - origin_ns) / 1e9 if after else end_s
-            alpha = {"SYNC": 0.85, "ALONE": 0.4}.get(note.mode, 0.12)
+            alpha = {"SYNC": 0.55, "ALONE": 0.25}.get(note.mode, 0.1)
             color = _SITES[site_of(note.primary)]
             axes.broken_barh(
                 [(left, max(0.0, right - left))], (lane - 0.36, 0.72), color=color, alpha=alpha, lw=0

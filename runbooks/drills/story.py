@@ -50,7 +50,7 @@ def say_site_loss(result: SiteLossResult, plain: Mapping[str, Any]) -> str:
     ]
     proof = {
         Verdict.HOLDS: f"None of {plain['acknowledged_writes']:,} acknowledged writes was lost; all holds.",
-        Verdict.BROKEN: f"{say_count(plain['lost'])} acknowledged writes were lost; something below does not hold.",
+        Verdict.BROKEN: f"{say_count(plain['lost'])} acknowledged writes were lost; not all below holds.",
         Verdict.UNKNOWN: "At least one check could not tell, which counts as red.",
     }[result.verdict]
     return (
