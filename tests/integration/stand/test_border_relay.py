@@ -22,6 +22,7 @@ from tests.integration.stand.crossing import (
 
 CUT, HOLE = LinkState(LinkMode.CUT), LinkState(LinkMode.HOLE)
 SILENCE_S = 0.3
+pytestmark = pytest.mark.timeout(30)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import asyncio
 import json
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import aiohttp
@@ -35,11 +35,12 @@ HOLE = LinkState(LinkMode.HOLE)
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> Stand:
+def made(tmp_path: Path) -> Iterator[Stand]:
     """A stand that was never started."""
     home = tmp_path / "home"
     home.mkdir()
-    return prepare_stand(home, UpOptions())
+    yield prepare_stand(home, UpOptions())
+    wipe(home)
 
 
 @pytest.fixture
@@ -53,7 +54,6 @@ async def stand(made: Stand) -> AsyncIterator[Stand]:
         yield made
     finally:
         stop_everything(home)
-        wipe(home)
         assert find_marked(f"{home}|", [home]) == []
 
 
@@ -166,7 +166,7 @@ async def test_valkey_refuses_who_does_not_know_the_password(stand: Stand):
 
 
 def test_keys_and_description_are_private(made: Stand):
-    for path in (*made.key_path("").iterdir(), made.home / "made.json"):
+    for path in (*made.key_path("").iterdir(), made.home / "stand.json"):
         assert path.stat().st_mode & 0o077 == 0
     assert len(json.loads(made.key_path("field.key").read_text())["root"]) == 64
 
@@ -182,7 +182,7 @@ async def test_status_tells_what_runs_and_what_was_killed_outside(stand: Stand):
 
 
 def test_a_stand_is_not_made_over_the_data_of_another(made: Stand):
-    (made.home / "made.json").unlink()
+    (made.home / "stand.json").unlink()
     with pytest.raises(StandError, match="--fresh"):
         prepare_stand(made.home, UpOptions())
 
