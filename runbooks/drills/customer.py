@@ -129,7 +129,7 @@ class Customers:
                 attempt = Attempt(
                     entrance, start_ns, time.monotonic_ns(), outcome, response.status, note[:200]
                 )
-                return _Reply(attempt, final, dict(response.headers), answer)
+                return _Reply(attempt, final, response.headers, answer)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             # Nothing was sent, so nothing can have happened; let others go elsewhere for a while.
             self._shunned_until[entrance] = time.monotonic() + self.patience.shun_s

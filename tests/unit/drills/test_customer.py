@@ -34,7 +34,7 @@ class Entrance:
             return web.json_response({"outcome": word}, status=503)
         if word == "refuse":
             return web.json_response({"title": "over limit"}, status=422)
-        headers = {"Biyi-Cell": "a", "Biyi-Epoch": "7", "Biyi-Replayed": "true"}
+        headers = {"biyi-cell": "a", "Biyi-Epoch": "7", "BIYI-REPLAYED": "true"}
         return web.json_response({"balance_fen": 5}, status=201, headers=headers)
 
 
