@@ -1,0 +1,203 @@
+"""The connections of one process to one primary in one epoch; dropped as a whole, at once.
+
+A line serves once a probe found the primary open and in the line's epoch. When a transaction finds
+it otherwise, the line stops serving and one probe looks for all who wait.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg_pool import AsyncConnectionPool, PoolClosed
+
+from replication.settings import PlaceSettings
+
+Connection = psycopg.AsyncConnection[Any]
+
+REQUIRE_EPOCH = b"select biyi.require_epoch(%s)"
+_PROBE = b"select biyi.require_epoch(%s), pg_is_in_recovery()"
+MIN_CONNECTIONS = 4
+MAX_CONNECTIONS = 20
+"""Sessions of one process with one cell. Source: our choice; two processes and migrations fit into
+PostgreSQL's 90 unreserved ones, and 20 commits at a time saturate two cores."""
+_PROBE_SECONDS = 2.0
+_PROBE_PAUSE_SECONDS = 0.03
+"""Pause between two probes. Source: our choice; a refused connection costs the server about 2 ms."""
+_CLOSE_SECONDS = 1.0
+
+# A peer that vanished is noticed in 3-4 s even where no new grant tells of it.
+_CONNECTION: dict[str, Any] = {
+    "user": "biyi_app",
+    "dbname": "biyi",
+    "autocommit": True,
+    "prepare_threshold": 0,
+    "connect_timeout": 2,
+    "sslmode": "disable",
+    "gssencmode": "disable",
+    "application_name": "biyi-core",
+    "keepalives": 1,
+    "keepalives_idle": 2,
+    "keepalives_interval": 1,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 3000,
+}
+
+
+def abort(connection: Connection) -> None:
+    """Cut a connection at the socket: whoever waits on it gets OperationalError at once.
+
+    A polite close hangs on a black-holed link, and cancelling psycopg sends a cancel request, which
+    would end the wait of a COMMIT for its sync copy.
+    """
+    if connection.pgconn.status != psycopg.pq.ConnStatus.BAD:
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(connection.pgconn.socket)) as same:
+            same.shutdown(socket.SHUT_RDWR)
+
+
+class Tasks:
+    """Background tasks of the router, kept from the garbage collector and awaited at the end."""
+
+    def __init__(self) -> None:
+        self._running: set[asyncio.Task[Any]] = set()
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
+        """Start `work` and keep it until it ends."""
+        task = asyncio.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return task
+
+    async def end(self, seconds: float) -> None:
+        """Wait for all, at most `seconds`; then cancel the rest."""
+        if self._running:
+            _, late = await asyncio.wait(set(self._running), timeout=seconds)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+
+class Line:
+    """Connections to the primary at `place` in `epoch`; `tell` is called when it begins to serve."""
+
+    def __init__(
+        self, place: PlaceSettings, passfile: Path, epoch: int, tasks: Tasks, tell: Callable[[], None]
+    ) -> None:
+        self.place = place
+        self.epoch = epoch
+        self.serving = False
+        self._arguments = {
+            **_CONNECTION,
+            "host": place.host,
+            "port": place.port,
+            "passfile": str(passfile),
+        }
+        self._tasks = tasks
+        self._tell = tell
+        self._pool: AsyncConnectionPool[Connection] | None = None
+        self._borrowed: dict[Connection, AsyncConnectionPool[Connection]] = {}
+        self._probing: Connection | None = None
+        self._closed = False
+        tasks.spawn(self._open())
+
+    @property
+    def connections(self) -> int:
+        """Number of connections the pool holds or lends."""
+        return int(self._pool.get_stats()["pool_size"]) if self._pool is not None else 0
+
+    async def borrow(self, seconds: float) -> Connection:
+        """Return a connection for one transaction; psycopg_pool errors when none comes free."""
+        if self._pool is None:
+            raise PoolClosed("the line is not open")
+        pool = self._pool
+        connection = await pool.getconn(timeout=seconds)
+        self._borrowed[connection] = pool
+        if pool is not self._pool:  # dropped meanwhile: this one was not there to be cut
+            abort(connection)
+        return connection
+
+    async def give_back(self, connection: Connection, *, reuse: bool) -> None:
+        """Take a connection back; one that may not be reused is cut."""
+        pool = self._borrowed.pop(connection)  # its own pool: the line may have another one by now
+        if not reuse:
+            abort(connection)
+            await connection.close()
+        await pool.putconn(connection)
+
+    def suspect(self) -> None:
+        """Serve nobody until a probe has found the primary open and in this epoch."""
+        if self.serving:
+            self.serving = False
+            self._tasks.spawn(self._look_again())
+
+    def close(self) -> None:
+        """Drop every connection at once; a COMMIT in flight then has an unknown outcome."""
+        self._closed = True
+        self.serving = False
+        if self._probing is not None:
+            abort(self._probing)
+        self._drop_pool()
+
+    def _drop_pool(self) -> None:
+        for connection in tuple(self._borrowed):
+            abort(connection)
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            self._tasks.spawn(pool.close(timeout=_CLOSE_SECONDS))
+
+    async def _open(self) -> None:
+        while not self._closed and not await self._probe():
+            await asyncio.sleep(_PROBE_PAUSE_SECONDS)
+        if self._closed:
+            return
+        pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+            kwargs=self._arguments,
+            min_size=MIN_CONNECTIONS,
+            max_size=MAX_CONNECTIONS,
+            num_workers=MIN_CONNECTIONS,
+            open=False,
+        )
+        await pool.open(wait=False)
+        self._pool = pool
+        if self._closed:
+            self._drop_pool()
+            return
+        self._serve()
+
+    async def _look_again(self) -> None:
+        if await self._probe() and self._pool is not None:
+            if not self._closed:
+                self._serve()
+                with contextlib.suppress(psycopg.Error, PoolClosed):
+                    await self._pool.check()
+            return
+        self._drop_pool()
+        await self._open()
+
+    def _serve(self) -> None:
+        self.serving = True
+        self._tell()
+
+    async def _probe(self) -> bool:
+        """Say whether the primary admits us and is one, in this line's epoch."""
+        timer: asyncio.TimerHandle | None = None
+        try:
+            async with asyncio.timeout(_PROBE_SECONDS):
+                connection: Connection = await psycopg.AsyncConnection.connect(**self._arguments)
+            self._probing = connection
+            timer = asyncio.get_running_loop().call_later(_PROBE_SECONDS, abort, connection)
+            async with connection:
+                row = await (await connection.execute(_PROBE, [self.epoch])).fetchone()
+            return row is not None and row[1] is False
+        except psycopg.errors.TooManyConnections:
+            return self._pool is not None
+        except (psycopg.Error, TimeoutError, OSError):
+            return False
+        finally:
+            self._probing = None
+            if timer is not None:
+                timer.cancel()
