@@ -1,5 +1,6 @@
 """The application: routes, limits and one answer shape for everything that can go wrong."""
 
+import asyncio
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -61,13 +62,17 @@ async def _readyz(request: Request) -> Response:
     """Answer 200 when every cell can be read from here, else 503 with the cells that cannot."""
     core: LendingCore = request.app.state.core
     patience: float = request.app.state.settings.ready_seconds
-    epochs: dict[str, int] = {}
-    for cell in core.router.cells:
+
+    async def read_epoch(cell: str) -> int | None:
         try:
-            epochs[cell] = (await core.router.read(cell, _look, deadline_seconds=patience)).epoch
+            return (await core.router.read(cell, _look, deadline_seconds=patience)).epoch
         except CellUnavailable:
-            continue
-    missing = [cell for cell in core.router.cells if cell not in epochs]
+            return None
+
+    cells = core.router.cells
+    found = dict(zip(cells, await asyncio.gather(*map(read_epoch, cells)), strict=True))
+    missing = [cell for cell, epoch in found.items() if epoch is None]
+    epochs = {cell: epoch for cell, epoch in found.items() if epoch is not None}
     return JSONResponse({"epochs": epochs, "unreachable": missing}, status_code=503 if missing else 200)
 
 
