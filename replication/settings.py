@@ -58,6 +58,8 @@ class FailoverSettings:
             raise ValueError("tick_ms must be under silence_ms")
         if not 2 * self.beat_ms <= self.silence_ms:
             raise ValueError("silence_ms must span at least two beats (2 x beat_ms)")
+        if not self.silence_ms < self.degrade_after_ms < self.fence_after_ms:
+            raise ValueError("needs silence_ms < degrade_after_ms < fence_after_ms")
         if not self.probe_timeout_ms < self.silence_ms:
             raise ValueError("probe_timeout_ms must be under silence_ms")
 

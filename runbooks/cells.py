@@ -33,6 +33,7 @@ REASONS = {
     "server_starting": "the server is starting or does not answer yet",
     "epoch_not_marked": "the epoch must stand in the database before clients may",
     "sync_set_silent": "a copy of the sync set has not acknowledged for degrade_after_ms: go on without it",
+    "sync_site_silent": "a copy of the sync set is silent and so is its whole site: go on without it",
     "waiting_for_sync_set": "clients wait until the sync set has the end of this server's WAL",
     "sync_set_has_everything": "the sync set has the end of this server's WAL: let clients in",
     "names_behind_grant": "PostgreSQL must wait for every copy the grant promises",

@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 import psycopg
 
 from replication.etcd import Etcd, Outcome
-from replication.failover.observe import CopyObserver
 from replication.failover.states import Decision, Seen, Step
 from replication.grant_swap import swap_grant
 from replication.journal import Journal
@@ -21,6 +20,7 @@ from replication.model import CopyId, format_lsn
 from replication.postgres import bootstrap, conf, control, hba, replica
 from replication.postgres.copy import PostgresError
 from replication.postgres.observe import connect_admin
+from replication.postgres.standing import StandingConnection
 from replication.settings import PlaceSettings, SiteSettings
 
 MARKER_SECONDS = 1.0
@@ -34,10 +34,12 @@ PROMOTE_SECONDS = 30.0
 class Actor:
     """Carries out decisions about one copy."""
 
-    def __init__(self, settings: SiteSettings, observer: CopyObserver, etcd: Etcd, journal: Journal) -> None:
+    def __init__(
+        self, settings: SiteSettings, standing: StandingConnection, etcd: Etcd, journal: Journal
+    ) -> None:
         self._settings = settings
-        self._observer = observer
-        self._copy = observer.copy
+        self._standing = standing
+        self._copy = standing.copy
         self._etcd = etcd
         self._journal = journal
 
@@ -88,7 +90,7 @@ class Actor:
 
     async def _stop_hard(self, seen: Seen, decision: Decision) -> Outcome:
         hba.write_fenced(self._copy)
-        await self._observer.close()
+        await self._standing.close()
         await control.kill_hard(self._copy)
         self._journal.stage("fenced", decision.epoch, why=decision.why)
         return Outcome.DONE
@@ -126,7 +128,7 @@ class Actor:
 
     async def _rewind(self, seen: Seen, decision: Decision) -> Outcome:
         """Make the directory follow again; what cannot be rewound is marked and then cloned."""
-        await self._observer.close()
+        await self._standing.close()
         if await control.is_running(self._copy):
             await control.stop(self._copy, mode="fast", timeout_seconds=STOP_SECONDS)
         own_id = replica.new_copy_id(self._copy.place)
@@ -146,7 +148,7 @@ class Actor:
         return Outcome.DONE
 
     async def _follow(self, seen: Seen, decision: Decision) -> Outcome:
-        connection = await self._observer.connection()
+        connection = await self._standing.get()
         upstream = self._upstream(decision)
         await conf.set_upstream(self._copy, connection, upstream, _known(seen.own.copy))
         self._journal.stage("following", decision.epoch, upstream=upstream.name)
@@ -161,7 +163,7 @@ class Actor:
 
     async def _promote(self, seen: Seen, decision: Decision) -> Outcome:
         """No stream may feed or acknowledge anything once the end of WAL is looked at (pitfall 18)."""
-        connection = await self._observer.connection()
+        connection = await self._standing.get()
         own_id = _known(seen.own.copy)
         await replica.stop_receiver(self._copy, connection, own_id)
         self._journal.stage("receiver_stopped", decision.epoch)
@@ -179,7 +181,7 @@ class Actor:
         outcome = await self._swap(seen, marked)
         if outcome is Outcome.DONE:
             # This swap of our own left every other copy out: names of an earlier life may go (I3).
-            connection = await self._observer.connection()
+            connection = await self._standing.get()
             await conf.set_sync_names(self._copy, connection, frozenset())
             self._journal.stage("grant_primary", decision.epoch)
             await hba.open_to_clients(self._copy, connection)
@@ -191,21 +193,21 @@ class Actor:
         return Outcome.DONE
 
     async def _open(self, seen: Seen, decision: Decision) -> Outcome:
-        await hba.open_to_clients(self._copy, await self._observer.connection())
+        await hba.open_to_clients(self._copy, await self._standing.get())
         self._journal.stage("opened", decision.epoch)
         return Outcome.DONE
 
     async def _set_names(self, seen: Seen, decision: Decision) -> Outcome:
         """Only ever adds names; `_leave` alone takes any away."""
         names = _named(decision) | seen.own.sync_names
-        await conf.set_sync_names(self._copy, await self._observer.connection(), names)
+        await conf.set_sync_names(self._copy, await self._standing.get(), names)
         return Outcome.DONE
 
     async def _join(self, seen: Seen, decision: Decision) -> Outcome:
         """Commit a marker that waits for the joining copy too, then put it into the grant (pitfall 5)."""
         joining = _known(decision.copy)
         lsn = await self._write_marker(decision.epoch, _known(seen.own.copy), wait_for_copies=True)
-        if not await replica.has_flushed(await self._observer.connection(), joining, lsn):
+        if not await replica.has_flushed(await self._standing.get(), joining, lsn):
             return Outcome.REFUSED
         outcome = await self._swap(seen, decision)
         if outcome is Outcome.DONE:
@@ -216,29 +218,28 @@ class Actor:
         """Release waiters by the names, never by cancelling them, and only after the own confirmed swap."""
         outcome = await self._swap(seen, decision)
         if outcome is Outcome.DONE:
-            connection = await self._observer.connection()
+            connection = await self._standing.get()
             await conf.set_sync_names(self._copy, connection, _named(decision))
             self._journal.stage("degraded", decision.epoch)
         return outcome
 
     async def _begin_move(self, seen: Seen, decision: Decision) -> Outcome:
         """A checkpoint beforehand keeps the one at shutdown short: clients wait only for that one."""
-        await (await self._observer.connection()).execute("checkpoint")
+        await (await self._standing.get()).execute("checkpoint")
         outcome = await self._swap(seen, decision)
         if outcome is Outcome.DONE:
-            self._observer.move_to = None
             self._journal.stage("move_begin", decision.epoch, to=decision.copy and str(decision.copy))
         return outcome
 
     async def _drain_and_stop(self, seen: Seen, decision: Decision) -> Outcome:
         """Routers gate new transactions while the grant says MOVING; running ones are let end."""
-        connection = await self._observer.connection()
+        connection = await self._standing.get()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.failover.drain_ms / 1000):
                 await hba.wait_until_idle(connection)
         self._journal.stage("drained", decision.epoch)
         await hba.fence(self._copy, connection)
-        await self._observer.close()
+        await self._standing.close()
         await control.stop(self._copy, mode="fast", timeout_seconds=STOP_SECONDS)
         self._journal.stage("stopped", decision.epoch)
         return Outcome.DONE
@@ -278,9 +279,9 @@ def _named(decision: Decision) -> frozenset[CopyId]:
     return decision.names
 
 
-async def stop_for_shutdown(observer: CopyObserver, journal: Journal) -> None:
+async def stop_for_shutdown(standing: StandingConnection, journal: Journal) -> None:
     """Stop the own server cleanly when the agent is told to end; the grant stays as it is."""
-    await observer.close()
-    if await control.is_running(observer.copy):
-        await control.stop(observer.copy, mode="fast", timeout_seconds=STOP_SECONDS)
+    await standing.close()
+    if await control.is_running(standing.copy):
+        await control.stop(standing.copy, mode="fast", timeout_seconds=STOP_SECONDS)
         journal.stage("stopped", 0)

@@ -138,16 +138,21 @@ def _serve(seen: Seen, grant: Grant, limits: FailoverSettings) -> Decision:
 
 
 def _leave(seen: Seen, grant: Grant, limits: FailoverSettings) -> Decision | None:
-    """Leave silent copies behind: the grant first, PostgreSQL's names after that swap is confirmed (I3)."""
+    """Leave silent copies behind: the grant first, PostgreSQL's names after that swap is confirmed (I3).
+
+    A silent copy of a silent site is not waited for any longer; one whose site beats on (a cut link,
+    a stall) has until `degrade_after_ms`.
+    """
     waited_for = grant.sync_set | seen.own.sync_names
-    gone = frozenset(
-        copy for copy in waited_for if seen.sync_silent_for_ms.get(copy, 0) >= limits.degrade_after_ms
-    )
+    silent = {c for c in waited_for if seen.sync_silent_for_ms.get(c, 0) >= limits.silence_ms}
+    with_site = {c for c in silent if c.site is not seen.own.site and _silent(seen, c.site, limits)}
+    late = {c for c in silent if seen.sync_silent_for_ms[c] >= limits.degrade_after_ms}
+    gone = frozenset(with_site | late)
     if not gone:
         return None
     return Decision(
         Step.LEAVE,
-        Why.SYNC_SET_SILENT,
+        Why.SYNC_SITE_SILENT if with_site else Why.SYNC_SET_SILENT,
         next_grant=grant.with_sync_set(grant.sync_set - gone),
         names=seen.own.sync_names - gone,
     )

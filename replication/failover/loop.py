@@ -8,6 +8,7 @@ from replication.failover.states import Decision, Seen, Step
 from replication.journal import Journal
 from replication.model import CopyId, Site
 from replication.postgres.copy import Copy
+from replication.postgres.standing import StandingConnection
 from replication.settings import PlaceSettings, SiteSettings
 
 
@@ -22,9 +23,10 @@ class CopyLoop:
         """The copy here that this agent declares down in its beat."""
         self._limits = settings.failover
         self._view = view
-        self._observer = CopyObserver(settings, Copy.of_place(settings, place), view)
+        self._standing = StandingConnection(Copy.of_place(settings, place))
+        self._observer = CopyObserver(settings, self._standing, view)
         self._journal = Journal(settings.home_dir / "journal" / f"{place.name}.jsonl", place.cell)
-        self._actor = Actor(settings, self._observer, etcd, self._journal)
+        self._actor = Actor(settings, self._standing, etcd, self._journal)
 
     async def run(self) -> None:
         """Go round for ever; the next round is the retry of whatever did not work."""
@@ -53,4 +55,4 @@ class CopyLoop:
 
     async def shut_down(self) -> None:
         """Stop the own server cleanly; the loop must have been cancelled before."""
-        await stop_for_shutdown(self._observer, self._journal)
+        await stop_for_shutdown(self._standing, self._journal)

@@ -18,8 +18,8 @@ from replication.failover.states import CopyState, FollowerSeen, OwnCopy, Seen, 
 from replication.grants import World, follow_grants, read_world
 from replication.model import DATA_SITES, CopyId, GrantSeen, Site, other_data_site
 from replication.postgres import control, hba
-from replication.postgres.copy import Copy
-from replication.postgres.observe import AdminConnection, ServerStatus, connect_admin, read_status
+from replication.postgres.observe import ServerStatus, read_status
+from replication.postgres.standing import StandingConnection
 from replication.settings import SiteSettings
 
 
@@ -157,18 +157,18 @@ class _Memory:
 class CopyObserver:
     """Looks at one copy and joins it with the site's view into a `Seen`."""
 
-    def __init__(self, settings: SiteSettings, copy: Copy, view: SiteView) -> None:
+    def __init__(self, settings: SiteSettings, standing: StandingConnection, view: SiteView) -> None:
         self._settings = settings
-        self.copy = copy
+        self._copy = standing.copy
+        self._standing = standing
         self._view = view
         self._memory = _Memory()
-        self._connection: AdminConnection | None = None
         self.move_to: Site | None = None
         self.stopped_for_ms = 0
 
     async def observe(self) -> Seen:
         """Return one snapshot for `decide`."""
-        place = self.copy.place
+        place = self._copy.place
         world = self._view.world
         grant = world.grants.get(place.cell) if world else None
         own = await self._own_copy(grant)
@@ -197,20 +197,8 @@ class CopyObserver:
             move_to=self.move_to,
         )
 
-    async def close(self) -> None:
-        """Drop the connection to the own server."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.close()
-
-    async def connection(self) -> AdminConnection:
-        """Return the standing administrator's connection to the own server; psycopg.Error when it fails."""
-        if self._connection is None or self._connection.closed:
-            self._connection = await connect_admin(self.copy.place, self.copy.passfile)
-        return self._connection
-
     async def _own_copy(self, grant: GrantSeen | None) -> OwnCopy:
-        copy, memory = self.copy, self._memory
+        copy, memory = self._copy, self._memory
         place = copy.place
         if control.is_broken(copy):
             return OwnCopy(place.name, place.site, CopyState.BROKEN)
@@ -218,7 +206,7 @@ class CopyObserver:
             return OwnCopy(place.name, place.site, CopyState.ABSENT)
         own_id = control.read_copy_id(copy)
         if not await control.is_running(copy):
-            await self.close()
+            await self._standing.close()
             memory.barrier_lsn = None
             memory.followers.clear()
             facts = await control.read_control(copy)
@@ -241,15 +229,15 @@ class CopyObserver:
 
     async def _status(self) -> ServerStatus | None:
         try:
-            return await read_status(await self.connection())
+            return await read_status(await self._standing.get())
         except (psycopg.Error, TimeoutError, OSError):
-            await self.close()
+            await self._standing.close()
             return None
 
     def _running_copy(
         self, own_id: CopyId | None, status: ServerStatus, grant: GrantSeen | None, at_ms: int
     ) -> OwnCopy:
-        memory, place = self._memory, self.copy.place
+        memory, place = self._memory, self._copy.place
         if status.in_recovery:
             memory.barrier_lsn = None
             memory.followers.clear()
@@ -267,7 +255,7 @@ class CopyObserver:
             place.site,
             CopyState.STANDBY if status.in_recovery else CopyState.PRIMARY,
             own_id,
-            open=hba.is_open(self.copy),
+            open=hba.is_open(self._copy),
             timeline=status.timeline,
             wal_flush_lsn=status.wal_flush_lsn,
             barrier_lsn=memory.barrier_lsn,

@@ -143,6 +143,7 @@ class Why(enum.StrEnum):
     SERVER_STARTING = "server_starting"
     EPOCH_NOT_MARKED = "epoch_not_marked"
     SYNC_SET_SILENT = "sync_set_silent"
+    SYNC_SITE_SILENT = "sync_site_silent"
     WAITING_FOR_SYNC_SET = "waiting_for_sync_set"
     SYNC_SET_HAS_EVERYTHING = "sync_set_has_everything"
     NAMES_BEHIND_GRANT = "names_behind_grant"

@@ -151,6 +151,15 @@ def test_leaving_takes_the_copy_out_of_the_grant_before_its_name_goes():
     assert decision.names == frozenset()
 
 
+def test_a_copy_of_a_silent_site_is_left_sooner_than_one_behind_a_cut_link():
+    silent_copy = seen(serving(), sync_silent_for_ms={CLOUD: 1000})
+    silent_site = replace(silent_copy, silent_for_ms={Site.CLOUD: 1000})
+    assert decide(silent_copy, LIMITS).why is Why.SERVING
+    assert decide(silent_site, LIMITS).why is Why.SYNC_SITE_SILENT
+    beating_copy = replace(silent_site, sync_silent_for_ms={CLOUD: 999})
+    assert decide(beating_copy, LIMITS).why is Why.SERVING
+
+
 def test_a_silent_name_goes_only_with_a_swap_even_when_the_grant_leaves_it_out_already():
     decision = decide(seen(serving(), ALONE, sync_silent_for_ms={CLOUD: 2500}), LIMITS)
     assert decision.step is Step.LEAVE

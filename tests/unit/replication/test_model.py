@@ -28,7 +28,9 @@ def test_lsn_text_and_bytes_agree():
     assert format_lsn(parse_lsn("7F/DEADBEEF")) == "7F/DEADBEEF"
 
 
-@pytest.mark.parametrize("text", ["copying a-cloud-0-bbbb", "a-witness-0-bbbb", "a-cloud-x-bbbb", "a-cloud-0-", ""])
+@pytest.mark.parametrize(
+    "text", ["copying a-cloud-0-bbbb", "a-witness-0-bbbb", "a-cloud-x-bbbb", "a-cloud-0-", ""]
+)
 def test_a_name_that_is_no_copy_is_not_taken_for_one(text: str):
     with pytest.raises(ValueError, match="copy id"):
         CopyId.parse(text)
