@@ -1,6 +1,7 @@
 """Where etcd's leader is, and moving it to the witness: there the loss of a data site costs no election."""
 
 import asyncio
+import time
 from typing import Any
 
 import aiohttp
@@ -8,7 +9,6 @@ import aiohttp
 from replication.model import Site
 from runbooks.stand.topology import LOOPBACK, Stand
 
-_ATTEMPTS = 5
 _PAUSE_S = 0.2
 
 
@@ -19,9 +19,10 @@ async def leader_site(http: aiohttp.ClientSession, stand: Stand) -> Site | None:
     return next((site for site, own in statuses.items() if own["header"]["member_id"] in leaders), None)
 
 
-async def lead_at_witness(http: aiohttp.ClientSession, stand: Stand) -> bool:
+async def lead_at_witness(http: aiohttp.ClientSession, stand: Stand, patience_s: float = 1.0) -> bool:
     """Move etcd's leadership to the witness; best effort. Returns whether it is there now."""
-    for _ in range(_ATTEMPTS):
+    end = time.monotonic() + patience_s
+    while time.monotonic() < end:
         leader = await leader_site(http, stand)
         if leader is Site.WITNESS:
             return True

@@ -5,14 +5,16 @@ import json
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 
 from replication.etcd import Etcd, EtcdUnavailable
 from replication.grants import read_world
-from replication.model import DATA_SITES, Mode, Site
+from replication.model import DATA_SITES, Grant, Mode, Site
 from runbooks.stand.binaries import find_etcd, find_valkey
 from runbooks.stand.etcd_leader import lead_at_witness, leader_site
 from runbooks.stand.home import UpOptions, home_lock, prepare_stand, wipe
@@ -25,6 +27,8 @@ from runbooks.stand.topology import LOOPBACK, Stand, StandError, read_stand
 Progress = Callable[[str, int, int], None]
 """Told the stage that begins, how many are done and how many there are."""
 STAGES = ("programs", "processes", "etcd leader", "agents", "cells", "migrations", "entrances")
+MIGRATE_AGAIN = 3
+"""Exit code of core_app.migrate for a cell that it could not reach, e.g. while it was moving."""
 _LOOK_EVERY_S = 0.1
 _ANSWER_PATIENCE_S = 2.0
 _LAST_LINES = 5
@@ -81,10 +85,10 @@ async def up(home: Path, options: UpOptions, progress: Progress = no_progress) -
             stage(3)
             await _until_all_answer(http, stand, "agent", end)
             stage(4)
-            await _until(stand, end, "every cell is SYNC", lambda: _cells_are_sync(stand))
+            await _until(stand, end, "every cell is open and SYNC", lambda: _cells_serve(http, stand))
             stage(5)
             started += _start(stand, binaries, ("api",))
-            await migrate(stand)
+            await _until(stand, end, "migrations ran (migrate.log)", lambda: migrate(stand))
             stage(6)
             await _until_all_answer(http, stand, "api", end)
         stage(7)
@@ -112,8 +116,17 @@ def start_site(home: Path, site: Site) -> list[str]:
         return start_missing(stand, site, binaries)
 
 
-async def migrate(stand: Stand) -> None:
-    """Apply the lending core's migrations to every cell; StandError with its last words when it fails."""
+async def return_leader(home: Path) -> bool:
+    """Bring etcd's leadership back to the witness, e.g. after the witness was lost; best effort."""
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_ANSWER_PATIENCE_S)) as http:
+        return await lead_at_witness(http, read_stand(home.resolve()), patience_s=5)
+
+
+async def migrate(stand: Stand) -> bool:
+    """Apply the lending core's migrations to every cell; False when a cell was out of reach, so again.
+
+    StandError with its last words when it fails for good.
+    """
     command = (sys.executable, "-m", "core_app.migrate", "--settings")
     settings = stand.site_dir(Site.IDC) / "site.json"
     log_path = stand.site_dir(Site.IDC) / "logs" / "migrate.log"
@@ -124,8 +137,9 @@ async def migrate(stand: Stand) -> None:
         except asyncio.CancelledError:
             child.terminate()
             raise
-    if code != 0:
+    if code not in (0, MIGRATE_AGAIN):
         raise StandError(f"migrations ended with {code}; {last_words(log_path)}")
+    return code == 0
 
 
 def last_words(log_path: Path) -> str:
@@ -178,14 +192,33 @@ async def _answers(http: aiohttp.ClientSession, stand: Stand, site: Site, servic
         return False
 
 
-async def _cells_are_sync(stand: Stand) -> bool:
+async def _cells_serve(http: aiohttp.ClientSession, stand: Stand) -> bool:
+    """Every grant is SYNC, its primary open, and every copy of its sync set follows now.
+
+    The grant alone is not enough: it outlives a clean stop of everything.
+    """
     urls = [f"http://{LOOPBACK}:{stand.port(site, 'etcd-client')}" for site in Site]
     try:
         async with Etcd(urls) as etcd:
             grants = (await read_world(etcd)).grants
     except EtcdUnavailable:
         return False
-    return all(cell.name in grants and grants[cell.name].grant.mode is Mode.SYNC for cell in stand.cells)
+    places: dict[str, Any] = {}
+    for site in DATA_SITES:
+        with suppress(aiohttp.ClientError, TimeoutError, ValueError):
+            async with http.get(f"http://{LOOPBACK}:{stand.port(site, 'agent')}/v1/status") as response:
+                places |= (await response.json())["places"]
+    return all(
+        cell.name in grants
+        and _serves(grants[cell.name].grant, places.get(grants[cell.name].grant.primary.place))
+        for cell in stand.cells
+    )
+
+
+def _serves(grant: Grant, place: dict[str, Any] | None) -> bool:
+    own = ((place or {}).get("seen") or {}).get("own") or {}
+    following = {follower["copy"] for follower in own.get("followers", ())}
+    return grant.mode is Mode.SYNC and bool(own.get("open")) and {str(c) for c in grant.sync_set} <= following
 
 
 def plain_up(done: UpDone) -> str:
