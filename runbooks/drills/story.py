@@ -48,8 +48,9 @@ def say_site_loss(result: SiteLossResult, plain: Mapping[str, Any]) -> str:
         for name, cell in result.cells.items()
         if cell.lost_primary
     ]
+    writes = f"{plain['acknowledged_writes']:,} acknowledged writes"
     proof = {
-        Verdict.HOLDS: f"None of {plain['acknowledged_writes']:,} acknowledged writes was lost; all holds.",
+        Verdict.HOLDS: f"None of {writes} was lost; all checks hold.",
         Verdict.BROKEN: f"{say_count(plain['lost'])} acknowledged writes were lost; not all below holds.",
         Verdict.UNKNOWN: "At least one check could not tell, which counts as red.",
     }[result.verdict]
@@ -82,6 +83,10 @@ def find_site_loss_marks(
         at_ns = history.mark_ns(name)
         if at_ns is not None:
             marks.append(PlotMark(at_ns, label))
+    restart_ns = history.mark_ns("restart")
+    for deed in stages:
+        if deed.stage == "move_begin" and restart_ns is not None and deed.at_ns > restart_ns:
+            marks.append(PlotMark(deed.at_ns, f"move {deed.cell} home"))
     degraded = next((s for s in stages if s.stage == "degraded" and s.at_ns > kill_ns), None)
     if degraded is not None:
         marks.append(PlotMark(degraded.at_ns, f"alone {degraded.cell}"))

@@ -120,8 +120,8 @@ def _check_limits(
     ]
     late = rejoin_s is None or rejoin_s > REJOIN_LIMIT_S
     return (
-        limit_finding("took_over_in_time", slow, len(cells)),
-        limit_finding("survivors_kept_serving", hurt, len(cells)),
+        limit_finding("took_over_in_time", slow, sum(cell.lost_primary for cell in cells.values())),
+        limit_finding("survivors_kept_serving", hurt, sum(not c.lost_primary for c in cells.values())),
         limit_finding("rejoined_in_time", [_seconds(rejoin_s)] if late else [], 1),
         limit_finding("went_home", [] if failed_back else ["not every cell is SYNC at home"], 1),
     )
