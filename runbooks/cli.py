@@ -24,3 +24,7 @@ for command in (
     demo_command, stand, site, link, cells_command, why_command, move_command, hold_command, drill,
 ):  # fmt: skip
     main.add_command(command)
+
+
+if __name__ == "__main__":
+    main()
