@@ -12,7 +12,12 @@ from tests.unit.replication.test_decide import SYNC, seen, serving
 def status(site: str, *, answers: bool = True) -> dict[str, object]:
     snapshot = seen(serving(), SYNC)
     facts = {"seen": encode(snapshot), "decision": encode(decide(snapshot, FailoverSettings())), "down": None}
-    return {"site": site, "etcd_answers": answers, "grants": {"a": encode(SYNC)}, "places": {"a-idc-0": facts}}
+    return {
+        "site": site,
+        "etcd_answers": answers,
+        "grants": {"a": encode(SYNC)},
+        "places": {"a-idc-0": facts},
+    }
 
 
 def test_every_reason_is_told_in_words():
