@@ -31,6 +31,8 @@ def decide_fate(error: BaseException, *, commit_sent: bool, connection_lost: boo
     """
     if isinstance(error, UncertainCommit):
         return Fate.UNKNOWN
+    if isinstance(error, psycopg.errors.PipelineAborted):
+        return Fate.FINAL  # the work went on after an error that it swallowed; COMMIT was skipped
     sqlstate = error.sqlstate if isinstance(error, psycopg.Error) else None
     refused = isinstance(error, psycopg.Error) and error.diag.severity_nonlocalized == "ERROR"
     if commit_sent and not refused and (connection_lost or isinstance(error, psycopg.Error)):
