@@ -1,4 +1,4 @@
-"""What became of a transaction that ended with an error. Values only; no I/O of its own."""
+"""What became of a transaction that ended with an error, decided from the error alone."""
 
 import enum
 

@@ -164,18 +164,18 @@ async def reload(copy: Copy, conn: AdminConnection) -> AdminConnection:
 async def set_sync_names(copy: Copy, conn: AdminConnection, names: frozenset[CopyId]) -> None:
     """Have every commit wait for all of `names`; returns once that is so for commits that begin now.
 
-    When the server waited for nobody before, only its checkpointer makes commits wait, and nothing
+    Where the server waited for nobody before, its checkpointer alone makes commits wait, and nothing
     shows when it has read the new value (a SHOW elsewhere does not). It does so before it serves a
-    CHECKPOINT that is asked for after the reload: so one is asked for.
+    CHECKPOINT that is asked for after the reload: so one is asked for. Always: the file may hold the
+    names of an earlier try that ended before this.
     """
-    before = read_conf(copy).get(SYNC_NAMES, "")
     wanted = sync_names_value(names)
     write_conf(copy, {SYNC_NAMES: wanted})
     async with await reload(copy, conn) as fresh:
         found = await (await fresh.execute(f"show {SYNC_NAMES}".encode())).fetchone()
         if found != (wanted,):
             raise PostgresError(f"{copy.place.name}: {SYNC_NAMES} is {found}, needs {wanted!r}")
-        if wanted and not before:
+        if wanted:
             await fresh.execute("set statement_timeout = 0")
             await fresh.execute("checkpoint")
 
