@@ -30,6 +30,14 @@ _PROBE_PAUSE_SECONDS = 0.03
 """Pause between two probes. Source: our choice; a refused connection costs the server about 2 ms."""
 _CLOSE_SECONDS = 1.0
 
+TRANSACTION_MS = 3000
+"""The server ends a session whose transaction is open this long. Source: our choice; a transaction
+takes three round trips. An entrance that vanished would otherwise hold its row locks and claimed
+keys for as long as nobody tells the server, and those who repeat its requests would fill the pool.
+It never ends a COMMIT that waits for its copy (tests/integration/router). An
+idle_in_transaction_session_timeout would not do: between flushes of a pipeline the server counts
+the session as active."""
+
 # A peer that vanished is noticed in 3-4 s even where no new grant tells of it.
 _CONNECTION: dict[str, Any] = {
     "user": "biyi_app",
@@ -40,6 +48,7 @@ _CONNECTION: dict[str, Any] = {
     "sslmode": "disable",
     "gssencmode": "disable",
     "application_name": "biyi-core",
+    "options": f"-c transaction_timeout={TRANSACTION_MS}",
     "keepalives": 1,
     "keepalives_idle": 2,
     "keepalives_interval": 1,

@@ -132,7 +132,7 @@ def _serve(seen: Seen, grant: Grant, limits: FailoverSettings) -> Decision:
         if _flushed_by_all(seen, grant):
             return Decision(Step.OPEN, Why.SYNC_SET_HAS_EVERYTHING)
         return Decision(Step.HOLD, Why.WAITING_FOR_SYNC_SET)
-    if join := _join(seen, grant):
+    if join := _join(seen, grant, limits):
         return join
     return _relocate(seen, grant, limits)
 
@@ -166,11 +166,11 @@ def _flushed_by_all(seen: Seen, grant: Grant) -> bool:
     return grant.sync_set <= flushed
 
 
-def _join(seen: Seen, grant: Grant) -> Decision | None:
+def _join(seen: Seen, grant: Grant, limits: FailoverSettings) -> Decision | None:
     """Take a caught-up copy of the other site in: named, then a marker flushed there, then granted."""
     own = seen.own
     for follower in own.followers:
-        if follower.copy in grant.sync_set or not _may_join(seen, follower):
+        if follower.copy in grant.sync_set or not _may_join(seen, follower, limits):
             continue
         if follower.copy not in own.sync_names:
             names = own.sync_names | {follower.copy}
@@ -180,7 +180,11 @@ def _join(seen: Seen, grant: Grant) -> Decision | None:
     return None
 
 
-def _may_join(seen: Seen, follower: FollowerSeen) -> bool:
+def _may_join(seen: Seen, follower: FollowerSeen, limits: FailoverSettings) -> bool:
+    """A copy that fell silent still looks connected and caught up for a while: it must have been heard."""
+    heard = seen.sync_silent_for_ms.get(follower.copy, 0) < limits.silence_ms
+    if not heard or _silent(seen, follower.copy.site, limits):
+        return False
     caught_up = seen.own.wal_flush_lsn - follower.flush_lsn <= CATCH_UP_BYTES
     across = follower.copy.site is not seen.own.site and follower.copy.ordinal == 0
     return follower.streaming and caught_up and across and follower.copy.cell == seen.cell

@@ -291,9 +291,9 @@ class CopyObserver:
         if own.state is not CopyState.PRIMARY or grant is None:
             return {}
         signs = self._memory.followers
-        waited_for = grant.grant.sync_set | own.sync_names
         streaming = {f.copy: f for f in own.followers if f.streaming}
-        for copy in waited_for:
+        watched = grant.grant.sync_set | own.sync_names | streaming.keys()
+        for copy in watched:
             sign = signs.setdefault(copy, _Sign(None, at_ms))
             follower = streaming.get(copy)
             if follower is not None:
@@ -301,6 +301,6 @@ class CopyObserver:
                 token = (follower.flush_lsn, self._memory.replies.get(copy) if idle else None)
                 if token != sign.token:
                     signs[copy] = _Sign(token, at_ms)
-        for copy in set(signs) - waited_for:
+        for copy in set(signs) - watched:
             del signs[copy]
         return {copy: at_ms - sign.at_ms for copy, sign in signs.items()}

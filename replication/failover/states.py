@@ -93,7 +93,7 @@ class Seen:
     declared_down: frozenset[str] = frozenset()
     """Copies their own agents say they cannot get running."""
     sync_silent_for_ms: Mapping[CopyId, int] = field(default_factory=dict)
-    """For each copy in the sync set or the sync names: time since it last acknowledged anything."""
+    """For each copy in the sync set, the sync names or the followers: time since it last acknowledged."""
     home_in_sync_for_ms: int = 0
     hold: bool = False
     other_cell_moving: bool = False

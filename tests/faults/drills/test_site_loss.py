@@ -13,7 +13,7 @@ import pytest
 from runbooks.drills.history import read_history
 from runbooks.drills.records import Outcome
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.timeout(400)
 
 
 def biyi(home: Path, *words: str, within_s: float = 180) -> subprocess.CompletedProcess[str]:

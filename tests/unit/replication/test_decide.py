@@ -182,6 +182,12 @@ def test_a_copy_that_lags_or_stands_beside_the_primary_does_not_join():
     assert decide(seen(local, ALONE), LIMITS).why is Why.SERVING
 
 
+def test_a_copy_that_just_fell_silent_is_not_taken_back_though_it_looks_connected():
+    unnamed = seen(serving(sync_names=frozenset()), ALONE)
+    assert decide(replace(unnamed, sync_silent_for_ms={CLOUD: 1000}), LIMITS).why is Why.SERVING
+    assert decide(replace(unnamed, silent_for_ms={Site.CLOUD: 1000}), LIMITS).why is Why.SERVING
+
+
 def test_sync_set_stays_inside_the_names_postgresql_waits_for():
     decision = decide(seen(serving(sync_names=frozenset())), LIMITS)
     assert decision.step is Step.SET_NAMES
