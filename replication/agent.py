@@ -18,7 +18,7 @@ from aiohttp import web
 
 from replication.etcd import Etcd, EtcdUnavailable
 from replication.failover.loop import CopyLoop
-from replication.failover.observe import SiteView
+from replication.failover.view import SiteView
 from replication.grants import HOLD, SITES
 from replication.journal import encode
 from replication.model import Beat, Site
@@ -40,7 +40,7 @@ class Agent:
         self.etcd = etcd
         self.view = SiteView(settings, etcd, session)
         self.loops = {
-            place.name: CopyLoop(settings, place, self.view, etcd) for place in settings.own_places()
+            place.name: CopyLoop.of_place(settings, place, self.view, etcd) for place in settings.own_places()
         }
 
     async def run(self) -> None:
@@ -97,11 +97,11 @@ async def _kept_running(loop: CopyLoop) -> None:
 
 def status(agent: Agent) -> dict[str, object]:
     """Return what the agent sees and decides, for `biyi cells` and `biyi why`."""
-    world = agent.view.world
+    world = agent.view.sight.world
     return {
         "site": agent.settings.site,
-        "etcd_answers": agent.view.read_ok,
-        "silent_for_ms": {site: s.silent_for_ms for site, s in agent.view.silence.items()},
+        "etcd_answers": agent.view.sight.read_ok,
+        "silent_for_ms": {site: s.silent_for_ms for site, s in agent.view.sight.silence.items()},
         "hold": world.hold if world else False,
         "grants": {cell: encode(g.grant) for cell, g in world.grants.items()} if world else {},
         "places": {
@@ -113,7 +113,7 @@ def status(agent: Agent) -> dict[str, object]:
 
 async def move(agent: Agent, cell: str, to: Site) -> Mapping[str, object]:
     """Move a cell whose primary stands here to the other data site; wait for the end, bounded."""
-    world = agent.view.world
+    world = agent.view.sight.world
     seen = world.grants.get(cell) if world else None
     if seen is None:
         return {"outcome": "refused", "why": f"no grant of a cell {cell!r} is known here"}
@@ -137,7 +137,7 @@ async def _wait_for_move(agent: Agent, cell: str, to: Site, epoch_before: int) -
         async with asyncio.timeout(MOVE_SECONDS):
             while True:
                 look = await agent.view.next_look(look)
-                now = agent.view.world.grants[cell].grant if agent.view.world else None
+                now = agent.view.sight.world.grants[cell].grant if agent.view.sight.world else None
                 if now and now.candidate is None and now.epoch > epoch_before and now.primary.site is to:
                     return {"outcome": "done", "why": "moved", "epoch": now.epoch}
     return {"outcome": "unknown", "why": f"not settled after {MOVE_SECONDS:g} s; see `biyi why {cell}`"}

@@ -1,10 +1,19 @@
 """The one function that changes a grant; imported by `replication.failover.act` alone."""
 
-from replication.etcd import Etcd, Outcome
+from typing import Protocol
+
+from replication.etcd import Outcome
 from replication.grants import GRANTS
 from replication.model import Grant
 
 
-async def swap_grant(etcd: Etcd, grant: Grant, revision: int) -> Outcome:
+class Register(Protocol):
+    """A register with compare-and-swap: `replication.etcd.Etcd`, or the simulator's model of it."""
+
+    async def swap(self, key: str, value: str, mod_revision: int) -> Outcome:
+        """Write `key` only if its last change was `mod_revision` (0: there must be none)."""
+
+
+async def swap_grant(etcd: Register, grant: Grant, revision: int) -> Outcome:
     """Replace the cell's grant if it still is at `revision` (0: there must be none yet)."""
     return await etcd.swap(GRANTS + grant.cell, grant.to_json(), revision)

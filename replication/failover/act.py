@@ -4,25 +4,21 @@ The only place that changes a grant. A step that ends UNKNOWN is never repeated 
 look sees what became of it, and a swap is settled by another swap on what was then read (I3).
 """
 
-import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import psycopg
 
-from replication.etcd import Etcd, Outcome
+from replication.etcd import Outcome
+from replication.failover.ports import CopyJournal, CopyServer
 from replication.failover.states import Decision, Seen, Step
-from replication.grant_swap import swap_grant
-from replication.journal import Journal
+from replication.grant_swap import Register, swap_grant
 from replication.model import CopyId, format_lsn
-from replication.postgres import bootstrap, conf, control, hba, replica
 from replication.postgres.copy import PostgresError
-from replication.postgres.observe import connect_admin
-from replication.postgres.standing import StandingConnection
 from replication.settings import PlaceSettings, SiteSettings
 
+Effect = Callable[[Seen, Decision], Awaitable[Outcome]]
 MARKER_SECONDS = 1.0
 """Patience with a marker's flush on a joining copy. Source: our choice, the copy's status interval."""
 STOP_SECONDS = 20.0
@@ -31,21 +27,41 @@ PROMOTE_SECONDS = 30.0
 """Patience with a promotion. Source: our choice; measured 0.13-0.23 s."""
 
 
+def utc_now() -> str:
+    """Return the wall clock for people (ISO 8601); no decision reads it."""
+    return datetime.now(UTC).isoformat()  # noqa: TID251  for people only, no decision reads it
+
+
 class Actor:
     """Carries out decisions about one copy."""
 
     def __init__(
-        self, settings: SiteSettings, standing: StandingConnection, etcd: Etcd, journal: Journal
+        self,
+        settings: SiteSettings,
+        server: CopyServer,
+        etcd: Register,
+        journal: CopyJournal,
+        *,
+        stamp: Callable[[], str] = utc_now,
     ) -> None:
         self._settings = settings
-        self._standing = standing
-        self._copy = standing.copy
+        self._server = server
         self._etcd = etcd
         self._journal = journal
+        self._stamp = stamp
+        self.effects = self._all_effects()
+        """One effect a step; the simulator breaks one of them to see that its rules bite."""
 
     async def carry_out(self, seen: Seen, decision: Decision) -> Outcome:
         """Do what was decided; UNKNOWN when it cannot be told, REFUSED when the world said no."""
-        effects: dict[Step, Callable[[Seen, Decision], Awaitable[Outcome]]] = {
+        try:
+            return await self.effects[decision.step](seen, decision)
+        except (PostgresError, psycopg.Error, TimeoutError, OSError) as error:
+            self._journal.stage("failed", decision.epoch, step=decision.step, error=str(error)[:500])
+            return Outcome.UNKNOWN
+
+    def _all_effects(self) -> dict[Step, Effect]:
+        return {
             Step.STOP_HARD: self._stop_hard,
             Step.INITIALISE: self._initialise,
             Step.CREATE_GRANT: self._create_grant,
@@ -68,11 +84,6 @@ class Actor:
             Step.HAND_OVER: self._hand_over,
             Step.ABANDON_MOVE: self._swap,
         }
-        try:
-            return await effects[decision.step](seen, decision)
-        except (PostgresError, psycopg.Error, TimeoutError, OSError) as error:
-            self._journal.stage("failed", decision.epoch, step=decision.step, error=str(error)[:500])
-            return Outcome.UNKNOWN
 
     async def _swap(self, seen: Seen, decision: Decision) -> Outcome:
         if decision.next_grant is None:
@@ -81,7 +92,7 @@ class Actor:
             decision.next_grant,
             why=decision.why,
             by=str(seen.own.copy),
-            at=datetime.now(UTC).isoformat(),  # noqa: TID251  for people only, no decision reads it
+            at=self._stamp(),
         )
         outcome = await swap_grant(self._etcd, grant, decision.revision)
         if outcome is not Outcome.DONE:
@@ -89,68 +100,65 @@ class Actor:
         return outcome
 
     async def _stop_hard(self, seen: Seen, decision: Decision) -> Outcome:
-        hba.write_fenced(self._copy)
-        await self._standing.close()
-        await control.kill_hard(self._copy)
+        self._server.write_fenced()
+        await self._server.release()
+        await self._server.kill_hard()
         self._journal.stage("fenced", decision.epoch, why=decision.why)
         return Outcome.DONE
 
     async def _initialise(self, seen: Seen, decision: Decision) -> Outcome:
-        await control.initialise(self._copy)
-        own_id = replica.new_copy_id(self._copy.place)
-        control.write_copy_id(self._copy, own_id)
+        own_id = self._server.new_copy_id()
+        await self._server.initialise(own_id)
         self._journal.stage("initialised", 0, copy=str(own_id))
         return Outcome.DONE
 
     async def _create_grant(self, seen: Seen, decision: Decision) -> Outcome:
-        await bootstrap.create_roles_and_database(self._copy)
+        await self._server.create_roles_and_database()
         return await self._swap(seen, decision)
 
     async def _start_primary(self, seen: Seen, decision: Decision) -> Outcome:
-        hba.write_fenced(self._copy)
-        await control.start(self._copy)
+        self._server.write_fenced()
+        await self._server.start()
         self._journal.stage("started_fenced", decision.epoch)
         return Outcome.DONE
 
     async def _start_standby(self, seen: Seen, decision: Decision) -> Outcome:
         upstream = self._settings.place(decision.copy.place) if decision.copy else None
-        await replica.become_standby(self._copy, upstream, _known(seen.own.copy))
-        await control.start(self._copy)
+        await self._server.become_standby(upstream, _known(seen.own.copy))
+        await self._server.start()
         self._journal.stage("following", decision.epoch, upstream=upstream.name if upstream else None)
         return Outcome.DONE
 
     async def _clone(self, seen: Seen, decision: Decision) -> Outcome:
-        own_id = replica.new_copy_id(self._copy.place)
-        await replica.clone(self._copy, self._upstream(decision), own_id)
-        await control.start(self._copy)
+        own_id = self._server.new_copy_id()
+        await self._server.clone(self._upstream(decision), own_id)
+        await self._server.start()
         self._journal.stage("cloned", decision.epoch, copy=str(own_id))
         return Outcome.DONE
 
     async def _rewind(self, seen: Seen, decision: Decision) -> Outcome:
         """Make the directory follow again; what cannot be rewound is marked and then cloned."""
-        await self._standing.close()
-        if await control.is_running(self._copy):
-            await control.stop(self._copy, mode="fast", timeout_seconds=STOP_SECONDS)
-        own_id = replica.new_copy_id(self._copy.place)
-        await replica.rewind(self._copy, self._upstream(decision), own_id)
-        await control.start(self._copy)
+        await self._server.release()
+        await self._server.stop_clean(STOP_SECONDS)
+        own_id = self._server.new_copy_id()
+        await self._server.rewind(self._upstream(decision), own_id)
+        await self._server.start()
         self._journal.stage("rewound", decision.epoch, copy=str(own_id))
         return Outcome.DONE
 
     async def _rejoin(self, seen: Seen, decision: Decision) -> Outcome:
         """A former primary follows as it is only where its history is wholly the new one's."""
         upstream = self._upstream(decision)
-        if not await replica.can_follow_directly(self._copy, upstream):
+        if not await self._server.can_follow_directly(upstream):
             return await self._rewind(seen, decision)
-        await replica.become_standby(self._copy, upstream, _known(seen.own.copy))
-        await control.start(self._copy)
+        await self._server.become_standby(upstream, _known(seen.own.copy))
+        await self._server.start()
         self._journal.stage("following", decision.epoch, upstream=upstream.name)
         return Outcome.DONE
 
     async def _follow(self, seen: Seen, decision: Decision) -> Outcome:
-        connection = await self._standing.get()
         upstream = self._upstream(decision)
-        await conf.set_upstream(self._copy, connection, upstream, _known(seen.own.copy))
+        await self._server.follow(upstream, _known(seen.own.copy))
         self._journal.stage("following", decision.epoch, upstream=upstream.name)
         return Outcome.DONE
 
@@ -163,11 +171,9 @@ class Actor:
 
     async def _promote(self, seen: Seen, decision: Decision) -> Outcome:
         """No stream may feed or acknowledge anything once the end of WAL is looked at (pitfall 18)."""
-        connection = await self._standing.get()
-        own_id = _known(seen.own.copy)
-        await replica.stop_receiver(self._copy, connection, own_id)
+        await self._server.stop_receiver(_known(seen.own.copy))
         self._journal.stage("receiver_stopped", decision.epoch)
-        timeline = await replica.promote(self._copy, connection, timeout_seconds=PROMOTE_SECONDS)
+        timeline = await self._server.promote(PROMOTE_SECONDS)
         self._journal.stage("promoted", decision.epoch, timeline=timeline)
         return Outcome.DONE
 
@@ -181,10 +187,9 @@ class Actor:
         outcome = await self._swap(seen, marked)
         if outcome is Outcome.DONE:
             # This swap of our own left every other copy out: names of an earlier life may go (I3).
-            connection = await self._standing.get()
-            await conf.set_sync_names(self._copy, connection, frozenset())
+            await self._server.set_sync_names(frozenset())
             self._journal.stage("grant_primary", decision.epoch)
-            await hba.open_to_clients(self._copy, connection)
+            await self._server.open_to_clients()
             self._journal.stage("opened", decision.epoch)
         return outcome
 
@@ -193,21 +198,21 @@ class Actor:
         return Outcome.DONE
 
     async def _open(self, seen: Seen, decision: Decision) -> Outcome:
-        await hba.open_to_clients(self._copy, await self._standing.get())
+        await self._server.open_to_clients()
         self._journal.stage("opened", decision.epoch)
         return Outcome.DONE
 
     async def _set_names(self, seen: Seen, decision: Decision) -> Outcome:
         """Only ever adds names; `_leave` alone takes any away."""
         names = _named(decision) | seen.own.sync_names
-        await conf.set_sync_names(self._copy, await self._standing.get(), names)
+        await self._server.set_sync_names(names)
         return Outcome.DONE
 
     async def _join(self, seen: Seen, decision: Decision) -> Outcome:
         """Commit a marker that waits for the joining copy too, then put it into the grant (pitfall 5)."""
         joining = _known(decision.copy)
         lsn = await self._write_marker(decision.epoch, _known(seen.own.copy), wait_for_copies=True)
-        if not await replica.has_flushed(await self._standing.get(), joining, lsn):
+        if not await self._server.has_flushed(joining, lsn):
             return Outcome.REFUSED
         outcome = await self._swap(seen, decision)
         if outcome is Outcome.DONE:
@@ -218,14 +223,13 @@ class Actor:
         """Release waiters by the names, never by cancelling them, and only after the own confirmed swap."""
         outcome = await self._swap(seen, decision)
         if outcome is Outcome.DONE:
-            connection = await self._standing.get()
-            await conf.set_sync_names(self._copy, connection, _named(decision))
+            await self._server.set_sync_names(_named(decision))
             self._journal.stage("degraded", decision.epoch)
         return outcome
 
     async def _begin_move(self, seen: Seen, decision: Decision) -> Outcome:
         """A checkpoint beforehand keeps the one at shutdown short: clients wait only for that one."""
-        await (await self._standing.get()).execute("checkpoint")
+        await self._server.checkpoint()
         outcome = await self._swap(seen, decision)
         if outcome is Outcome.DONE:
             self._journal.stage("move_begin", decision.epoch, to=decision.copy and str(decision.copy))
@@ -233,14 +237,11 @@ class Actor:
 
     async def _drain_and_stop(self, seen: Seen, decision: Decision) -> Outcome:
         """Routers gate new transactions while the grant says MOVING; running ones are let end."""
-        connection = await self._standing.get()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._settings.failover.drain_ms / 1000):
-                await hba.wait_until_idle(connection)
+        await self._server.wait_until_idle(self._settings.failover.drain_ms / 1000)
         self._journal.stage("drained", decision.epoch)
-        await hba.fence(self._copy, connection)
-        await self._standing.close()
-        await control.stop(self._copy, mode="fast", timeout_seconds=STOP_SECONDS)
+        await self._server.fence()
+        await self._server.release()
+        await self._server.stop_clean(STOP_SECONDS)
         self._journal.stage("stopped", decision.epoch)
         return Outcome.DONE
 
@@ -251,16 +252,9 @@ class Actor:
         return outcome
 
     async def _write_marker(self, epoch: int, own_id: CopyId, *, wait_for_copies: bool) -> int:
-        """A marker that waits does so on a connection of its own, which is dropped, never cancelled."""
-        connection = await connect_admin(
-            self._copy.place, self._copy.passfile, dbname="biyi", timeout_seconds=MARKER_SECONDS
+        return await self._server.write_marker(
+            epoch, own_id, wait_for_copies=wait_for_copies, timeout_seconds=MARKER_SECONDS
         )
-        try:
-            return await bootstrap.write_epoch_marker(
-                connection, epoch, own_id, wait_for_copies=wait_for_copies, timeout_seconds=MARKER_SECONDS
-            )
-        finally:
-            await connection.close()
 
     def _upstream(self, decision: Decision) -> PlaceSettings:
         return self._settings.place(_known(decision.copy).place)
@@ -279,9 +273,9 @@ def _named(decision: Decision) -> frozenset[CopyId]:
     return decision.names
 
 
-async def stop_for_shutdown(standing: StandingConnection, journal: Journal) -> None:
+async def stop_for_shutdown(server: CopyServer, journal: CopyJournal) -> None:
     """Stop the own server cleanly when the agent is told to end; the grant stays as it is."""
-    await standing.close()
-    if await control.is_running(standing.copy):
-        await control.stop(standing.copy, mode="fast", timeout_seconds=STOP_SECONDS)
+    await server.release()
+    if (await server.read_directory()).running:
+        await server.stop_clean(STOP_SECONDS)
         journal.stage("stopped", 0)

@@ -1,58 +1,103 @@
 """One copy's loop: observe, decide, journal, act; once a look of the site's view. No choice is made here."""
 
+from typing import Self
+
 from replication.etcd import Etcd, Outcome
 from replication.failover.act import Actor, stop_for_shutdown
 from replication.failover.decide import decide, plan_down
-from replication.failover.observe import CopyObserver, SiteView
+from replication.failover.observe import CopyObserver
+from replication.failover.ports import CopyJournal, CopyServer
 from replication.failover.states import Decision, Seen, Step
+from replication.failover.view import SiteView, now_ms
 from replication.journal import Journal
 from replication.model import CopyId, Site
-from replication.postgres.copy import Copy
-from replication.postgres.standing import StandingConnection
-from replication.settings import PlaceSettings, SiteSettings
+from replication.postgres.server import PostgresServer
+from replication.settings import FailoverSettings, PlaceSettings, SiteSettings
+
+
+class CopyRound:
+    """One round about one copy. The simulator runs this very class, with other ports."""
+
+    def __init__(
+        self, limits: FailoverSettings, observer: CopyObserver, actor: Actor, journal: CopyJournal
+    ) -> None:
+        self.seen: Seen | None = None
+        self.decision: Decision | None = None
+        self.down: CopyId | None = None
+        """The copy here that this agent declares down in its beat."""
+        self.observer = observer
+        self._limits = limits
+        self._actor = actor
+        self._journal = journal
+        self.decide = decide
+
+    async def make(self) -> Outcome:
+        """Make one round; DONE when something was changed, so that the next look comes at once."""
+        seen = await self.observer.observe()
+        decision = self.decide(seen, self._limits)
+        self.seen, self.decision = seen, decision
+        self.down = plan_down(seen, self._limits, self.observer.stopped_for_ms)
+        self._journal.decision(seen, decision)
+        if decision.step is Step.HOLD:
+            return Outcome.REFUSED
+        return await self._actor.carry_out(seen, decision)
 
 
 class CopyLoop:
     """Looks after the copy at one place until cancelled."""
 
-    def __init__(self, settings: SiteSettings, place: PlaceSettings, view: SiteView, etcd: Etcd) -> None:
+    def __init__(
+        self,
+        place: PlaceSettings,
+        view: SiteView,
+        rounds: CopyRound,
+        server: CopyServer,
+        journal: CopyJournal,
+    ) -> None:
         self.place = place
-        self.seen: Seen | None = None
-        self.decision: Decision | None = None
-        self.down: CopyId | None = None
-        """The copy here that this agent declares down in its beat."""
-        self._limits = settings.failover
         self._view = view
-        self._standing = StandingConnection(Copy.of_place(settings, place))
-        self._observer = CopyObserver(settings, self._standing, view)
-        self._journal = Journal(settings.home_dir / "journal" / f"{place.name}.jsonl", place.cell)
-        self._actor = Actor(settings, self._standing, etcd, self._journal)
+        self._round = one
+        self._server = server
+        self._journal = journal
+
+    @classmethod
+    def of_place(cls, settings: SiteSettings, place: PlaceSettings, view: SiteView, etcd: Etcd) -> Self:
+        """Return the loop of an own place, over its real PostgreSQL and its journal file."""
+        server = PostgresServer(settings, place)
+        journal = Journal(settings.home_dir / "journal" / f"{place.name}.jsonl", place.cell)
+        observer = CopyObserver(settings, server, view.sight, now_ms)
+        actor = Actor(settings, server, etcd, journal)
+        return cls(place, view, CopyRound(settings.failover, observer, actor, journal), server, journal)
+
+    @property
+    def seen(self) -> Seen | None:
+        """What the last round saw."""
+        return self._round.seen
+
+    @property
+    def decision(self) -> Decision | None:
+        """What the last round decided."""
+        return self._round.decision
+
+    @property
+    def down(self) -> CopyId | None:
+        """The copy here that this agent declares down in its beat."""
+        return self._round.down
 
     async def run(self) -> None:
         """Go round for ever; the next round is the retry of whatever did not work."""
         look = 0
         while True:
             look = await self._view.next_look(look)
-            if await self.round() is Outcome.DONE:
+            if await self._round.make() is Outcome.DONE:
                 look = self._view.started
                 self._view.nudge()
 
-    async def round(self) -> Outcome:
-        """Make one round; DONE when something was changed, so that the next look comes at once."""
-        seen = await self._observer.observe()
-        decision = decide(seen, self._limits)
-        self.seen, self.decision = seen, decision
-        self.down = plan_down(seen, self._limits, self._observer.stopped_for_ms)
-        self._journal.decision(seen, decision)
-        if decision.step is Step.HOLD:
-            return Outcome.REFUSED
-        return await self._actor.carry_out(seen, decision)
-
     def ask_move(self, to: Site | None) -> None:
         """Note that the operator wants the cell at `to`; None takes the wish back."""
-        self._observer.move_to = to
+        self._round.observer.move_to = to
         self._view.nudge()
 
     async def shut_down(self) -> None:
         """Stop the own server cleanly; the loop must have been cancelled before."""
-        await stop_for_shutdown(self._standing, self._journal)
+        await stop_for_shutdown(self._server, self._journal)

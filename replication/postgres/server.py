@@ -1,0 +1,152 @@
+"""One copy's real server behind the failover loop's port (`replication.failover.ports.CopyServer`).
+
+A thin joint: every method is one call into this package, through the agent's standing connection.
+"""
+
+import asyncio
+import contextlib
+
+from replication.failover.ports import Directory, StoppedServer
+from replication.model import CopyId
+from replication.postgres import bootstrap, conf, control, hba, replica
+from replication.postgres.copy import Copy
+from replication.postgres.observe import ServerStatus, connect_admin, read_status
+from replication.postgres.standing import StandingConnection
+from replication.settings import PlaceSettings, SiteSettings
+
+
+class PostgresServer:
+    """The PostgreSQL of one own place."""
+
+    def __init__(self, settings: SiteSettings, place: PlaceSettings) -> None:
+        self._copy = Copy.of_place(settings, place)
+        self._standing = StandingConnection(self._copy)
+
+    @property
+    def place(self) -> PlaceSettings:
+        """Where the copy stands."""
+        return self._copy.place
+
+    async def read_directory(self) -> Directory:
+        """Look at the directory and for its postmaster."""
+        copy = self._copy
+        if control.is_broken(copy) or not control.has_data(copy):
+            return Directory(control.has_data(copy), control.is_broken(copy), False, None)
+        return Directory(True, False, await control.is_running(copy), control.read_copy_id(copy))
+
+    async def read_stopped(self) -> StoppedServer:
+        """Read the control file; PostgresError when it cannot be read."""
+        facts = await control.read_control(self._copy)
+        was_primary = not control.is_standby_directory(self._copy)
+        return StoppedServer(was_primary, facts.state is control.ClusterState.SHUT_DOWN, facts.timeline)
+
+    async def read_status(self) -> ServerStatus:
+        """Look at the running server; psycopg.Error, TimeoutError or OSError when it does not answer."""
+        return await read_status(await self._standing.get())
+
+    def is_open(self) -> bool:
+        """Say whether its pg_hba.conf admits the core."""
+        return hba.is_open(self._copy)
+
+    async def release(self) -> None:
+        """Drop the standing connection; the next use makes another."""
+        await self._standing.close()
+
+    def new_copy_id(self) -> CopyId:
+        """Return a fresh random id at this place."""
+        return replica.new_copy_id(self._copy.place)
+
+    async def initialise(self, own_id: CopyId) -> None:
+        """Make a new cluster and write its id into it."""
+        await control.initialise(self._copy)
+        control.write_copy_id(self._copy, own_id)
+
+    async def create_roles_and_database(self) -> None:
+        """Make what a new cell's first primary needs."""
+        await bootstrap.create_roles_and_database(self._copy)
+
+    async def start(self) -> None:
+        """Start the server."""
+        await control.start(self._copy)
+
+    async def stop_clean(self, timeout_seconds: float) -> None:
+        """Stop the server the fast way."""
+        if await control.is_running(self._copy):
+            await control.stop(self._copy, mode="fast", timeout_seconds=timeout_seconds)
+
+    async def kill_hard(self) -> None:
+        """Kill the postmaster's whole tree."""
+        await control.kill_hard(self._copy)
+
+    async def become_standby(self, upstream: PlaceSettings | None, own_id: CopyId) -> None:
+        """Make the stopped directory a standby as it is."""
+        await replica.become_standby(self._copy, upstream, own_id)
+
+    async def can_follow_directly(self, upstream: PlaceSettings) -> bool:
+        """Compare the stopped directory with the upstream's history."""
+        return await replica.can_follow_directly(self._copy, upstream)
+
+    async def clone(self, upstream: PlaceSettings, own_id: CopyId) -> None:
+        """Copy the upstream."""
+        await replica.clone(self._copy, upstream, own_id)
+
+    async def rewind(self, upstream: PlaceSettings, own_id: CopyId) -> None:
+        """Run pg_rewind against the upstream."""
+        await replica.rewind(self._copy, upstream, own_id)
+
+    async def follow(self, upstream: PlaceSettings, own_id: CopyId) -> None:
+        """Point the running standby at the upstream."""
+        await conf.set_upstream(self._copy, await self._standing.get(), upstream, own_id)
+
+    async def stop_receiver(self, own_id: CopyId) -> None:
+        """End the WAL receiver and replay to the end."""
+        await replica.stop_receiver(self._copy, await self._standing.get(), own_id)
+
+    async def promote(self, timeout_seconds: float) -> int:
+        """Promote; return the new timeline."""
+        return await replica.promote(self._copy, await self._standing.get(), timeout_seconds=timeout_seconds)
+
+    async def set_sync_names(self, names: frozenset[CopyId]) -> None:
+        """Set synchronous_standby_names, proven by a checkpoint."""
+        await conf.set_sync_names(self._copy, await self._standing.get(), names)
+
+    async def write_marker(
+        self, epoch: int, own_id: CopyId, *, wait_for_copies: bool, timeout_seconds: float
+    ) -> int:
+        """Commit the marker on a connection of its own, which is dropped, never cancelled."""
+        connection = await connect_admin(
+            self._copy.place, self._copy.passfile, dbname="biyi", timeout_seconds=timeout_seconds
+        )
+        try:
+            return await bootstrap.write_epoch_marker(
+                connection, epoch, own_id, wait_for_copies=wait_for_copies, timeout_seconds=timeout_seconds
+            )
+        finally:
+            await connection.close()
+
+    async def has_flushed(self, copy: CopyId, lsn: int) -> bool:
+        """Ask pg_stat_replication."""
+        return await replica.has_flushed(await self._standing.get(), copy, lsn)
+
+    async def checkpoint(self) -> None:
+        """Write a checkpoint."""
+        await (await self._standing.get()).execute("checkpoint")
+
+    def write_fenced(self) -> None:
+        """Write the fenced pg_hba.conf."""
+        hba.write_fenced(self._copy)
+
+    async def fence(self) -> None:
+        """Refuse clients and end their sessions."""
+        await hba.fence(self._copy, await self._standing.get())
+
+    async def open_to_clients(self) -> None:
+        """Admit the core."""
+        await hba.open_to_clients(self._copy, await self._standing.get())
+
+    async def wait_until_idle(self, timeout_seconds: float) -> None:
+        """Wait for running transactions of the core, at most so long."""
+        connection = await self._standing.get()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_seconds):
+                await hba.wait_until_idle(connection)
