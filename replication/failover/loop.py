@@ -56,7 +56,7 @@ class CopyLoop:
     ) -> None:
         self.place = place
         self._view = view
-        self._round = one
+        self._round = rounds
         self._server = server
         self._journal = journal
 
