@@ -15,9 +15,17 @@ from psycopg import sql
 from replication.model import format_lsn
 from replication.postgres.conf import SYNC_NAMES
 from replication.postgres.control import read_control, start, stop
-from replication.postgres.copy import DATABASE, Copy, PostgresError, run_program
+from replication.postgres.copy import (
+    DATABASE,
+    Copy,
+    PostgresError,
+    read_copy_id,
+    run_program,
+    sync_directory,
+)
 from replication.postgres.hba import write_fenced
 from replication.postgres.observe import AdminConnection, connect_admin
+from replication.postgres.processes import kill_all
 from replication.postgres.replica import read_history
 from replication.settings import PlaceSettings
 
@@ -134,3 +142,12 @@ async def _write_report(copy: Copy, own: AdminConnection, commits: dict[int, str
                 rows += 1
     aside.replace(report)
     return rows
+
+
+async def set_aside(copy: Copy) -> Path:
+    """Move a stopped directory out of its place, so that it is kept and the place can be cloned."""
+    await kill_all(copy)
+    aside = copy.data_dir.with_name(f"{copy.data_dir.name}.aside-{read_copy_id(copy)}")
+    copy.data_dir.rename(aside)
+    sync_directory(aside.parent)
+    return aside

@@ -104,6 +104,9 @@ async def test_a_directory_that_cannot_be_read_is_named_so_that_it_is_kept(pair:
     with pytest.raises(quarantine.LostRowsUnread):
         await quarantine.export_lost_rows(pair.idc, pair.cloud.place, pair.home / "report.jsonl")
     assert not (pair.home / "report.jsonl").exists()
+    aside = await quarantine.set_aside(pair.idc)
+    assert (aside / "PG_VERSION").exists()
+    assert not control.has_data(pair.idc)
 
 
 def test_commits_are_read_with_their_subtransactions():
