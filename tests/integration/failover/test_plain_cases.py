@@ -120,7 +120,30 @@ async def test_a_primary_without_its_agent_cannot_acknowledge_once_it_is_superse
         await asyncio.to_thread(psutil.wait_procs, [orphan], 30)
         assert not orphan.is_running()
         await wait_for_grants(healthy, is_healthy)
-    assert "fenced" in read_stages(healthy, "a-idc-0")
+    assert {"rewound", "following", "cloned"} & set(read_stages(healthy, "a-idc-0"))
+    assert (writers.failed, await find_lost(healthy, writers)) == ([], set())
+
+
+async def test_a_frozen_agents_primary_is_ended_by_the_watchdog(healthy: Path):
+    """SIGSTOP: the agent cannot fence itself, another copy takes over, and on waking it looks first."""
+    settings = settings_of(healthy, Site.IDC)
+    before = await wait_for_grants(healthy, is_healthy)
+    agent = psutil.Process(live_processes(healthy, Site.IDC)["agent"].pid)
+    async with writing(healthy) as writers:
+        await writers.write_on({"a"})
+        agent.suspend()
+        try:
+            orphan = read_postmaster(Copy.of_place(settings, settings.place("a-idc-0")))
+            assert orphan is not None
+            await wait_for_grants(
+                healthy, lambda grants: grants["a"].epoch > before["a"].epoch and not grants["a"].candidate
+            )
+            await writers.write_on({"a", "b"})
+            await asyncio.to_thread(psutil.wait_procs, [orphan], 30)
+            assert not orphan.is_running()
+        finally:
+            agent.resume()
+        await wait_for_grants(healthy, is_healthy)
     assert (writers.failed, await find_lost(healthy, writers)) == ([], set())
 
 
