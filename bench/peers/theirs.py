@@ -5,7 +5,6 @@ PostgreSQL itself, every 20 ms, which is faster than asking Patroni's REST API f
 """
 
 import asyncio
-import contextlib
 import json
 import os
 import secrets
@@ -32,8 +31,18 @@ from runbooks.stand.binaries import SHARED_ROOT, find_etcd, find_postgres
 from runbooks.stand.etcd_leader import lead_at_witness
 from runbooks.stand.home import is_free
 from runbooks.stand.ports import HIGHEST_PORT, LOWEST_PORT, choose_ports
-from runbooks.stand.processes import MARK, Program, Running, find_marked, mark_of, start_detached
+from runbooks.stand.processes import (
+    MARK,
+    Program,
+    Running,
+    find_marked,
+    mark_of,
+    signal_processes,
+    start_detached,
+    wait_until_gone,
+)
 from runbooks.stand.programs import ELECTION_MS, HEARTBEAT_MS
+from runbooks.stand.sites import KILL_PATIENCE_S
 from runbooks.stand.topology import LOOPBACK, StandError
 
 _UP_SECONDS = 60.0
@@ -67,6 +76,7 @@ class Patroni:
             Node(name, self._ports[f"{name}/postgres"], self._ports[f"{name}/rest"], self.home / name)
             for name in names
         ]
+        self._children: list[subprocess.Popen[bytes]] = []
         self._http: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -88,7 +98,9 @@ class Patroni:
     async def __aexit__(self, *_: object) -> None:
         if self._http is not None:
             await self._http.close()
-        _kill_all(self._processes())
+        self._kill_all(self._processes())
+        for child in self._children:
+            child.wait()
         shutil.rmtree(self.home)
 
     async def connect(self) -> Session:
@@ -130,8 +142,18 @@ class Patroni:
         """SIGKILL idc's Patroni, PostgreSQL and etcd at once; return when, in monotonic ns. Blocks."""
         victims = self._processes("idc")
         killed_ns = time.monotonic_ns()
-        _kill_all(victims)
+        self._kill_all(victims, "idc")
         return killed_ns
+
+    def _kill_all(self, victims: list[Running], site: str = "") -> None:
+        """SIGKILL all at once, then whatever was born meanwhile, until nothing is left; bounded."""
+        end = time.monotonic() + KILL_PATIENCE_S
+        while victims and time.monotonic() < end:
+            signal_processes(victims, signal.SIGKILL)
+            wait_until_gone(victims, KILL_PATIENCE_S / 4)
+            victims = self._processes(site)
+        if victims:
+            raise StandError(f"Patroni: processes {[each.pid for each in victims]} survive SIGKILL")
 
     def _start_etcd(self) -> None:
         binary, version = find_etcd()
@@ -169,11 +191,12 @@ class Patroni:
         extra = {"HOME": str(node.directory), "PYTHONDONTWRITEBYTECODE": "1",
                  MARK: mark_of(self.home, node.name, "patroni")}  # fmt: skip
         with (self.home / f"{node.name}.log").open("ab") as log:
-            subprocess.Popen(
+            child = subprocess.Popen(
                 [str(self._python), "-m", "patroni", str(conf)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=kept | extra, cwd="/",
                 start_new_session=True, **user,
             )  # fmt: skip
+        self._children.append(child)
 
     def _processes(self, site: str = "") -> list[Running]:
         """Return the processes of one site, or all: by their mark, PostgreSQL's by where they stand."""
@@ -228,9 +251,3 @@ class Patroni:
                 return members
         except (aiohttp.ClientError, TimeoutError, ValueError, KeyError):
             return []
-
-
-def _kill_all(victims: list[Running]) -> None:
-    for victim in victims:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(victim.pid, signal.SIGKILL)
