@@ -58,7 +58,12 @@ def _output(command: list[str]) -> str:
 
 def measure(side_name: str, number: int, seed: int, *, strict: bool) -> dict[str, Any]:
     """Make one run; its figures, or what broke under `error`."""
-    about = {"side": side_name, "run": number, "at": datetime.now(UTC).isoformat(timespec="seconds")}
+    about = {
+        "side": side_name,
+        "run": number,
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "load_average": round(os.getloadavg()[0], 1),  # who else used the machine
+    }
     try:
         side: Side = Ours() if side_name == Ours.name else Patroni(strict=strict)
         return about | asdict(asyncio.run(run_once(side, seed + number)))

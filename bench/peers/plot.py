@@ -73,12 +73,12 @@ def _bar(axes: Any, row: float, run: dict[str, Any]) -> None:
         right = max(left, run[part] if run[part] is not None else left)
         axes.barh(row, right - left, left=left, height=0.78, color=color, linewidth=0)
         left = right
-    words = f"  {left:.2f} s, {run['failed']} failed, {run['lost']} lost"
-    axes.text(left, row, words, va="center", fontsize=8)
+    words = f"{left:.2f} s, {run['failed']} failed, {run['lost']} lost"
+    axes.annotate(words, (left, row), (4, 0), textcoords="offset points", va="center", fontsize=8)
 
 
 def _themed(svg: str) -> str:
     for stand_in, name in _VARIABLES.items():
         svg = svg.replace(stand_in, f"var(--{name})")
-    head, _, rest = svg.partition("<defs>")
+    head, _, rest = svg[svg.index("<svg") :].partition("<defs>")
     return "\n".join(line.rstrip() for line in f"{head}{_THEMES}<defs>{rest}".splitlines()) + "\n"
