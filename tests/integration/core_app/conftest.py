@@ -120,7 +120,7 @@ def server() -> Iterator[Server]:
             "-d",
             "postgres",
             "-qc",
-            "create role biyi_owner login; create role biyi_app login;",
+            "create role biyi_owner login; create role biyi_app login; create role biyi_read login;",
         )
         for database in DATABASES.values():
             made.run("createdb", "-U", "biyi_admin", "-O", "biyi_owner", database)
