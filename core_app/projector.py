@@ -41,7 +41,7 @@ def make_projectors(settings: SiteSettings, valkey: Valkey) -> dict[str, CellPro
         own = tuple(place for place in places if place.cell == cell.name)
         if own:
             made[cell.name] = CellProjector(
-                cell.name, own, settings, FEED, valkey, lambda: secrets.token_hex(8), time.time
+                cell.name, own, settings.passfile, FEED, valkey, lambda: secrets.token_hex(8), time.time
             )
     return made
 

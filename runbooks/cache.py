@@ -157,6 +157,6 @@ async def _resync(
             if fact and fact["read_anew"] > before[key] and fact["state"] == "warm" and not fact["total"]
         ]
         if len(warm) == len(before):
-            return sum(warm)
+            return sum(map(int, warm))
         await asyncio.sleep(_LOOK_SECONDS)
     return None

@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import psycopg
 from psycopg import sql
@@ -32,7 +33,7 @@ from replication.projection.position import (
     plan_begin,
     plan_roll_back,
 )
-from replication.settings import PlaceSettings, SiteSettings
+from replication.settings import PlaceSettings
 
 log = logging.getLogger("biyi.projector")
 
@@ -75,7 +76,7 @@ class CellProjector:
 
     cell: str
     places: tuple[PlaceSettings, ...]
-    settings: SiteSettings
+    passfile: Path
     feed: Feed
     valkey: store.Valkey
     new_generation: Callable[[], str]
@@ -96,7 +97,7 @@ class CellProjector:
         while True:
             for place in self.places:
                 try:
-                    async with await connect_copy(place, self.settings.passfile) as connection:
+                    async with await connect_copy(place, self.passfile) as connection:
                         self.place = place.name
                         await self._follow(LocalCopy(connection, self.outbox))
                 except psycopg.Error as error:
