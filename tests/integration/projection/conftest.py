@@ -60,3 +60,10 @@ async def scene(servers: tuple[Pair, Server]) -> AsyncIterator[Scene]:
     await made.empty()
     yield made
     await valkey.aclose()
+
+
+@pytest.fixture
+async def pair() -> AsyncIterator[Pair]:
+    made = make_pair()
+    yield made
+    await made.end()
