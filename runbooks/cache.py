@@ -95,6 +95,8 @@ def _table(found: Mapping[Site, Any]) -> Table:
             age = "-" if facts["age_ms"] is None else f"{facts['age_ms']} ms"
             lag = f"{facts['lag_p50_ms']} / {facts['lag_p99_ms']} ms" if facts["lag_samples"] else "-"
             why = f"{state} ({facts['why']})" if facts["why"] else state
+            if facts["state"] == "warm":
+                why = "warm"
             table.add_row(str(site), cell, why, facts["copy"], str(facts["epoch"]), rows, age, lag)
     return table
 

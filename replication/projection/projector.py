@@ -183,7 +183,7 @@ class CellProjector:
         if moved:
             self.held = store.Held(step.position.to_json(), step.position, step.ring)
             self._written_at = time.monotonic()
-            self._note_lags(look, position)
+            self._note_lags(look)
             if position.total and not step.position.in_window:
                 dropped = await store.drop_strangers(self.valkey, self.cell, position.generation)
                 log.info("%s: read anew; %d values of earlier times taken away", self.cell, dropped)
@@ -229,9 +229,12 @@ class CellProjector:
                 found[change.key] = store.Value(change.key, row.number, body)
         return list(found.values())
 
-    def _note_lags(self, look: Look, before: Position) -> None:
-        """Note how long after its transaction began each row of a quiet-time window was in the cache."""
-        if before.in_window or before.floor is None:
+    def _note_lags(self, look: Look) -> None:
+        """Note how long after its transaction began each row was in the cache, while it was warm.
+
+        What is applied again, or after the copy or Valkey was away, says nothing of the way here.
+        """
+        if self.state is not State.WARM:
             return
         now = self.clock()
         self.lags_ms.extend(1000 * (now - _seconds(row.at)) for row in look.rows)
