@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import random
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import psycopg
@@ -64,6 +65,7 @@ async def test_the_order_of_one_loans_rows_is_that_of_their_commits_not_of_their
     scene: Scene,
 ) -> None:
     projector = scene.projector()
+    await assert_equal_to_the_copy(projector, scene.pair.idc, scene.passfile)
     async with (
         await connect_as(scene.pair.idc, "biyi_app") as early,
         await connect_as(scene.pair.idc, "biyi_app") as late,
@@ -152,6 +154,39 @@ async def test_a_projector_that_dies_at_any_change_leaves_each_row_applied_once(
         if not died:
             assert dies_at > 5
             break
+
+
+class Stalled:
+    """A client of Valkey whose process stands still before a change while others go on."""
+
+    def __init__(self, valkey: Any, meanwhile: Callable[[], Awaitable[None]]) -> None:
+        self._valkey, self._meanwhile = valkey, meanwhile
+
+    def pipeline(self, **words: Any) -> Any:
+        return self._valkey.pipeline(**words)
+
+    async def eval(self, *words: Any) -> Any:
+        await self._meanwhile()
+        return await self._valkey.eval(*words)
+
+
+async def test_a_projector_that_stood_still_changes_nothing_on_what_it_knew(scene: Scene) -> None:
+    await assert_equal_to_the_copy(scene.projector(), scene.pair.idc, scene.passfile)
+    async with await connect_as(scene.pair.idc, "biyi_app") as app:
+        await tell(app, "L1", 1)
+
+        async def go_on() -> None:
+            await tell(app, "L1", 2)
+            await assert_equal_to_the_copy(scene.projector(), scene.pair.idc, scene.passfile)
+
+        stalled = scene.projector()
+        stalled.valkey = Stalled(scene.valkey, go_on)  # type: ignore[assignment]
+        async with await connect_copy(scene.pair.idc.place, scene.passfile) as connection:
+            await stalled.step(LocalCopy(connection, stalled.outbox))
+    held = await read_held(scene.valkey, "a")
+    assert held.position is not None
+    assert held.position.applied == 2
+    assert [row.key for entry in held.ring for row in entry.rows] == ["L1", "L1"]
 
 
 async def test_of_two_projectors_at_once_none_applies_what_the_other_has(scene: Scene) -> None:
