@@ -191,6 +191,7 @@ class CellProjector:
         )
         if moved:
             self.held = store.Held(step.position.to_json(), step.position, step.ring)
+            self.position = step.position
             self._written_at = time.monotonic()
             self._note_lags(look)
             if position.total and not step.position.in_window:

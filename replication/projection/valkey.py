@@ -41,6 +41,11 @@ end
 return 1
 """
 
+# One command costs the client a third less than a transaction of two, and each reader waits for it.
+_READ = """
+return {redis.call('GET', KEYS[1]), redis.call('HMGET', KEYS[2], 'generation', 'version', 'body')}
+"""
+
 _DROP_STRANGERS = """
 local dropped = 0
 for i = 1, #KEYS do
@@ -185,10 +190,8 @@ async def read_value(valkey: Valkey, cell: str, key: str) -> Found | None:
 
     Both are read as one, so a value of a history that was given up is never returned.
     """
-    async with valkey.pipeline(transaction=True) as pipe:
-        pipe.get(position_key(cell))
-        pipe.hmget(value_key(cell, key), ["generation", "version", "body"])
-        text, (generation, version, body) = await pipe.execute()
+    found = await valkey.eval(_READ, 2, position_key(cell), value_key(cell, key))
+    text, (generation, version, body) = found
     if not text or not body:
         return None
     try:
