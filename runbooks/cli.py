@@ -2,6 +2,7 @@
 
 import click
 
+from runbooks.cache import cache
 from runbooks.cells import cells_command, hold_command, move_command, why_command
 from runbooks.demo import demo_command
 from runbooks.drills.cli import drill
@@ -23,7 +24,7 @@ def main() -> None:
 
 for command in (
     demo_command, stand, site, link, cells_command, why_command, move_command, hold_command,
-    quarantine_command, drill,
+    quarantine_command, cache, drill,
 ):  # fmt: skip
     main.add_command(command)
 

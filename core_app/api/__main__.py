@@ -1,10 +1,12 @@
 """The API process of one site: `python -m core_app.api --settings <site.json>`."""
 
+import contextlib
 import datetime as dt
 import logging
 import signal
 import sys
 import uuid
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import click
@@ -18,8 +20,10 @@ from core_app.business_calendar import business_date_at
 from core_app.core import LendingCore
 from core_app.errors import ProductInvalid
 from core_app.products.catalogue import read_catalogue
+from core_app.read_models.read import Cache
 from core_app.router import Router
 from core_app.settings import ApiSettings
+from replication.projection.valkey import open_valkey
 from replication.settings import SettingsError, SiteSettings, read_site_settings
 
 
@@ -35,8 +39,22 @@ def main(settings_file: Path) -> None:
         sys.exit(2)
 
 
+def _read_now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)  # noqa: TID251 - this process's one clock reader
+
+
 def _read_today() -> dt.date:
-    return business_date_at(dt.datetime.now(dt.UTC))  # noqa: TID251 - this process's one clock reader
+    return business_date_at(_read_now())
+
+
+@contextlib.asynccontextmanager
+async def _open_cache(site: SiteSettings, settings: ApiSettings) -> AsyncIterator[Cache | None]:
+    """Yield the site's cache, or None where there is none; it need not be up."""
+    if site.valkey_passfile is None:
+        yield None
+        return
+    async with open_valkey(site.valkey_port, site.valkey_passfile, settings.cache_seconds) as valkey:
+        yield Cache(valkey, _read_now)
 
 
 async def _serve(site: SiteSettings, settings: ApiSettings) -> None:
@@ -45,7 +63,7 @@ async def _serve(site: SiteSettings, settings: ApiSettings) -> None:
     # uvicorn raises the signal again once it has served; by then the router should close in peace.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    async with Router.start(site) as router:
+    async with Router.start(site) as router, _open_cache(site, settings) as cache:
         core = LendingCore(
             router=router,
             vault=vault,
@@ -56,7 +74,7 @@ async def _serve(site: SiteSettings, settings: ApiSettings) -> None:
             read_today=_read_today,
         )
         config = uvicorn.Config(
-            make_app(core, settings),
+            make_app(core, settings, cache),
             host="127.0.0.1",
             port=site.api_port,
             access_log=False,

@@ -15,12 +15,13 @@ from core_app.api.problem import make_answer, make_problem, read_validation_erro
 from core_app.api.routes import router as v1
 from core_app.core import Connection, LendingCore
 from core_app.errors import FieldProblem, Kind, Refused
+from core_app.read_models.read import Cache
 from core_app.router import CellUnavailable
 from core_app.settings import ApiSettings
 
 
-def make_app(core: LendingCore, settings: ApiSettings) -> FastAPI:
-    """Return the ASGI application of one site around a started core."""
+def make_app(core: LendingCore, settings: ApiSettings, cache: Cache | None = None) -> FastAPI:
+    """Return the ASGI application of one site around a started core, with the site's cache if any."""
     app = FastAPI(
         title="Biyi lending core",
         version="1",
@@ -29,6 +30,7 @@ def make_app(core: LendingCore, settings: ApiSettings) -> FastAPI:
         redoc_url=None,
     )
     app.state.core = core
+    app.state.cache = cache
     app.state.settings = settings
     app.include_router(v1)
     app.add_api_route("/healthz", _healthz, include_in_schema=False)

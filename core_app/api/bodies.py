@@ -181,6 +181,17 @@ class LoanAnswer(BaseModel):
     next_due_fen: int
 
 
+class LoanSummaryAnswer(LoanAnswer):
+    """Where a loan stood, for showing only; `age_ms` says how old that knowledge is."""
+
+    source: str = Field(examples=["cache", "primary"])
+    version: int = Field(description="Rises with each change of the loan within an epoch.")
+    changed_at: str = Field(description="When the change that made this state began.")
+    age_ms: int = Field(
+        description="How long ago the local copy was last known to hold everything; 0 from the primary."
+    )
+
+
 class FieldProblemAnswer(BaseModel):
     """One bad field of a request."""
 

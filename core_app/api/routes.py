@@ -3,7 +3,7 @@
 import json
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Path, Request
+from fastapi import APIRouter, Header, Path, Query, Request
 from fastapi.responses import Response
 
 from core_app.api import bodies
@@ -13,6 +13,7 @@ from core_app.core import LendingCore
 from core_app.customers.service import check_person, register_customer, show_customer
 from core_app.decisions.service import Wish, apply_for_loan
 from core_app.loans.service import draw_loan, repay_loan, show_loan, sign_contract
+from core_app.read_models.read import show_loan_summary
 
 IdempotencyKey = Annotated[
     str,
@@ -151,3 +152,29 @@ async def post_repayment(request: Request, key: IdempotencyKey, body: bodies.Rep
 async def get_loan(request: Request, loan_id: Annotated[str, Path(max_length=64)]) -> Response:
     """Show balance and next due date, read from the primary."""
     return _respond(await show_loan(_core(request), loan_id))
+
+
+@router.get(
+    "/loans/{loan_id}/summary",
+    summary="Show where a loan stood, from this site's cache",
+    responses={200: {"model": bodies.LoanSummaryAnswer}, **_ON_READ},
+)
+async def get_loan_summary(
+    request: Request,
+    loan_id: Annotated[str, Path(max_length=64)],
+    max_age_ms: Annotated[
+        int | None, Query(ge=0, description="Go to the primary for anything older than this.")
+    ] = None,
+) -> Response:
+    """Show a loan with version and age; from the primary when the cache does not have it.
+
+    For showing only: whoever decides about money asks `GET /v1/loans/{loan_id}`.
+    """
+    summary = await show_loan_summary(_core(request), request.app.state.cache, loan_id, max_age_ms)
+    headers = {
+        "Biyi-Cell": summary.cell,
+        "Biyi-Epoch": str(summary.epoch),
+        "Age": str(summary.body["age_ms"] // 1000),
+    }
+    content = json.dumps(summary.body, sort_keys=True, separators=(",", ":"))
+    return Response(content, 200, headers, media_type="application/json")

@@ -3,6 +3,7 @@
 Every command claims its idempotency key first; whatever is refused leaves no row at all.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from psycopg.types.json import Jsonb
@@ -141,7 +142,19 @@ async def draw_loan(core: LendingCore, command: Command, contract_id: str) -> Do
             "outstanding_fen": sum(instalment.total_fen for instalment in plan),
             "next_due": plan[0].due.isoformat(),
         }
-        told = Told("loan.drawn", loan_id, body | {"product": contract.product})
+        interest_fen = sum(instalment.interest_fen for instalment in plan)
+        drawn = store.LoanRow(
+            contract.customer_id,
+            contract.amount_fen,
+            interest_fen,
+            0,
+            0,
+            contract.today,
+            contract.today,
+            plan,
+        )
+        shown = {"product": contract.product, "loan": show_row(loan_id, drawn)}
+        told = Told("loan.drawn", loan_id, body | shown)
         return await finish_command(connection, claim, 201, body, told)
 
     return await run_command(core, cell, command, work)
@@ -189,9 +202,17 @@ async def repay_loan(core: LendingCore, command: Command, loan_id: str, amount_f
             "principal_fen": split.principal_fen,
             "penalty_fen": split.penalty_fen,
         }
-        balance_fen = loan.principal_fen - loan.principal_paid_fen - split.principal_fen
-        body = repayment | {"balance_fen": balance_fen}
-        payload = body | {"customer_id": loan.customer_id, "amount_fen": amount_fen}
+        after = replace(
+            loan,
+            interest_paid_fen=loan.interest_paid_fen + split.interest_fen,
+            principal_paid_fen=loan.principal_paid_fen + split.principal_fen,
+        )
+        body = repayment | {"balance_fen": after.principal_fen - after.principal_paid_fen}
+        payload = body | {
+            "customer_id": loan.customer_id,
+            "amount_fen": amount_fen,
+            "loan": show_row(loan_id, after),
+        }
         written = (
             repayment
             | _repayment_columns(split)
@@ -235,13 +256,14 @@ async def show_loan(core: LendingCore, loan_id: str) -> Done:
         row = await rows.fetchone()
         if row is None:
             raise Refused(Kind.NOT_FOUND, "There is no such loan.")
-        return Answer(200, _show_row(loan_id, store.read_loan_row(row)), epoch, replayed=False)
+        return Answer(200, show_row(loan_id, store.read_loan_row(row)), epoch, replayed=False)
 
     read = await core.router.read(cell, work, deadline_seconds=core.deadline_seconds)
     return Done(cell, read.value)
 
 
-def _show_row(loan_id: str, loan: store.LoanRow) -> dict[str, Any]:
+def show_row(loan_id: str, loan: store.LoanRow) -> dict[str, Any]:
+    """Return where a loan stands as the client reads it; also what the outbox tells of it."""
     dues = compute_open_dues(loan.plan, loan.interest_paid_fen, loan.principal_paid_fen)
     next_due = loan.plan[dues[0].period - 1].due.isoformat() if dues else None
     return {

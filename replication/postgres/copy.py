@@ -17,6 +17,7 @@ ADMIN = "biyi_admin"
 REPL = "biyi_repl"
 OWNER = "biyi_owner"
 APP = "biyi_app"
+READ = "biyi_read"
 DATABASE = "biyi"
 
 COPY_ID_FILE = "biyi_copy_id"

@@ -1,11 +1,14 @@
-"""Who may connect: a fenced copy admits the agent and replication only, an open one the core too."""
+"""Who may connect: a fenced copy admits the agent and replication only, an open one the core too.
+
+The projector's role reads at both: it may write nothing anywhere, and what it reads decides nothing.
+"""
 
 import asyncio
 import time
 from pathlib import Path
 
 from replication.postgres.conf import reload
-from replication.postgres.copy import ADMIN, APP, DATABASE, OWNER, REPL, Copy, PostgresError, write_file
+from replication.postgres.copy import ADMIN, APP, DATABASE, OWNER, READ, REPL, Copy, PostgresError, write_file
 from replication.postgres.observe import AdminConnection
 from replication.postgres.processes import POLL_SECONDS
 
@@ -14,6 +17,7 @@ _OPEN_MARK = "# biyi: open"
 _ALWAYS = f"""\
 host all         {ADMIN},{REPL} 127.0.0.1/32 scram-sha-256
 host replication {REPL}            127.0.0.1/32 scram-sha-256
+host {DATABASE} {READ} 127.0.0.1/32 scram-sha-256
 """
 _FENCED = f"# biyi: fenced\n{_ALWAYS}host all all 0.0.0.0/0 reject\n"
 _OPEN = f"""\

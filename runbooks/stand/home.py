@@ -32,7 +32,7 @@ from runbooks.stand.topology import (
     write_stand,
 )
 
-ROLES = ("biyi_admin", "biyi_repl", "biyi_owner", "biyi_app")
+ROLES = ("biyi_admin", "biyi_repl", "biyi_owner", "biyi_app", "biyi_read")
 _PORTS_FOR_LATER = 200
 """Room above the first port chosen. Source: our choice, four times what a stand of two cells needs."""
 

@@ -44,7 +44,7 @@ def needed_ports(cells: Mapping[str, str], copies: int) -> tuple[str, ...]:
         names += [f"{site}/{name}" for name in ("border-control", "border-connect", "etcd-peer")]
         names += [f"{site}/{service}" for service in services[site]]
         if site in DATA_SITE_NAMES:  # the witness calls nobody but its etcd peers
-            names.append(f"{site}/valkey")
+            names += [f"{site}/valkey", f"{site}/projector"]
             names += [f"{site}/to/{to}/{s}" for to in SITE_NAMES if to != site for s in services[to]]
     return tuple(names)
 

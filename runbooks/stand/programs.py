@@ -1,4 +1,4 @@
-"""Command lines of a site's processes: border, etcd, valkey, agent, API."""
+"""Command lines of a site's processes: border, etcd, valkey, agent, API, projector."""
 
 import sys
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from runbooks.stand.topology import LOOPBACK, Stand, stand_path, write_private
 HEARTBEAT_MS, ELECTION_MS = 100, 1000
 """Source: etcd's defaults. Half as much would let a lease live 1 s instead of 2 s, but on two busy
 cores a stalled fsync then costs an election more often than a lost leader does."""
-AGENT_PROGRAMS = ("agent", "api")
+AGENT_PROGRAMS = ("agent", "api", "projector")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,11 @@ def plan_programs(stand: Stand, site: Site, binaries: ServerBinaries) -> tuple[P
                 "agent", (*python, "replication.agent", "--settings", settings), stand.port(site, "agent")
             ),
             Program("api", (*python, "core_app.api", "--settings", settings), stand.port(site, "api")),
+            Program(
+                "projector",
+                (*python, "core_app.projector", "--settings", settings),
+                stand.port(site, "projector"),
+            ),
         ]
     return tuple(programs)
 

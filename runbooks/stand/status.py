@@ -13,8 +13,8 @@ from runbooks.stand.sites import pids_path
 from runbooks.stand.topology import Stand, read_stand
 
 PROGRAMS = {
-    Site.IDC: ("border", "etcd", "valkey", "agent", "api"),
-    Site.CLOUD: ("border", "etcd", "valkey", "agent", "api"),
+    Site.IDC: ("border", "etcd", "valkey", "agent", "api", "projector"),
+    Site.CLOUD: ("border", "etcd", "valkey", "agent", "api", "projector"),
     Site.WITNESS: ("border", "etcd"),
 }
 _PORT_NAMES = {"border": "border-control", "etcd": "etcd-client"}

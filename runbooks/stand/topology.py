@@ -164,6 +164,8 @@ def site_settings(stand: Stand, site: Site) -> SiteSettings:
         pg_bin=stand.pg_bin,
         passfile=stand.key_path("pgpass"),
         key_file=stand.key_path("field.key"),
+        valkey_passfile=stand.key_path("valkey"),
+        projector_port=stand.port(site, "projector"),
         run_as=stand.run_as,
         failover=stand.failover or FailoverSettings(),
     )

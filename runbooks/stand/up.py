@@ -87,7 +87,7 @@ async def up(home: Path, options: UpOptions, progress: Progress = no_progress) -
             stage(4)
             await _until(stand, end, "every cell is open and SYNC", lambda: _cells_serve(http, stand))
             stage(5)
-            started += _start(stand, binaries, ("api",))
+            started += _start(stand, binaries, ("api", "projector"))
             await _until(stand, end, "migrations ran (migrate.log)", lambda: migrate(stand))
             stage(6)
             await _until_all_answer(http, stand, "api", end)

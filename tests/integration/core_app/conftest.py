@@ -31,6 +31,7 @@ from compliance.protection.vault import make_vault
 from core_app.api.app import make_app
 from core_app.core import LendingCore
 from core_app.products.catalogue import read_catalogue
+from core_app.read_models.read import Cache
 from core_app.settings import ApiSettings
 from core_app.sql.apply import apply_migrations, read_migrations
 
@@ -67,6 +68,9 @@ begin
 end $$;
 grant usage on schema biyi to biyi_app;
 grant execute on function biyi.require_epoch to biyi_app;
+create function biyi.copy_as_of() returns timestamptz language sql as 'select statement_timestamp()';
+grant usage on schema biyi to biyi_read;
+grant select on biyi.epoch to biyi_read;
 """
 
 
@@ -120,7 +124,7 @@ def server() -> Iterator[Server]:
             "-d",
             "postgres",
             "-qc",
-            "create role biyi_owner login; create role biyi_app login;",
+            "create role biyi_owner login; create role biyi_app login; create role biyi_read login;",
         )
         for database in DATABASES.values():
             made.run("createdb", "-U", "biyi_admin", "-O", "biyi_owner", database)
@@ -248,10 +252,17 @@ class Client:
 
 @pytest.fixture
 async def client(core: LendingCore) -> AsyncIterator[Client]:
+    async with serve_api(core, None) as made:
+        yield made
+
+
+@contextlib.asynccontextmanager
+async def serve_api(core: LendingCore, cache: Cache | None) -> AsyncIterator[Client]:
+    """Serve the API of a core, with a cache or without."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     port = listener.getsockname()[1]
-    app = make_app(core, ApiSettings())
+    app = make_app(core, ApiSettings(), cache)
     config = uvicorn.Config(app, access_log=False, log_level="warning", lifespan="off", log_config=None)
     api = uvicorn.Server(config)
     task = asyncio.create_task(api.serve(sockets=[listener]))
