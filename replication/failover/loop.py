@@ -1,6 +1,6 @@
 """One copy's loop: observe, decide, journal, act; once a look of the site's view. No choice is made here."""
 
-from typing import Self
+from typing import Protocol, Self
 
 from replication.etcd import Etcd, Outcome
 from replication.failover.act import Actor, stop_for_shutdown
@@ -43,14 +43,26 @@ class CopyRound:
         return await self._actor.carry_out(seen, decision)
 
 
+class Looks(Protocol):
+    """The site's looks at the shared world, by number."""
+
+    started: int
+
+    async def next_look(self, after: int) -> int:
+        """Wait until there was a look later than `after`; return its number."""
+
+    def nudge(self) -> None:
+        """Look again at once."""
+
+
 class CopyLoop:
     """Looks after the copy at one place until cancelled."""
 
     def __init__(
         self,
         place: PlaceSettings,
-        view: SiteView,
-        rounds: CopyRound,
+        view: Looks,
+        one: CopyRound,
         server: CopyServer,
         journal: CopyJournal,
     ) -> None:
