@@ -77,7 +77,7 @@ class SimAgent:
         self._client = EtcdClient(scene.etcd, settings.site, settings.cells[0].name)
         self._tasks: list[Task] = []
         self._rounds: list[CopyRound] = []
-        self._waiting: list[tuple[int, Answer]] = []
+        self._waiting: list[Answer] = []
         self._nudged = Answer()
         self._crash_after: int | None = None
         self._probing = False
@@ -132,8 +132,8 @@ class SimAgent:
             task.kill()
         self.alive = False
 
-    def crash_after(self, effects: int) -> None:
-        """End the process just before its n-th effect from now."""
+    def crash_after(self, effects: int | None) -> None:
+        """End the process just before its n-th effect from now; None: not at all."""
         self._crash_after = effects
 
     def _before_effect(self) -> None:
@@ -178,7 +178,7 @@ class SimAgent:
         """Wait until there was a look later than `after`; return its number."""
         while self.looks <= after:
             answer = Answer()
-            self._waiting.append((after, answer))
+            self._waiting.append(answer)
             await answered(answer)
         return self.looks
 
@@ -195,8 +195,8 @@ class SimAgent:
                 self._probe()
             self.looks += 1
             due, self._waiting = self._waiting, []
-            for _, answer in due:
-                engine.at(0, answer.give, None)
+            for answer in due:
+                answer.give(None)
             engine.at(tick_ms, self._nudged.give, None)
             await answered(self._nudged)
             self._nudged = Answer()

@@ -58,7 +58,7 @@ class Answer:
             return
         self._known, self._value = True, value
         if self._task is not None:
-            self._task.step(value)
+            self._task.engine.at(0, self._task.step, value)
 
     def awaited_by(self, task: "Task") -> None:
         """Note who waits; one that is known already answers through the queue."""

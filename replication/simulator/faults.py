@@ -140,6 +140,7 @@ class Stage:
         for copy in self.shelf.by_place.values():
             copy.mute = False
         for agent in self.agents.values():
+            agent.crash_after(None)
             agent.release()
             agent.start()
 

@@ -139,7 +139,7 @@ class Rules:
             grant = agent.believes()
         if grant is None or grant.primary != copy.copy or grant.mode is Mode.TAKING:
             raise Violation("I5", f"{copy.copy} admits clients without a grant of its own")
-        if agent.confirmed_ms <= copy.started_ms:
+        if agent.confirmed_ms < copy.started_ms:
             raise Violation("I5", f"{copy.copy} admits clients under a grant older than its server")
         end = copy.boot_end
         for member in grant.sync_set - self.lost:
