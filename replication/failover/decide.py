@@ -27,6 +27,9 @@ def decide(seen: Seen, limits: FailoverSettings) -> Decision:
     own = seen.own
     if not seen.read_ok:
         return _without_etcd(seen, limits)
+    if seen.confirmed_age_ms >= limits.fence_after_ms:
+        # The look is older than a grant may be unconfirmed (this process stood still): the next one decides.
+        return Decision(Step.HOLD, Why.GRANT_UNCONFIRMED, seen.grant.grant.epoch if seen.grant else 0)
     if seen.grant is None:
         return _without_grant(seen)
     grant, revision = seen.grant.grant, seen.grant.revision

@@ -70,7 +70,7 @@ class CopyServer(Protocol):
         """Look at the running server."""
 
     def is_open(self) -> bool:
-        """Say whether clients are admitted at the next start or reload."""
+        """Say whether this process has admitted clients and the files still say so."""
 
     async def release(self) -> None:
         """Drop the standing connection to the own server."""

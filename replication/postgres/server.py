@@ -21,6 +21,7 @@ class PostgresServer:
     def __init__(self, settings: SiteSettings, place: PlaceSettings) -> None:
         self._copy = Copy.of_place(settings, place)
         self._standing = StandingConnection(self._copy)
+        self._opened = False
 
     @property
     def place(self) -> PlaceSettings:
@@ -45,8 +46,12 @@ class PostgresServer:
         return await read_status(await self._standing.get())
 
     def is_open(self) -> bool:
-        """Say whether its pg_hba.conf admits the core."""
-        return hba.is_open(self._copy)
+        """Say whether this process has opened it and its pg_hba.conf still says so.
+
+        The file alone proves nothing: an agent that ended before the reload left it open on a fenced
+        server, and nobody would ever open it. Opening an open server again is harmless.
+        """
+        return self._opened and hba.is_open(self._copy)
 
     async def release(self) -> None:
         """Drop the standing connection; the next use makes another."""
@@ -142,7 +147,9 @@ class PostgresServer:
 
     async def open_to_clients(self) -> None:
         """Admit the core."""
+        self._opened = False
         await hba.open_to_clients(self._copy, await self._standing.get())
+        self._opened = True
 
     async def wait_until_idle(self, timeout_seconds: float) -> None:
         """Wait for running transactions of the core, at most so long."""

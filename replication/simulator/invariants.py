@@ -7,7 +7,7 @@ fails in an unforeseen way.
 
 from typing import Protocol
 
-from replication.failover.states import Decision, Step
+from replication.failover.states import Decision, Step, Why
 from replication.model import CopyId, Grant, GrantSeen, Mode
 from replication.simulator.copies import SimCopy
 
@@ -48,6 +48,8 @@ class Rules:
         """Copies whose disk is gone."""
         self.transitions: set[tuple[str, str]] = set()
         self._candidates: set[CopyId] = set()
+        self._looks_again: set[str] = set()
+        """Places whose last decision waited for one more look, unconfirmed."""
         self._fence_after_ms = fence_after_ms
 
     def copy_of(self, copy_id: CopyId | None) -> SimCopy | None:
@@ -159,11 +161,20 @@ class Rules:
         raise Violation("history", f"{standby.copy} streams from {upstream.copy}, another history")
 
     def decided(self, copy: SimCopy, decision: Decision, now_ms: int) -> None:
-        """I5: an open server whose agent could not confirm the grant for so long is stopped this round."""
-        age_ms = now_ms - self.agents[copy.place.name].confirmed_ms
-        unconfirmed = copy.open and copy.running and age_ms >= self._fence_after_ms
-        if unconfirmed and decision.step is not Step.STOP_HARD:
-            raise Violation("I5", f"{copy.copy} unconfirmed for {age_ms} ms and decides {decision.step}")
+        """I5: an open server, superseded or unconfirmed for too long, is stopped, a look later at most."""
+        place = copy.place.name
+        agent = self.agents[place]
+        believed, looked = agent.believes(), decision.why not in (Why.ETCD_SILENT, Why.GRANT_UNCONFIRMED)
+        serves = copy.open and copy.running and not copy.mute and decision.step is not Step.STOP_HARD
+        if serves and looked and believed and copy.copy not in (believed.primary, believed.candidate):
+            raise Violation("I5", f"{copy.copy} is superseded by {believed.primary} and serves on")
+        age_ms = now_ms - agent.confirmed_ms
+        if not (copy.open and copy.running and age_ms >= self._fence_after_ms):
+            self._looks_again.discard(place)
+        elif decision.step is not Step.STOP_HARD:
+            if decision.step is not Step.HOLD or place in self._looks_again:
+                raise Violation("I5", f"{copy.copy} unconfirmed for {age_ms} ms and decides {decision.step}")
+            self._looks_again.add(place)
 
     def check_whole(self) -> None:
         """I4 at the end: the serving primary has everything that was ever acknowledged."""

@@ -26,6 +26,9 @@ class SimServer:
         self._shelf: Shelf = copy.shelf
         self._rnd: Random = copy.shelf.rnd
         self._before_effect = before_effect
+        self._opened = False
+        self.trusts_file = False
+        """Only for a mutation: take the file's word for what the server does."""
 
     @property
     def place(self) -> PlaceSettings:
@@ -98,8 +101,8 @@ class SimServer:
         )
 
     def is_open(self) -> bool:
-        """Say what the file says."""
-        return self._copy.hba_open
+        """Say whether this process has opened it and the file still says so."""
+        return (self._opened or self.trusts_file) and self._copy.hba_open
 
     async def release(self) -> None:
         """Nothing to drop."""
@@ -297,6 +300,10 @@ class SimServer:
         self._before_effect()
         self._copy.hba_open = False
 
+    def write_open(self) -> None:
+        """Write the file that admits clients; production does so only on its way to a reload."""
+        self._copy.hba_open = True
+
     async def fence(self) -> None:
         """Refuse clients and end their sessions."""
         self._copy.hba_open = False
@@ -305,8 +312,10 @@ class SimServer:
 
     async def open_to_clients(self) -> None:
         """Admit clients."""
+        self._opened = False
         (await self._session()).hba_open = True
         await self._reload()
+        self._opened = True
 
     async def wait_until_idle(self, timeout_seconds: float) -> None:
         """Wait until no commit is under way, or until the time is over."""
