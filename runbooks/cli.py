@@ -5,6 +5,7 @@ import click
 from runbooks.cells import cells_command, hold_command, move_command, why_command
 from runbooks.demo import demo_command
 from runbooks.drills.cli import drill
+from runbooks.sim import sim_command
 from runbooks.stand.cli import link, site, stand
 
 
@@ -16,12 +17,14 @@ def main() -> None:
     Try it:      biyi demo
     By hand:     biyi stand up; biyi cells; biyi site kill idc; biyi why a; biyi site start idc
     A drill:     biyi drill run site-loss --site idc
+    Simulated:   biyi sim --schedules 10000
     Exit codes:  0 done, 1 refused or a check failed, 2 usage, 3 could not tell
     """
 
 
 for command in (
     demo_command, stand, site, link, cells_command, why_command, move_command, hold_command, drill,
+    sim_command,
 ):  # fmt: skip
     main.add_command(command)
 

@@ -30,6 +30,8 @@ class Directory:
     present: bool
     broken: bool
     running: bool
+    standby: bool
+    """It would start as a standby."""
     copy: CopyId | None
 
 
@@ -37,7 +39,6 @@ class Directory:
 class StoppedServer:
     """What the files of a server that does not run say of its last life."""
 
-    was_primary: bool
     clean: bool
     timeline: int
 

@@ -32,14 +32,14 @@ class PostgresServer:
         """Look at the directory and for its postmaster."""
         copy = self._copy
         if control.is_broken(copy) or not control.has_data(copy):
-            return Directory(control.has_data(copy), control.is_broken(copy), False, None)
-        return Directory(True, False, await control.is_running(copy), control.read_copy_id(copy))
+            return Directory(control.has_data(copy), control.is_broken(copy), False, False, None)
+        standby, own_id = control.is_standby_directory(copy), control.read_copy_id(copy)
+        return Directory(True, False, await control.is_running(copy), standby, own_id)
 
     async def read_stopped(self) -> StoppedServer:
         """Read the control file; PostgresError when it cannot be read."""
         facts = await control.read_control(self._copy)
-        was_primary = not control.is_standby_directory(self._copy)
-        return StoppedServer(was_primary, facts.state is control.ClusterState.SHUT_DOWN, facts.timeline)
+        return StoppedServer(facts.state is control.ClusterState.SHUT_DOWN, facts.timeline)
 
     async def read_status(self) -> ServerStatus:
         """Look at the running server; psycopg.Error, TimeoutError or OSError when it does not answer."""

@@ -165,7 +165,7 @@ class Rules:
         place = copy.place.name
         agent = self.agents[place]
         believed, looked = agent.believes(), decision.why not in (Why.ETCD_SILENT, Why.GRANT_UNCONFIRMED)
-        serves = copy.open and copy.running and not copy.mute and decision.step is not Step.STOP_HARD
+        serves = copy.open and copy.running and decision.step is not Step.STOP_HARD
         if serves and looked and believed and copy.copy not in (believed.primary, believed.candidate):
             raise Violation("I5", f"{copy.copy} is superseded by {believed.primary} and serves on")
         age_ms = now_ms - agent.confirmed_ms

@@ -65,14 +65,20 @@ def _shrink_first(actor: Actor, server: SimServer, effect: Effect) -> Effect:
 
 
 def _shrink_on_a_read(actor: Actor, server: SimServer, effect: Effect) -> Effect:
-    async def leave(seen: Seen, decision: Decision) -> Outcome:
-        grant = seen.grant.grant if seen.grant else None
-        if grant and decision.next_grant and decision.next_grant.sync_set == grant.sync_set:
-            await server.set_sync_names(decision.names or frozenset())
-            return Outcome.DONE
-        return await effect(seen, decision)
+    """After a join of unknown outcome: the read grant lacks the copy, so its name is dropped again."""
+    unknown: list[bool] = []
 
-    return leave
+    async def join(seen: Seen, decision: Decision) -> Outcome:
+        if unknown and decision.copy is not None:
+            unknown.clear()
+            await server.set_sync_names(seen.own.sync_names - {decision.copy})
+            return Outcome.DONE
+        outcome = await effect(seen, decision)
+        if outcome is Outcome.UNKNOWN:
+            unknown.append(True)
+        return outcome
+
+    return join
 
 
 def _shrink_on_unknown(actor: Actor, server: SimServer, effect: Effect) -> Effect:
@@ -185,7 +191,7 @@ MUTATIONS = {
         _m("shrink-names-before-swap", "I1 I3", "PostgreSQL stops waiting for a silent copy, then the grant "
            "leaves it out", _acting(Step.LEAVE, _shrink_first)),
         _m("shrink-on-a-read", "I1 I3", "a name the read grant lacks is dropped without a swap of the own",
-           _acting(Step.LEAVE, _shrink_on_a_read)),
+           _acting(Step.JOIN, _shrink_on_a_read)),
         _m("shrink-on-unknown", "I1 I3", "an unknown swap counts as done when a copy leaves",
            _acting(Step.LEAVE, _shrink_on_unknown)),
         _m("grant-before-names", "I1 I3", "a copy joins the grant before PostgreSQL waits for it",

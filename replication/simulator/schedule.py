@@ -173,8 +173,13 @@ class Schedule:
         engine.at(0, self._operate)
         if engine.run_until(HEAL_MS + WHOLE_MS, self._whole, 60):
             self.rules.check_whole()
-        elif not self.stage.exempt:
+        elif not self.stage.exempt and not self._needs_people():
             raise Violation("liveness", f"not whole {WHOLE_MS} ms after the last fault: {self.rules.grant}")
+
+    def _needs_people(self) -> bool:
+        """A cell that was ALONE and whose only whole copy lost its disk is never promoted by itself (I6)."""
+        grant = self.rules.grant
+        return grant is not None and grant.mode is Mode.ALONE and grant.primary in self.rules.lost
 
     def _strike(self, fault: Fault) -> None:
         self.scene.note("!", str(fault))

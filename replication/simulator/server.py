@@ -60,12 +60,12 @@ class SimServer:
     async def read_directory(self) -> Directory:
         """Look at the directory."""
         copy = self._copy
-        return Directory(copy.present, copy.broken, copy.running, copy.copy)
+        return Directory(copy.present, copy.broken, copy.running, copy.standby_signal, copy.copy)
 
     async def read_stopped(self) -> StoppedServer:
         """Read what its last life left."""
         copy = self._copy
-        return StoppedServer(not copy.standby_signal, copy.clean and not copy.standby_signal, copy.timeline)
+        return StoppedServer(copy.clean and not copy.standby_signal, copy.timeline)
 
     async def read_status(self) -> ServerStatus:
         """Look at the running server."""
