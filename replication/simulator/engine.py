@@ -17,11 +17,18 @@ class Engine:
         self.now = 0
         self._sequence = 0
         self._queue: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
+        self.coroutines: list[Coroutine[Any, Any, None]] = []
 
     def at(self, delay_ms: int, call: Callable[..., None], *args: Any) -> None:
         """Have `call(*args)` happen `delay_ms` from now."""
         self._sequence += 1
         heapq.heappush(self._queue, (self.now + delay_ms, self._sequence, call, args))
+
+    def close(self) -> None:
+        """End what still waits, from the outermost call inwards; nothing of the model may be used after."""
+        self._queue.clear()
+        for coroutine in self.coroutines:
+            coroutine.close()
 
     def clock(self) -> int:
         """Return the time as the production loop's monotonic clock."""
@@ -90,6 +97,7 @@ class Task:
         self._coroutine = coroutine
         self._held = False
         self._pending: list[Any] = []
+        engine.coroutines.append(coroutine)
         engine.at(0, self.step, None)
 
     def step(self, value: Any) -> None:

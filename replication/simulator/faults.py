@@ -281,6 +281,9 @@ def _hold(stage: Stage, fault: Fault) -> Undo:
 
 
 def _grant_gone(stage: Stage, fault: Fault) -> Undo:
+    """Not together with a lost disk: an empty home directory and no grant is how a new cell looks."""
+    if stage.rules.lost:
+        return None
     stage.etcd.grant = stage.rules.grant = None
     stage.exempt = True
     return None

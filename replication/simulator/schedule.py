@@ -155,6 +155,8 @@ class Schedule:
             found = Found(violation.rule, violation.text, self.engine.now)
         except (ValueError, KeyError, AttributeError, TypeError, IndexError, StopIteration) as error:
             found = Found("total", f"{type(error).__name__}: {error}", self.engine.now)
+        finally:
+            self.engine.close()
         coverage = self.scene.coverage
         coverage.transitions |= self.rules.transitions
         trace = tuple(self.scene.trace or ())
