@@ -56,7 +56,7 @@ class SimJournal:
         """Note what was decided."""
         scene = self._scene
         scene.coverage.decisions.add((decision.step, decision.why))
-        scene.rules.decided(self._copy, decision, scene.engine.now)
+        scene.rules.decided(self._copy, seen, decision, scene.engine.now)
         if scene.trace is not None and (self._last is None or decision.why is not self._last.why):
             scene.note(self._copy.place.name, f"{seen.own.state}: {decision.step} {decision.why}")
         self._last = decision

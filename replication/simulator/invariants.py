@@ -7,7 +7,7 @@ fails in an unforeseen way.
 
 from typing import Protocol
 
-from replication.failover.states import Decision, Step, Why
+from replication.failover.states import Decision, Seen, Step, Why
 from replication.model import CopyId, Grant, GrantSeen, Mode
 from replication.simulator.copies import SimCopy
 
@@ -47,6 +47,10 @@ class Rules:
         self.lost: set[CopyId] = set()
         """Copies whose disk is gone."""
         self.transitions: set[tuple[str, str]] = set()
+        self._decided_under: dict[str, Grant | None] = {}
+        """By place: what the last decision had read."""
+        self._granted: dict[CopyId, Grant] = {}
+        """By copy: the last grant that named it primary."""
         self._candidates: set[CopyId] = set()
         self._looks_again: set[str] = set()
         """Places whose last decision waited for one more look, unconfirmed."""
@@ -74,6 +78,7 @@ class Rules:
         """I2, I6 for the next epoch, I4 for a new primary, I1 and I3 for the sync set."""
         old, new = before.grant if before else None, after.grant
         self.grant = new
+        self._granted[new.primary] = new
         self.transitions.add((old.mode.value if old else "none", new.mode.value))
         if new.candidate is not None and new.mode is Mode.TAKING:
             self._candidates.add(new.candidate)
@@ -137,9 +142,12 @@ class Rules:
     def admits(self, copy: SimCopy) -> None:
         """I5: clients come in only under a grant read since the start, with the end of WAL everywhere."""
         agent, grant = self.agents[copy.place.name], self.grant
-        if grant is None or grant.primary != copy.copy or grant.mode is Mode.TAKING:
-            grant = agent.believes()
-        if grant is None or grant.primary != copy.copy or grant.mode is Mode.TAKING:
+        if not _gives(grant, copy):
+            # Superseded this very moment: what its agent had read when it decided, or had swapped, counts.
+            grant = self._decided_under.get(copy.place.name)
+            if not _gives(grant, copy):
+                grant = self._granted.get(copy.copy) if copy.copy else None
+        if grant is None or not _gives(grant, copy):
             raise Violation("I5", f"{copy.copy} admits clients without a grant of its own")
         if agent.confirmed_ms < copy.started_ms:
             raise Violation("I5", f"{copy.copy} admits clients under a grant older than its server")
@@ -160,9 +168,10 @@ class Rules:
         """Two histories on one timeline must never meet."""
         raise Violation("history", f"{standby.copy} streams from {upstream.copy}, another history")
 
-    def decided(self, copy: SimCopy, decision: Decision, now_ms: int) -> None:
+    def decided(self, copy: SimCopy, seen: Seen, decision: Decision, now_ms: int) -> None:
         """I5: an open server, superseded or unconfirmed for too long, is stopped, a look later at most."""
         place = copy.place.name
+        self._decided_under[place] = seen.grant.grant if seen.grant else None
         agent = self.agents[place]
         believed, looked = agent.believes(), decision.why not in (Why.ETCD_SILENT, Why.GRANT_UNCONFIRMED)
         serves = copy.open and copy.running and decision.step is not Step.STOP_HARD
@@ -180,6 +189,10 @@ class Rules:
         """I4 at the end: the serving primary has everything that was ever acknowledged."""
         if self.grant:
             self._check_history(self.grant.primary)
+
+
+def _gives(grant: Grant | None, copy: SimCopy) -> bool:
+    return grant is not None and grant.primary == copy.copy and grant.mode is not Mode.TAKING
 
 
 def _holds(copy: SimCopy | None, record: int, position: int) -> bool:
