@@ -11,6 +11,7 @@ from replication.failover.states import Decision, Seen, Step
 from replication.failover.view import SiteView, now_ms
 from replication.journal import Journal
 from replication.model import CopyId, Site
+from replication.postgres.copy import Copy
 from replication.postgres.server import PostgresServer
 from replication.settings import FailoverSettings, PlaceSettings, SiteSettings
 
@@ -75,7 +76,7 @@ class CopyLoop:
     @classmethod
     def of_place(cls, settings: SiteSettings, place: PlaceSettings, view: SiteView, etcd: Etcd) -> Self:
         """Return the loop of an own place, over its real PostgreSQL and its journal file."""
-        server = PostgresServer(settings, place)
+        server = PostgresServer(Copy.of_place(settings, place))
         journal = Journal(settings.home_dir / "journal" / f"{place.name}.jsonl", place.cell)
         observer = CopyObserver(settings, server, view.sight, now_ms)
         actor = Actor(settings, server, etcd, journal)

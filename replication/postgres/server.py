@@ -12,14 +12,14 @@ from replication.postgres import bootstrap, conf, control, hba, replica
 from replication.postgres.copy import Copy
 from replication.postgres.observe import ServerStatus, connect_admin, read_status
 from replication.postgres.standing import StandingConnection
-from replication.settings import PlaceSettings, SiteSettings
+from replication.settings import PlaceSettings
 
 
 class PostgresServer:
     """The PostgreSQL of one own place."""
 
-    def __init__(self, settings: SiteSettings, place: PlaceSettings) -> None:
-        self._copy = Copy.of_place(settings, place)
+    def __init__(self, copy: Copy) -> None:
+        self._copy = copy
         self._standing = StandingConnection(self._copy)
         self._opened = False
 
