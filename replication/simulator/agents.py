@@ -163,7 +163,7 @@ class SimAgent:
     async def swap(self, key: str, value: str, mod_revision: int) -> Outcome:
         """Swap through this site's client; an answer also tells what the grant is."""
         self._before_effect()
-        outcome = await self._client.swap(key, value, mod_revision)
+        outcome = await self._client.ask_swap(key, value, mod_revision)
         if outcome is Outcome.DONE:
             self.confirmed_ms = self._scene.engine.now
         return outcome

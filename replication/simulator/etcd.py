@@ -117,7 +117,7 @@ class EtcdClient:
             return
         etcd.engine.at(self._way_ms(), answer.give, etcd.world(self._cell))
 
-    async def swap(self, key: str, value: str, mod_revision: int) -> Outcome:
+    async def ask_swap(self, key: str, value: str, mod_revision: int) -> Outcome:
         """Swap the grant; UNKNOWN when the answer is lost, whatever became of it."""
         etcd, answer, noise = self._etcd, Answer(), self._etcd.noise
         grant = Grant.from_json(value)

@@ -37,7 +37,7 @@ class AgentTruth(Protocol):
 class Rules:
     """Checks one schedule of one cell."""
 
-    def __init__(self, fence_after_ms: int) -> None:
+    def __init__(self, fence_after_ms: int, look_ms: int) -> None:
         self.copies: dict[str, SimCopy] = {}
         self.agents: dict[str, AgentTruth] = {}
         """By place."""
@@ -52,8 +52,9 @@ class Rules:
         self._granted: dict[CopyId, Grant] = {}
         """By copy: the last grant that named it primary."""
         self._candidates: set[CopyId] = set()
-        self._looks_again: set[str] = set()
-        """Places whose last decision waited for one more look, unconfirmed."""
+        self._look_ms = look_ms
+        self._looks_again: dict[str, int] = {}
+        """By place: when it began to wait for one more look, unconfirmed."""
         self._fence_after_ms = fence_after_ms
 
     def copy_of(self, copy_id: CopyId | None) -> SimCopy | None:
@@ -179,11 +180,11 @@ class Rules:
             raise Violation("I5", f"{copy.copy} is superseded by {believed.primary} and serves on")
         age_ms = now_ms - agent.confirmed_ms
         if not (copy.open and copy.running and age_ms >= self._fence_after_ms):
-            self._looks_again.discard(place)
+            self._looks_again.pop(place, None)
         elif decision.step is not Step.STOP_HARD:
-            if decision.step is not Step.HOLD or place in self._looks_again:
+            since_ms = self._looks_again.setdefault(place, now_ms)
+            if decision.step is not Step.HOLD or now_ms - since_ms > self._look_ms:
                 raise Violation("I5", f"{copy.copy} unconfirmed for {age_ms} ms and decides {decision.step}")
-            self._looks_again.add(place)
 
     def check_whole(self) -> None:
         """I4 at the end: the serving primary has everything that was ever acknowledged."""

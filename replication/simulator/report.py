@@ -14,8 +14,9 @@ SEEDS_PER_RUN = 10_000_000
 
 UNREACHABLE = {
     "primary_directory_lost": "a lost or broken directory has no copy id, so it is never seen as the grant's",
+    "names_behind_grant": "a guard: it would mean that I3 was broken before",
 }
-"""Reasons that no schedule reaches, and why; `names_behind_grant` and others are merely rare."""
+"""Reasons that no schedule reaches, and why; others that are missing are merely rare."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from replication.settings import CellSettings, FailoverSettings, PlaceSettings, 
 from replication.simulator.agents import Coverage, Scene, SimAgent
 from replication.simulator.copies import Shelf, SimCopy
 from replication.simulator.engine import Engine
-from replication.simulator.etcd import Noise, SimEtcd
+from replication.simulator.etcd import ATTEMPT_MS, Noise, SimEtcd
 from replication.simulator.faults import Fault, Stage, draw_faults
 from replication.simulator.invariants import Rules, Violation
 from replication.simulator.links import Links
@@ -87,7 +87,7 @@ class Schedule:
         bootstrap = shape.random() < BOOTSTRAP_SHARE
         self.engine = Engine()
         links = Links(rnd)
-        self.rules = Rules(LIMITS.fence_after_ms)
+        self.rules = Rules(LIMITS.fence_after_ms, LIMITS.tick_ms + 2 * ATTEMPT_MS)
         self.shelf = Shelf(self.engine, links, rnd, self.rules)
         self.etcd = SimEtcd(self.engine, links, rnd, self.rules.grant_changed)
         self.etcd.noise = Noise(lost_answer=0.01, late=0.01, lost_request=0.01)
