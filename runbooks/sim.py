@@ -97,7 +97,7 @@ def _replay(seed: int, mutation: str | None, *, as_json: bool) -> int:
 def _run(seeds: range, mutation: str | None, workers: int, *, as_json: bool) -> int:
     """Run all schedules; 0 none broke a rule, 1 one did, 3 not all ran or nothing was acknowledged."""
     began = time.monotonic()
-    tally = Tally()
+    tally, cpu_seconds = Tally(), 0.0
     columns = (
         TextColumn("schedules"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
         TextColumn("{task.fields[broken]} broken"),
@@ -106,29 +106,39 @@ def _run(seeds: range, mutation: str | None, workers: int, *, as_json: bool) -> 
     with Progress(*columns, console=Console(stderr=True), disable=as_json, transient=True) as progress:
         task = progress.add_task("", total=len(seeds), broken=0)
         try:
-            for part in _parts(seeds, mutation, workers):
+            for part, part_seconds in _parts(seeds, mutation, workers):
                 tally.merge(part)
+                cpu_seconds += part_seconds
                 progress.update(task, completed=tally.schedules, broken=len(tally.failures))
                 if len(tally.failures) >= ENOUGH_FAILURES:
                     break
         except (BrokenProcessPool, KeyboardInterrupt):
             complete = False
     seconds = time.monotonic() - began
-    _show_json(tally, seeds, mutation, seconds) if as_json else _show(tally, seconds)
+    took = (seconds, cpu_seconds)
+    _show_json(tally, seeds, mutation, took) if as_json else _show(tally, took)
     if tally.failures:
         return 1
     return 0 if complete and tally.schedules == len(seeds) and tally.acknowledged else 3
 
 
-def _parts(seeds: range, mutation: str | None, workers: int) -> Iterator[Tally]:
+def _run_batch(seeds: range, mutation: str | None) -> tuple[Tally, float]:
+    """Run a batch; also return the processor seconds it took."""
+    began = time.process_time()
+    return run_seeds(seeds, mutation), time.process_time() - began
+
+
+def _parts(seeds: range, mutation: str | None, workers: int) -> Iterator[tuple[Tally, float]]:
     """Yield the tallies of batches as they end; what has not begun is dropped when the reader stops."""
     batches = [seeds[at : at + BATCH] for at in range(0, len(seeds), BATCH)]
     if workers == 1:
-        yield from (run_seeds(batch, mutation) for batch in batches)
+        yield from (_run_batch(batch, mutation) for batch in batches)
         return
     context = multiprocessing.get_context("spawn")  # a fork would copy the progress bar's thread
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        open_parts: set[Future[Tally]] = {pool.submit(run_seeds, batch, mutation) for batch in batches}
+        open_parts: set[Future[tuple[Tally, float]]] = {
+            pool.submit(_run_batch, batch, mutation) for batch in batches
+        }
         try:
             while open_parts:
                 ended, open_parts = wait(open_parts, return_when=FIRST_COMPLETED)
@@ -138,7 +148,8 @@ def _parts(seeds: range, mutation: str | None, workers: int) -> Iterator[Tally]:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _show_json(tally: Tally, seeds: range, mutation: str | None, seconds: float) -> None:
+def _show_json(tally: Tally, seeds: range, mutation: str | None, took: tuple[float, float]) -> None:
+    seconds, cpu_seconds = took
     plain = {
         "first_seed": seeds.start,
         "asked": len(seeds),
@@ -146,6 +157,7 @@ def _show_json(tally: Tally, seeds: range, mutation: str | None, seconds: float)
         "schedules": tally.schedules,
         "seconds": round(seconds, 2),
         "schedules_per_second": round(tally.schedules / seconds, 1),
+        "cpu_ms_per_schedule": round(1000 * cpu_seconds / max(1, tally.schedules), 2),
         "virtual_hours": round(tally.virtual_ms / 3_600_000, 2),
         "acknowledged_commits": tally.acknowledged,
         "violations": [asdict(failure) for failure in sorted(tally.failures, key=lambda f: f.seed)],
@@ -160,7 +172,8 @@ def _show_json(tally: Tally, seeds: range, mutation: str | None, seconds: float)
     click.echo(json.dumps(plain, indent=2))
 
 
-def _show(tally: Tally, seconds: float) -> None:
+def _show(tally: Tally, took: tuple[float, float]) -> None:
+    seconds, cpu_seconds = took
     console = Console(highlight=False, soft_wrap=True)
     for failure in sorted(tally.failures, key=lambda f: f.seed):
         console.print(f"[red]{failure.rule}[/red] at {failure.at_ms} ms, seed {failure.seed}: {failure.text}")
@@ -169,7 +182,9 @@ def _show(tally: Tally, seconds: float) -> None:
     steps, whys = {s for s, _ in tally.decisions}, {w for _, w in tally.decisions}
     console.print(
         f"{tally.schedules} schedules, {len(tally.failures)} broke a rule; {seconds:.1f} s, "
-        f"{tally.schedules / seconds:.0f} schedules/s, {tally.virtual_ms / 3_600_000:.1f} virtual hours, "
+        f"{tally.schedules / seconds:.0f} schedules/s, "
+        f"{1000 * cpu_seconds / max(1, tally.schedules):.1f} ms of processor each, "
+        f"{tally.virtual_ms / 3_600_000:.1f} virtual hours, "
         f"{tally.acknowledged} acknowledged commits"
     )
     console.print(

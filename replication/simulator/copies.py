@@ -199,7 +199,9 @@ class SimCopy:
         self._names_arrive(self.life, self.names_shown)
 
     def end_sessions(self) -> None:
-        """End all clients; their waiting commits stay in the log, unacknowledged."""
+        """End all clients; their waiting commits stay in the log, unacknowledged and visible from now on."""
+        if any(w.client for w in self.waiting):
+            self.boot_end = len(self.log)
         self.waiting = [w for w in self.waiting if not w.client]
 
     def crash(self, *, silent: bool = False) -> None:

@@ -141,7 +141,8 @@ class EtcdClient:
         leader = etcd._serving_leader()
         arrived = leader is not None and any(
             etcd.links.delay_ms(self._site, member) is not None and etcd.links.connected(member, leader)
-            for member in etcd.up
+            for member in MEMBERS  # in one order: each delay is a throw of the dice
+            if member in etcd.up
         )
         if not arrived:
             return

@@ -1,8 +1,14 @@
 """The simulator finds nothing in the loop as it is, finds every broken rule, and repeats itself exactly."""
 
+import subprocess
+import sys
+
 import pytest
 
-from replication.failover.states import Step
+from replication.failover.states import Step, Why
+from replication.model import other_data_site
+from replication.simulator.faults import Fault, Kind
+from replication.simulator.links import Line
 from replication.simulator.mutations import MUTATIONS
 from replication.simulator.report import compute_failure, run_seeds
 from replication.simulator.schedule import Ran, Schedule, run_schedule
@@ -45,11 +51,41 @@ def test_directed_faults_break_nothing_by_themselves(name: str):
         assert run_schedule(seed, faults=faults).found is None
 
 
+def test_a_move_whose_target_falls_silent_is_abandoned():
+    reached = set()
+    for seed in range(90):
+        home = Schedule(seed, None, None, trace=False).home
+        faults = (
+            Fault(600, Kind.SPLIT, home, f"a-{home}-0", 1500, Line.HOLE),
+            Fault(1140 + seed, Kind.MOVE, other_data_site(home), f"a-{home}-0", 400),
+        )
+        ran = run_schedule(seed, faults=faults)
+        assert ran.found is None
+        reached |= ran.coverage.decisions
+    assert (Step.ABANDON_MOVE, Why.MOVE_TARGET_SILENT) in reached
+
+
 def test_a_seed_replays_to_the_same_trace():
     for seed in (0, 7, 42):
         first, again = run_schedule(seed, trace=True), run_schedule(seed, trace=True)
         assert first.trace
         assert first == again
+
+
+def test_a_seed_replays_to_the_same_trace_in_another_process():
+    """Sets of strings have another order in each process; nothing may depend on it."""
+    code = (
+        "from replication.simulator.schedule import run_schedule\n"
+        "for seed in range(60): print(run_schedule(seed, trace=True).trace)"
+    )
+    runs = {
+        subprocess.run(
+            [sys.executable, "-c", code], env={"PYTHONHASHSEED": salt}, capture_output=True, check=True
+        ).stdout
+        for salt in ("1", "2", "3")
+    }
+    assert len(runs) == 1
+    assert len(runs.pop()) > 10_000
 
 
 def test_a_trace_does_not_depend_on_being_written():
