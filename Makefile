@@ -6,10 +6,10 @@ ARGS ?=
 UV ?= uv
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench faults lock clean venv-run venv-dev
+.PHONY: help demo test check bench bench-peers faults lock clean venv-run venv-dev
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 demo: venv-run ## bring up both sites, lend money, kill a site under load, show what was lost (nothing)
 	@$(VENV)/biyi demo
@@ -29,15 +29,18 @@ bench: venv-dev ## run every bench; results go to bench/results/
 		[ -e "$$bench" ] || { echo "[bench] no bench yet"; break; }; \
 		echo "[bench] $$bench"; $(VENV)/python "$$bench"; done
 
+bench-peers: venv-dev ## the same site loss, ours and Patroni's in turn, about 10 minutes (ARGS="--runs 2")
+	@$(VENV)/python -m bench.peers $(ARGS)
+
 faults: venv-dev ## run the slow tests: real faults on the whole stand
 	@$(VENV)/python -m pytest -m slow --durations=10 $(ARGS)
 
-lock: ## write both lock files anew from pyproject.toml (needs uv)
+lock: ## write the lock files anew from pyproject.toml (needs uv)
 	@command -v $(UV) >/dev/null || { echo "make lock needs uv (pip install uv), or UV=/path/to/uv" >&2; exit 2; }
 	@.ci/lock $(UV)
 
 clean: ## remove what was made: .venv, caches (a running stand's .biyi stays: biyi stand down)
-	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build biyi.egg-info
+	@rm -rf .venv .venv-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build biyi.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # One after the other, also under -j: the second adds to what the first made.

@@ -6,6 +6,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 import secrets
 import signal
 import sys
@@ -23,9 +24,16 @@ from replication.grants import HOLD, SITES
 from replication.journal import encode
 from replication.model import Beat, Site
 from replication.settings import SettingsError, SiteSettings, read_site_settings
+from replication.watchdog import Heartbeat, heartbeat_path
 
 log = logging.getLogger("biyi.agent")
 
+LEADER_SECONDS = 5.0
+"""Pause between two looks at where etcd's leader is. Source: our choice, far above an election."""
+LIFE_SECONDS = 0.1
+"""Pause between two beats for the watchdog. Source: our choice, one failover tick."""
+WATCHDOG_PAUSE_SECONDS = 1.0
+"""Pause before a watchdog that ended is started again. Source: our choice."""
 MOVE_SECONDS = 20.0
 """How long a move request waits for its end. Source: our choice, far above the 1 s a move takes."""
 
@@ -45,13 +53,22 @@ class Agent:
         """Beat, look and loop until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.view.run())
+            tasks.create_task(self._show_life())
             tasks.create_task(self._beat())
+            tasks.create_task(self._keep_leader_at_witness())
             for name, loop in self.loops.items():
                 tasks.create_task(_kept_running(loop), name=name)
 
     async def shut_down(self) -> None:
         """Stop all copies of the site cleanly, side by side."""
         await asyncio.gather(*(loop.shut_down() for loop in self.loops.values()))
+
+    async def _show_life(self) -> None:
+        """Beat for the watchdog: it ends the site's primaries when this loop stands still."""
+        heartbeat = Heartbeat(heartbeat_path(self.settings))
+        while True:
+            heartbeat.beat()
+            await asyncio.sleep(LIFE_SECONDS)
 
     async def _beat(self) -> None:
         """Write the site's beat; one key whatever the number of cells."""
@@ -70,6 +87,16 @@ class Agent:
                 log.warning("beat not written: %s", error)
                 lease = 0
             await asyncio.sleep(limits.beat_ms / 1000)
+
+    async def _keep_leader_at_witness(self) -> None:
+        """The loss of a data site then costs no etcd election (research failover §1c)."""
+        while True:
+            await asyncio.sleep(LEADER_SECONDS)
+            try:
+                if not await self.etcd.lead_at(Site.WITNESS):
+                    log.info("etcd's leadership was handed to the witness")
+            except EtcdUnavailable as error:
+                log.warning("etcd's leader not asked: %s", error)
 
 
 async def _kept_running(loop: CopyLoop) -> None:
@@ -166,7 +193,21 @@ def routes(agent: Agent) -> web.RouteTableDef:
     return table
 
 
-async def serve(settings: SiteSettings) -> None:
+async def keep_watchdog(path: Path) -> None:
+    """Keep a watchdog running beside this agent; cancelled, it ends the watchdog."""
+    command = (sys.executable, "-m", "replication.watchdog", "--settings", str(path), "--agent")
+    while True:
+        process = await asyncio.create_subprocess_exec(*command, str(os.getpid()))
+        try:
+            log.error("the watchdog ended with %d", await process.wait())
+        except asyncio.CancelledError:
+            process.kill()
+            await process.wait()
+            raise
+        await asyncio.sleep(WATCHDOG_PAUSE_SECONDS)
+
+
+async def serve(settings: SiteSettings, path: Path) -> None:
     """Run the agent until SIGTERM or SIGINT, then stop the copies cleanly."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -178,6 +219,7 @@ async def serve(settings: SiteSettings) -> None:
         runner = web.AppRunner(application, access_log=None)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", settings.agent_port).start()
+        watchdog = asyncio.create_task(keep_watchdog(path))
         running = asyncio.create_task(agent.run())
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -185,6 +227,8 @@ async def serve(settings: SiteSettings) -> None:
         with contextlib.suppress(asyncio.CancelledError):
             await running
         await agent.shut_down()
+        watchdog.cancel()
+        await asyncio.gather(watchdog, return_exceptions=True)
         await runner.cleanup()
 
 
@@ -200,7 +244,7 @@ def main(path: Path) -> None:
     except SettingsError as error:
         click.echo(error, err=True)
         sys.exit(2)
-    asyncio.run(serve(settings))
+    asyncio.run(serve(settings, path))
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ def _prefix_end(prefix: str) -> str:
     return prefix[:-1] + chr(ord(prefix[-1]) + 1)
 
 
-class _NotSent(Exception):
+class _NotSent(EtcdUnavailable):
     """The member refused the connection: the request was certainly not processed."""
 
 
@@ -147,6 +147,29 @@ class Etcd:
         answer = await self._ask_any("/v3/lease/keepalive", {"ID": str(lease)})
         return int(answer.get("result", {}).get("TTL", 0)) > 0
 
+    async def lead_at(self, name: str) -> bool:
+        """Have the member called `name` lead, if it follows now; return whether it led already.
+
+        Only a member that follows the present leader is fit: handing over to one that cannot answer
+        would stop all writes for an election. EtcdUnavailable when the leader cannot be asked.
+        """
+        members = (await self._ask_any("/v3/cluster/member/list", {}))["members"]
+        wanted = next((m["ID"] for m in members if m.get("name") == name), None)
+        statuses = await asyncio.gather(
+            *(self._ask(url, "/v3/maintenance/status", {}) for url in self._urls), return_exceptions=True
+        )
+        answered = {url: s for url, s in zip(self._urls, statuses, strict=True) if isinstance(s, dict)}
+        fit = any(
+            s["header"]["member_id"] == wanted and s.get("leader", "0") != "0" for s in answered.values()
+        )
+        for url, status in answered.items():
+            if status["header"]["member_id"] != status.get("leader"):
+                continue
+            if status["leader"] != wanted and fit:
+                await self._ask(url, "/v3/maintenance/transfer-leadership", {"targetID": wanted})
+            return bool(status["leader"] == wanted)
+        raise EtcdUnavailable("no member says that it leads")
+
     async def watch_prefix(self, prefix: str, from_revision: int) -> AsyncIterator[list[Event]]:
         """Yield changes under `prefix` as they come; EtcdUnavailable when the stream breaks or is silent."""
         request = {
@@ -189,7 +212,7 @@ class Etcd:
         for url in tuple(self._urls):
             try:
                 return await self._ask(url, path, body)
-            except (EtcdUnavailable, _NotSent) as error:
+            except EtcdUnavailable as error:
                 self._demote(url)
                 failures.append(str(error))
         raise EtcdUnavailable("; ".join(failures))

@@ -40,6 +40,9 @@ class FailoverSettings:
     fence_after_ms: int = 4000
     """Grant unconfirmed this long since the last confirming request was sent: stop hard.
     Source: our choice, above an etcd election; liveness only, no safety argument rests on it."""
+    watchdog_after_ms: int = 6000
+    """Agent's own loop standing still this long: the watchdog ends its primaries. Source: our choice,
+    above `fence_after_ms`, at which a living agent does it itself."""
     site_lease_seconds: int = 3
     """Time to live of a site's beat key. Source: etcd minimum 2 s at a 1 s election timeout."""
     home_after_ms: int = 8000
@@ -60,6 +63,8 @@ class FailoverSettings:
             raise ValueError("silence_ms must span at least two beats (2 x beat_ms)")
         if not self.silence_ms < self.degrade_after_ms < self.fence_after_ms:
             raise ValueError("needs silence_ms < degrade_after_ms < fence_after_ms")
+        if not self.fence_after_ms < self.watchdog_after_ms:
+            raise ValueError("watchdog_after_ms must be above fence_after_ms")
         if not self.probe_timeout_ms < self.silence_ms:
             raise ValueError("probe_timeout_ms must be under silence_ms")
 

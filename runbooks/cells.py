@@ -142,14 +142,14 @@ def cells_command(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows))
         return
-    table = Table("cell", "home", "epoch", "mode", "primary", "open", "sync set", "lag", "why")
+    table = Table("cell", "home", "epoch", "mode", "primary", "open", "sync set", "lag", "last change")
     for row in rows:
         lag = row["replay_lag_bytes"]
         table.add_row(
             str(row["cell"]), str(row["home"] or "?"), str(row["epoch"]), str(row["mode"]),
             str(row["primary"]), {True: "yes", False: "no"}.get(bool(row["open"]), "?"),
             ", ".join(row["sync_set"]) if isinstance(row["sync_set"], list) else "",
-            "-" if lag is None else f"{lag} B", REASONS.get(str(row["why"]), str(row["why"])),
+            "-" if lag is None else f"{lag} B", str(row["why"]).replace("_", " "),
         )  # fmt: skip
     Console().print(table)
 

@@ -5,6 +5,7 @@ import click
 from runbooks.cells import cells_command, hold_command, move_command, why_command
 from runbooks.demo import demo_command
 from runbooks.drills.cli import drill
+from runbooks.quarantine import quarantine_command
 from runbooks.sim import sim_command
 from runbooks.stand.cli import link, site, stand
 
@@ -23,8 +24,8 @@ def main() -> None:
 
 
 for command in (
-    demo_command, stand, site, link, cells_command, why_command, move_command, hold_command, drill,
-    sim_command,
+    demo_command, stand, site, link, cells_command, why_command, move_command, hold_command,
+    quarantine_command, drill, sim_command,
 ):  # fmt: skip
     main.add_command(command)
 

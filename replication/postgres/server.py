@@ -5,22 +5,27 @@ A thin joint: every method is one call into this package, through the agent's st
 
 import asyncio
 import contextlib
+import logging
+from pathlib import Path
 
 from replication.failover.ports import Directory, StoppedServer
 from replication.model import CopyId
-from replication.postgres import bootstrap, conf, control, hba, replica
-from replication.postgres.copy import Copy
+from replication.postgres import bootstrap, conf, control, hba, quarantine, replica
+from replication.postgres.copy import Copy, PostgresError
 from replication.postgres.observe import ServerStatus, connect_admin, read_status
 from replication.postgres.standing import StandingConnection
 from replication.settings import PlaceSettings
+
+log = logging.getLogger("biyi.agent")
 
 
 class PostgresServer:
     """The PostgreSQL of one own place."""
 
-    def __init__(self, copy: Copy) -> None:
+    def __init__(self, copy: Copy, quarantine_dir: Path) -> None:
         self._copy = copy
         self._standing = StandingConnection(self._copy)
+        self._quarantine = quarantine_dir
         self._opened = False
 
     @property
@@ -96,8 +101,23 @@ class PostgresServer:
         await replica.clone(self._copy, upstream, own_id)
 
     async def rewind(self, upstream: PlaceSettings, own_id: CopyId) -> None:
-        """Run pg_rewind against the upstream."""
+        """Write down what only a former primary has, then run pg_rewind against the upstream.
+
+        A directory that cannot be asked is kept aside, and the place is empty then: it is cloned.
+        """
+        if not control.is_standby_directory(self._copy):
+            await self._write_down_lost_rows(upstream)
         await replica.rewind(self._copy, upstream, own_id)
+
+    async def _write_down_lost_rows(self, upstream: PlaceSettings) -> None:
+        report = self._quarantine / f"{control.read_copy_id(self._copy)}.jsonl"
+        try:
+            found = await quarantine.export_lost_rows(self._copy, upstream, report)
+        except quarantine.LostRowsUnread as error:
+            aside = await quarantine.set_aside(self._copy)
+            raise PostgresError(f"{error}; kept as {aside}") from error
+        if found.report is not None:
+            log.warning("%d rows of %d commits were only here: %s", found.rows, found.transactions, report)
 
     async def follow(self, upstream: PlaceSettings, own_id: CopyId) -> None:
         """Point the running standby at the upstream."""

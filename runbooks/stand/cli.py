@@ -21,7 +21,7 @@ from runbooks.stand.links import HEALED, LinkMode, LinkState, link_name
 from runbooks.stand.sites import kill_site, set_link
 from runbooks.stand.status import StandStatus, read_status
 from runbooks.stand.topology import LOOPBACK, StandError
-from runbooks.stand.up import UpDone, down, plain_up, return_leader, start_site, up
+from runbooks.stand.up import UpDone, down, plain_up, start_site, up
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -141,10 +141,7 @@ def kill_command(name: str, keep_links: bool) -> None:
 def start_command(name: str) -> None:
     """Bring a site back: heal its links, start its processes; rejoining goes on afterwards."""
     started = start_site(default_home(), Site(name))
-    leads = asyncio.run(return_leader(default_home()))
     click.echo(f"{name}: links healed; started {', '.join(started) or 'nothing, all was running'}")
-    if not leads:
-        click.echo("  etcd's leader is not at the witness yet: losing its site would cost an election more")
 
 
 @click.command("link")

@@ -116,12 +116,6 @@ def start_site(home: Path, site: Site) -> list[str]:
         return start_missing(stand, site, binaries)
 
 
-async def return_leader(home: Path) -> bool:
-    """Bring etcd's leadership back to the witness, e.g. after the witness was lost; best effort."""
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_ANSWER_PATIENCE_S)) as http:
-        return await lead_at_witness(http, read_stand(home.resolve()), patience_s=5)
-
-
 async def migrate(stand: Stand) -> bool:
     """Apply the lending core's migrations to every cell; False when a cell was out of reach, so again.
 

@@ -83,3 +83,7 @@ def test_the_same_delay_loses_nothing_while_the_rules_stand(home: Path):
     drilled = json.loads(done.stdout)
     assert (drilled["lost"], drilled["overlapping_epochs"], drilled["unknown_unresolved"]) == (0, 0, 0)
     assert done.returncode == 0, json.dumps(drilled, indent=1)
+    # What waited for the copy when the site was lost was on its disk: written down before the rewind.
+    reports = json.loads(biyi(home, "quarantine", "--json").stdout)
+    assert [report["site"] for report in reports] == ["idc"]
+    assert reports[0]["rows"] > 0

@@ -9,17 +9,21 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import aiohttp
 import psutil
 import pytest
 
 from replication.model import Mode, Site
 from replication.postgres.copy import Copy
 from replication.postgres.processes import read_postmaster
+from runbooks.stand.etcd_leader import leader_site
 from runbooks.stand.home import UpOptions
 from runbooks.stand.links import HEALED, LinkMode, LinkState, link_name
-from runbooks.stand.sites import live_processes, set_link
-from runbooks.stand.up import down, up
+from runbooks.stand.sites import kill_site, live_processes, set_link
+from runbooks.stand.topology import read_stand
+from runbooks.stand.up import down, start_site, up
 from tests.integration.failover.town import (
+    WITHIN_SECONDS,
     biyi,
     find_lost,
     is_healthy,
@@ -116,7 +120,30 @@ async def test_a_primary_without_its_agent_cannot_acknowledge_once_it_is_superse
         await asyncio.to_thread(psutil.wait_procs, [orphan], 30)
         assert not orphan.is_running()
         await wait_for_grants(healthy, is_healthy)
-    assert "fenced" in read_stages(healthy, "a-idc-0")
+    assert {"rewound", "following", "cloned"} & set(read_stages(healthy, "a-idc-0"))
+    assert (writers.failed, await find_lost(healthy, writers)) == ([], set())
+
+
+async def test_a_frozen_agents_primary_is_ended_by_the_watchdog(healthy: Path):
+    """SIGSTOP: the agent cannot fence itself, another copy takes over, and on waking it looks first."""
+    settings = settings_of(healthy, Site.IDC)
+    before = await wait_for_grants(healthy, is_healthy)
+    agent = psutil.Process(live_processes(healthy, Site.IDC)["agent"].pid)
+    async with writing(healthy) as writers:
+        await writers.write_on({"a"})
+        agent.suspend()
+        try:
+            orphan = read_postmaster(Copy.of_place(settings, settings.place("a-idc-0")))
+            assert orphan is not None
+            await wait_for_grants(
+                healthy, lambda grants: grants["a"].epoch > before["a"].epoch and not grants["a"].candidate
+            )
+            await writers.write_on({"a", "b"})
+            await asyncio.to_thread(psutil.wait_procs, [orphan], 30)
+            assert not orphan.is_running()
+        finally:
+            agent.resume()
+        await wait_for_grants(healthy, is_healthy)
     assert (writers.failed, await find_lost(healthy, writers)) == ([], set())
 
 
@@ -127,6 +154,21 @@ async def test_a_cell_moves_away_and_home_without_a_failed_request(healthy: Path
             assert done.returncode == 0, done.stdout + done.stderr
             grants = await wait_for_grants(healthy, lambda grants: grants["a"].mode is Mode.SYNC)
             assert grants["a"].primary.site is site
+    assert (writers.failed, await find_lost(healthy, writers)) == ([], set())
+
+
+async def test_the_agents_bring_etcds_leader_back_to_the_witness(healthy: Path):
+    before = await wait_for_grants(healthy, is_healthy)
+    async with writing(healthy) as writers:
+        await asyncio.to_thread(kill_site, healthy, Site.WITNESS)
+        await writers.write_on({"a", "b"})
+        await asyncio.to_thread(start_site, healthy, Site.WITNESS)
+        stand = read_stand(healthy)
+        async with aiohttp.ClientSession() as http, asyncio.timeout(WITHIN_SECONDS):
+            while await leader_site(http, stand) is not Site.WITNESS:
+                await asyncio.sleep(0.2)
+    after = await wait_for_grants(healthy, is_healthy)
+    assert {c: g.epoch for c, g in after.items()} == {c: g.epoch for c, g in before.items()}
     assert (writers.failed, await find_lost(healthy, writers)) == ([], set())
 
 

@@ -1,0 +1,153 @@
+"""What only a lost primary has: found and written down before a rewind takes it back.
+
+A commit that was never acknowledged may still be on the old primary's disk, and a customer may have
+seen it there. The business reconciles it from this report; nothing is put back by itself.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from replication.model import format_lsn
+from replication.postgres.conf import SYNC_NAMES
+from replication.postgres.control import read_control, start, stop
+from replication.postgres.copy import (
+    DATABASE,
+    Copy,
+    PostgresError,
+    read_copy_id,
+    run_program,
+    sync_directory,
+)
+from replication.postgres.hba import write_fenced
+from replication.postgres.observe import AdminConnection, connect_admin
+from replication.postgres.processes import kill_all
+from replication.postgres.replica import read_history
+from replication.settings import PlaceSettings
+
+_COMMIT = re.compile(r"rmgr: Transaction .*? tx: +(\d+), .*? desc: COMMIT ([^;]+?)(?:;|$)(.*)")
+_SUBXACTS = re.compile(r"subxacts:((?: \d+)+)")
+_DUMP_SECONDS = 120.0
+_QUESTION_SECONDS = 3.0
+_STOP_SECONDS = 20.0
+
+_TABLES = """
+select n.nspname, c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where c.relkind in ('r', 'p') and n.nspname not in ('pg_catalog', 'information_schema')
+  and n.nspname not like 'pg_toast%' order by 1, 2
+"""
+_ROWS = "select xmin::text::bigint, to_jsonb(t) from {} as t where xmin::text::bigint = any(%s)"
+
+
+class LostRowsUnread(PostgresError):
+    """The directory could not be asked what it alone has: it must be kept, whatever else is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """What a report holds: commits after the fork that the new history lacks, and their rows."""
+
+    transactions: int
+    rows: int
+    report: Path | None
+    """None when there was nothing to report."""
+
+
+def parse_commits(waldump: str) -> dict[int, str]:
+    """Return the transaction ids (subtransactions too) that `pg_waldump` shows committed, with the time."""
+    commits: dict[int, str] = {}
+    for line in waldump.splitlines():
+        if found := _COMMIT.search(line):
+            commits[int(found[1])] = found[2].strip()
+            if subxacts := _SUBXACTS.search(found[3]):
+                commits |= dict.fromkeys(map(int, subxacts[1].split()), found[2].strip())
+    return commits
+
+
+async def export_lost_rows(copy: Copy, upstream: PlaceSettings, report: Path) -> Quarantined:
+    """Write the rows of commits that only this stopped former primary has, one JSON object a line.
+
+    The server is started fenced and alone for it, and stopped again. PostgresError when the upstream
+    cannot be asked (nothing was started); LostRowsUnread when the directory cannot be read.
+    """
+    facts = await read_control(copy)
+    try:
+        async with await connect_admin(upstream, copy.passfile, timeout_seconds=_QUESTION_SECONDS) as primary:
+            history = await read_history(primary, facts.timeline)
+    except (psycopg.Error, TimeoutError, OSError) as error:
+        raise PostgresError(f"history of {upstream.name}: {type(error).__name__}: {error}") from error
+    if history.fork_lsn is None:
+        raise PostgresError(
+            f"{copy.place.name}: no fork between timeline {facts.timeline} and {upstream.name}"
+        )
+    try:
+        commits, rows = await _read_alone(copy, facts.timeline, history.fork_lsn, report)
+    except (PostgresError, psycopg.Error, TimeoutError, OSError) as error:
+        raise LostRowsUnread(f"{copy.place.name}: {error}") from error
+    return Quarantined(commits, rows, report if commits else None)
+
+
+async def _read_alone(copy: Copy, timeline: int, fork_lsn: int, report: Path) -> tuple[int, int]:
+    write_fenced(copy)
+    await start(copy, settings={SYNC_NAMES: "", "default_transaction_read_only": "on"})
+    try:
+        async with await connect_admin(
+            copy.place, copy.passfile, dbname=DATABASE, timeout_seconds=_QUESTION_SECONDS
+        ) as own:
+            commits = await _read_commits(copy, own, timeline, fork_lsn)
+            return len(commits), await _write_report(copy, own, commits, report) if commits else 0
+    finally:
+        await stop(copy, mode="fast", timeout_seconds=_STOP_SECONDS)
+
+
+async def _read_commits(copy: Copy, own: AdminConnection, timeline: int, fork_lsn: int) -> dict[int, str]:
+    row = await (await own.execute("select pg_current_wal_flush_lsn()::text")).fetchone()
+    if row is None:
+        raise PostgresError(f"{copy.place.name}: no end of WAL")
+    done = await run_program(
+        copy,
+        "pg_waldump",
+        f"--path={copy.data_dir / 'pg_wal'}",
+        f"--timeline={timeline}",
+        f"--start={format_lsn(fork_lsn)}",
+        f"--end={row[0]}",
+        "--rmgr=Transaction",
+        timeout_seconds=_DUMP_SECONDS,
+    )
+    return parse_commits(done.stdout)
+
+
+async def _write_report(copy: Copy, own: AdminConnection, commits: dict[int, str], report: Path) -> int:
+    """Write aside and rename: a report is whole or not there. Fields of customers stay sealed in it."""
+    report.parent.mkdir(parents=True, exist_ok=True)
+    aside = report.with_suffix(".tmp")
+    aside.touch(0o600)
+    rows = 0
+    await own.execute("set statement_timeout = 0")
+    with aside.open("w", encoding="utf-8") as file:
+        for schema, table in await (await own.execute(_TABLES)).fetchall():
+            query = sql.SQL(
+                "select xmin::text::bigint, to_jsonb(t) from {} as t where xmin::text::bigint = any(%s)"
+            )
+            cursor = await own.execute(query.format(sql.Identifier(schema, table)), (list(commits),))
+            async for xid, row in cursor:
+                entry = {"table": f"{schema}.{table}", "transaction": xid, "committed_at": commits[xid]}
+                file.write(
+                    json.dumps(entry | {"place": copy.place.name, "row": row}, ensure_ascii=False) + "\n"
+                )
+                rows += 1
+    aside.replace(report)
+    return rows
+
+
+async def set_aside(copy: Copy) -> Path:
+    """Move a stopped directory out of its place, so that it is kept and the place can be cloned."""
+    await kill_all(copy)
+    aside = copy.data_dir.with_name(f"{copy.data_dir.name}.aside-{read_copy_id(copy)}")
+    copy.data_dir.rename(aside)
+    sync_directory(aside.parent)
+    return aside
