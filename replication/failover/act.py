@@ -209,8 +209,13 @@ class Actor:
         return Outcome.DONE
 
     async def _join(self, seen: Seen, decision: Decision) -> Outcome:
-        """Commit a marker that waits for the joining copy too, then put it into the grant (pitfall 5)."""
+        """Prove that commits wait for the copy too, have a marker wait for it, then grant (pitfall 5).
+
+        The names are set once more: a SET_NAMES that failed half-way shows them in every session, and
+        nothing shows that commits do not yet wait for them (found by the simulator).
+        """
         joining = _known(decision.copy)
+        await self._server.set_sync_names(seen.own.sync_names | {joining})
         lsn = await self._write_marker(decision.epoch, _known(seen.own.copy), wait_for_copies=True)
         if not await self._server.has_flushed(joining, lsn):
             return Outcome.REFUSED

@@ -27,6 +27,9 @@ def decide(seen: Seen, limits: FailoverSettings) -> Decision:
     own = seen.own
     if not seen.read_ok:
         return _without_etcd(seen, limits)
+    if seen.confirmed_age_ms >= limits.fence_after_ms:
+        # The look is older than a grant may be unconfirmed (this process stood still): the next one decides.
+        return Decision(Step.HOLD, Why.GRANT_UNCONFIRMED, seen.grant.grant.epoch if seen.grant else 0)
     if seen.grant is None:
         return _without_grant(seen)
     grant, revision = seen.grant.grant, seen.grant.revision
@@ -244,7 +247,8 @@ def _as_other(seen: Seen, grant: Grant, limits: FailoverSettings) -> Decision:
     own = seen.own
     if grant.mode is Mode.TAKING and own.copy is not None and own.copy == grant.candidate:
         return _as_candidate(seen, grant)
-    if own.state is CopyState.PRIMARY:
+    if own.state is CopyState.PRIMARY or (own.state is CopyState.MUTE and own.was_primary):
+        # A former primary that does not answer its agent may still answer its clients.
         return Decision(Step.STOP_HARD, Why.SUPERSEDED)
     if own.state is CopyState.MUTE:
         if own.mute_for_ms >= limits.restart_patience_ms:

@@ -1,6 +1,6 @@
 """One copy's loop: observe, decide, journal, act; once a look of the site's view. No choice is made here."""
 
-from typing import Self
+from typing import Protocol, Self
 
 from replication.etcd import Etcd, Outcome
 from replication.failover.act import Actor, stop_for_shutdown
@@ -11,6 +11,7 @@ from replication.failover.states import Decision, Seen, Step
 from replication.failover.view import SiteView, now_ms
 from replication.journal import Journal
 from replication.model import CopyId, Site
+from replication.postgres.copy import Copy
 from replication.postgres.server import PostgresServer
 from replication.settings import FailoverSettings, PlaceSettings, SiteSettings
 
@@ -43,27 +44,39 @@ class CopyRound:
         return await self._actor.carry_out(seen, decision)
 
 
+class Looks(Protocol):
+    """The site's looks at the shared world, by number."""
+
+    started: int
+
+    async def next_look(self, after: int) -> int:
+        """Wait until there was a look later than `after`; return its number."""
+
+    def nudge(self) -> None:
+        """Look again at once."""
+
+
 class CopyLoop:
     """Looks after the copy at one place until cancelled."""
 
     def __init__(
         self,
         place: PlaceSettings,
-        view: SiteView,
-        rounds: CopyRound,
+        view: Looks,
+        one: CopyRound,
         server: CopyServer,
         journal: CopyJournal,
     ) -> None:
         self.place = place
         self._view = view
-        self._round = rounds
+        self._round = one
         self._server = server
         self._journal = journal
 
     @classmethod
     def of_place(cls, settings: SiteSettings, place: PlaceSettings, view: SiteView, etcd: Etcd) -> Self:
         """Return the loop of an own place, over its real PostgreSQL and its journal file."""
-        server = PostgresServer(settings, place)
+        server = PostgresServer(Copy.of_place(settings, place), settings.home_dir / "quarantine")
         journal = Journal(settings.home_dir / "journal" / f"{place.name}.jsonl", place.cell)
         observer = CopyObserver(settings, server, view.sight, now_ms)
         actor = Actor(settings, server, etcd, journal)

@@ -114,7 +114,7 @@ class CopyObserver:
                 place.site,
                 CopyState.STOPPED,
                 own_id,
-                was_primary=last.was_primary,
+                was_primary=not directory.standby,
                 clean=last.clean,
                 timeline=last.timeline,
             )
@@ -123,7 +123,14 @@ class CopyObserver:
         mute_for_ms = memory.mute.update(status is None, at_ms)
         if status is None:
             memory.followers.clear()
-            return OwnCopy(place.name, place.site, CopyState.MUTE, own_id, mute_for_ms=mute_for_ms)
+            return OwnCopy(
+                place.name,
+                place.site,
+                CopyState.MUTE,
+                own_id,
+                was_primary=not directory.standby,
+                mute_for_ms=mute_for_ms,
+            )
         return self._running_copy(own_id, status, grant, at_ms)
 
     async def _status(self) -> ServerStatus | None:

@@ -30,6 +30,8 @@ class Directory:
     present: bool
     broken: bool
     running: bool
+    standby: bool
+    """It would start as a standby."""
     copy: CopyId | None
 
 
@@ -37,7 +39,6 @@ class Directory:
 class StoppedServer:
     """What the files of a server that does not run say of its last life."""
 
-    was_primary: bool
     clean: bool
     timeline: int
 
@@ -70,7 +71,7 @@ class CopyServer(Protocol):
         """Look at the running server."""
 
     def is_open(self) -> bool:
-        """Say whether clients are admitted at the next start or reload."""
+        """Say whether this process has admitted clients and the files still say so."""
 
     async def release(self) -> None:
         """Drop the standing connection to the own server."""

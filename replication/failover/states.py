@@ -52,7 +52,7 @@ class OwnCopy:
     state: CopyState
     copy: CopyId | None = None
     was_primary: bool = False
-    """Stopped, and the directory would start as a primary."""
+    """Stopped or mute, and the directory would start as a primary."""
     clean: bool = False
     """Stopped by a clean shutdown."""
     open: bool = False

@@ -6,6 +6,7 @@ A thin joint: every method is one call into this package, through the agent's st
 import asyncio
 import contextlib
 import logging
+from pathlib import Path
 
 from replication.failover.ports import Directory, StoppedServer
 from replication.model import CopyId
@@ -13,7 +14,7 @@ from replication.postgres import bootstrap, conf, control, hba, quarantine, repl
 from replication.postgres.copy import Copy, PostgresError
 from replication.postgres.observe import ServerStatus, connect_admin, read_status
 from replication.postgres.standing import StandingConnection
-from replication.settings import PlaceSettings, SiteSettings
+from replication.settings import PlaceSettings
 
 log = logging.getLogger("biyi.agent")
 
@@ -21,10 +22,11 @@ log = logging.getLogger("biyi.agent")
 class PostgresServer:
     """The PostgreSQL of one own place."""
 
-    def __init__(self, settings: SiteSettings, place: PlaceSettings) -> None:
-        self._copy = Copy.of_place(settings, place)
+    def __init__(self, copy: Copy, quarantine_dir: Path) -> None:
+        self._copy = copy
         self._standing = StandingConnection(self._copy)
-        self._quarantine = settings.home_dir / "quarantine"
+        self._quarantine = quarantine_dir
+        self._opened = False
 
     @property
     def place(self) -> PlaceSettings:
@@ -35,22 +37,26 @@ class PostgresServer:
         """Look at the directory and for its postmaster."""
         copy = self._copy
         if control.is_broken(copy) or not control.has_data(copy):
-            return Directory(control.has_data(copy), control.is_broken(copy), False, None)
-        return Directory(True, False, await control.is_running(copy), control.read_copy_id(copy))
+            return Directory(control.has_data(copy), control.is_broken(copy), False, False, None)
+        standby, own_id = control.is_standby_directory(copy), control.read_copy_id(copy)
+        return Directory(True, False, await control.is_running(copy), standby, own_id)
 
     async def read_stopped(self) -> StoppedServer:
         """Read the control file; PostgresError when it cannot be read."""
         facts = await control.read_control(self._copy)
-        was_primary = not control.is_standby_directory(self._copy)
-        return StoppedServer(was_primary, facts.state is control.ClusterState.SHUT_DOWN, facts.timeline)
+        return StoppedServer(facts.state is control.ClusterState.SHUT_DOWN, facts.timeline)
 
     async def read_status(self) -> ServerStatus:
         """Look at the running server; psycopg.Error, TimeoutError or OSError when it does not answer."""
         return await read_status(await self._standing.get())
 
     def is_open(self) -> bool:
-        """Say whether its pg_hba.conf admits the core."""
-        return hba.is_open(self._copy)
+        """Say whether this process has opened it and its pg_hba.conf still says so.
+
+        The file alone proves nothing: an agent that ended before the reload left it open on a fenced
+        server, and nobody would ever open it. Opening an open server again is harmless.
+        """
+        return self._opened and hba.is_open(self._copy)
 
     async def release(self) -> None:
         """Drop the standing connection; the next use makes another."""
@@ -161,7 +167,9 @@ class PostgresServer:
 
     async def open_to_clients(self) -> None:
         """Admit the core."""
+        self._opened = False
         await hba.open_to_clients(self._copy, await self._standing.get())
+        self._opened = True
 
     async def wait_until_idle(self, timeout_seconds: float) -> None:
         """Wait for running transactions of the core, at most so long."""

@@ -295,3 +295,21 @@ def test_every_snapshot_gets_a_decision():
     for state, grant, read_ok in itertools.product(CopyState, (*GRANTS, None), (True, False)):
         for copy in (IDC, CLOUD):
             decide(seen(own_copy(copy, state), grant, read_ok=read_ok), LIMITS)
+
+
+def test_decides_nothing_on_a_look_older_than_the_fence():
+    for snapshot in every_snapshot_of_the_cloud_copy():
+        old = replace(snapshot, confirmed_age_ms=LIMITS.fence_after_ms)
+        assert decide(old, LIMITS).step in ((Step.HOLD,) if old.read_ok else (Step.HOLD, Step.STOP_HARD))
+
+
+def test_stops_a_superseded_server_that_does_not_answer_its_agent():
+    newer = replace(SYNC, epoch=6, primary=CLOUD, sync_set=frozenset({CopyId.parse("a-idc-0-cccc")}))
+    mute = own_copy(IDC, CopyState.MUTE, was_primary=True)
+    decision = decide(seen(mute, newer), LIMITS)
+    assert (decision.step, decision.why) == (Step.STOP_HARD, Why.SUPERSEDED)
+
+
+def test_waits_for_a_standby_that_starts():
+    mute = own_copy(CLOUD, CopyState.MUTE)
+    assert decide(seen(mute), LIMITS).why is Why.SERVER_STARTING

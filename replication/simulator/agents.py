@@ -1,0 +1,222 @@
+"""One site's agent in the model: the production sight, observer, actor and loop over simulated ports."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from replication.etcd import Outcome
+from replication.failover.act import Actor
+from replication.failover.loop import CopyLoop, CopyRound
+from replication.failover.observe import CopyObserver
+from replication.failover.sight import SiteSight
+from replication.failover.states import Decision, Seen
+from replication.grants import World
+from replication.model import Beat, Grant, Site
+from replication.settings import SiteSettings
+from replication.simulator.copies import SimCopy
+from replication.simulator.engine import Answer, Engine, Task, answered, pause
+from replication.simulator.etcd import EtcdClient, SimEtcd
+from replication.simulator.invariants import Rules
+from replication.simulator.server import SimServer
+
+
+@dataclass(slots=True)
+class Coverage:
+    """Which decisions and changes of mode were reached."""
+
+    decisions: set[tuple[str, str]] = field(default_factory=set)
+    transitions: set[tuple[str, str]] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class Scene:
+    """What all processes of one schedule share."""
+
+    engine: Engine
+    etcd: SimEtcd
+    rules: Rules
+    coverage: Coverage
+    trace: list[str] | None
+    break_rule: Callable[[CopyRound, Actor, SimServer], None] | None = None
+
+    def note(self, who: object, text: str) -> None:
+        """Write a line of the trace, if one is kept."""
+        if self.trace is not None:
+            self.trace.append(f"{self.engine.now:6} {who} {text}")
+
+
+class SimJournal:
+    """Takes the journal's lines for coverage, the trace and the fence rule."""
+
+    def __init__(self, scene: Scene, copy: SimCopy) -> None:
+        self._scene = scene
+        self._copy = copy
+        self._last: Decision | None = None
+
+    def decision(self, seen: Seen, decision: Decision) -> None:
+        """Note what was decided."""
+        scene = self._scene
+        scene.coverage.decisions.add((decision.step, decision.why))
+        scene.rules.decided(self._copy, seen, decision, scene.engine.now)
+        if scene.trace is not None and (self._last is None or decision.why is not self._last.why):
+            scene.note(self._copy.place.name, f"{seen.own.state}: {decision.step} {decision.why}")
+        self._last = decision
+
+    def stage(self, stage: str, epoch: int, **facts: object) -> None:
+        """Note what was done."""
+        if self._scene.trace is not None:
+            self._scene.note(self._copy.place.name, f"* {stage} {epoch} {facts or ''}")
+
+
+class SimAgent:
+    """One agent process and its looks; it may crash, stop and start again."""
+
+    def __init__(self, scene: Scene, settings: SiteSettings, copies: list[SimCopy]) -> None:
+        self._scene = scene
+        self._settings = settings
+        self._copies = copies
+        self._client = EtcdClient(scene.etcd, settings.site, settings.cells[0].name)
+        self._tasks: list[Task] = []
+        self._rounds: list[CopyRound] = []
+        self._waiting: list[Answer] = []
+        self._nudged = Answer()
+        self._crash_after: int | None = None
+        self._probing = False
+        self.peer: SimAgent | None = None
+        self.alive = False
+        self.held = False
+        self.confirmed_ms = -1
+        self.lives = 0
+        self.looks = 0
+        self.started = 0
+        self.sight = SiteSight(settings, self._read, scene.engine.clock)
+        self.loops: list[CopyLoop] = []
+
+    @property
+    def site(self) -> Site:
+        """The agent's site."""
+        return self._settings.site
+
+    def believes(self) -> Grant | None:
+        """Return the grant as the last read showed it."""
+        world = self.sight.world
+        seen = world.grants.get(self._settings.cells[0].name) if world else None
+        return seen.grant if seen else None
+
+    def start(self) -> None:
+        """Start the process with an empty memory."""
+        if self.alive:
+            return
+        scene = self._scene
+        self.alive, self.held, self._crash_after, self.confirmed_ms = True, False, None, -1
+        self.lives += 1
+        self.looks = self.started = 0
+        self._probing = False
+        self._waiting, self._nudged = [], Answer()
+        self.sight = SiteSight(self._settings, self._read, scene.engine.clock)
+        self._rounds, self.loops = [], []
+        for copy in self._copies:
+            server, journal = SimServer(copy, self._before_effect), SimJournal(scene, copy)
+            observer = CopyObserver(self._settings, server, self.sight, scene.engine.clock)
+            actor = Actor(self._settings, server, self, journal, stamp=lambda: "")
+            one = CopyRound(self._settings.failover, observer, actor, journal)
+            if scene.break_rule is not None:
+                scene.break_rule(one, actor, server)
+            self._rounds.append(one)
+            self.loops.append(CopyLoop(copy.place, self, one, server, journal))
+        bodies = (self._look_on(), self._beat(), *(loop.run() for loop in self.loops))
+        self._tasks = [Task(scene.engine, body) for body in bodies]
+
+    def crash(self) -> None:
+        """End the process where it stands."""
+        for task in self._tasks:
+            task.kill()
+        self.alive = False
+
+    def crash_after(self, effects: int | None) -> None:
+        """End the process just before its n-th effect from now; None: not at all."""
+        self._crash_after = effects
+
+    def _before_effect(self) -> None:
+        if self._crash_after is not None:
+            self._crash_after -= 1
+            if self._crash_after < 0:
+                self._scene.note(self.site, "agent crashes between two effects")
+                self.crash()
+
+    def hold(self) -> None:
+        """Stop the process; its PostgreSQL runs on."""
+        self.held = True
+        for task in self._tasks:
+            task.hold()
+
+    def release(self) -> None:
+        """Let it go on."""
+        self.held = False
+        for task in self._tasks:
+            task.release()
+
+    def ask_move(self, to: Site | None) -> None:
+        """Pass on the operator's wish."""
+        for loop in self.loops:
+            loop.ask_move(to)
+
+    async def swap(self, key: str, value: str, mod_revision: int) -> Outcome:
+        """Swap through this site's client; an answer also tells what the grant is."""
+        self._before_effect()
+        outcome = await self._client.ask_swap(key, value, mod_revision)
+        if outcome is Outcome.DONE:
+            self.confirmed_ms = self._scene.engine.now
+        return outcome
+
+    async def _read(self) -> World:
+        sent_ms = self._scene.engine.now
+        world = await self._client.read_world()
+        self.confirmed_ms = max(self.confirmed_ms, sent_ms)
+        return world
+
+    async def next_look(self, after: int) -> int:
+        """Wait until there was a look later than `after`; return its number."""
+        while self.looks <= after:
+            answer = Answer()
+            self._waiting.append(answer)
+            await answered(answer)
+        return self.looks
+
+    def nudge(self) -> None:
+        """Look again at once."""
+        self._nudged.give(None)
+
+    async def _look_on(self) -> None:
+        engine, tick_ms = self._scene.engine, self._settings.failover.tick_ms
+        while True:
+            self.started += 1
+            await self.sight.look()
+            if self.sight.probe_due() and not self._probing:
+                self._probe()
+            self.looks += 1
+            due, self._waiting = self._waiting, []
+            for answer in due:
+                answer.give(None)
+            engine.at(tick_ms, self._nudged.give, None)
+            await answered(self._nudged)
+            self._nudged = Answer()
+
+    def _probe(self) -> None:
+        peer, links = self.peer, self._scene.etcd.links
+        self._probing = True
+        up = peer is not None and peer.alive and not peer.held and links.connected(self.site, peer.site)
+        delay_ms = 5 if up else self._settings.failover.probe_timeout_ms
+        self._scene.engine.at(delay_ms, self._probed, self.sight, up)
+
+    def _probed(self, sight: SiteSight, answered_: bool) -> None:
+        sight.note_probe(answered_)
+        self._probing = False
+
+    async def _beat(self) -> None:
+        limits, count = self._settings.failover, 0
+        while True:
+            count += 1
+            down = frozenset(str(one.down) for one in self._rounds if one.down)
+            beat = Beat(self.site, f"{self.site}{self.lives}", count, down)
+            self._client.put_beat(beat, limits.site_lease_seconds * 1000)
+            await pause(limits.beat_ms)

@@ -1,0 +1,163 @@
+"""A model of etcd: one linearizable register with revisions on three members; requests are lost or late.
+
+An answer says what the register held when the request was applied. A swap whose answer is lost may
+have been applied, may be applied seconds later, or never; the client learns only UNKNOWN.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+
+from replication.etcd import EtcdUnavailable, Outcome
+from replication.grants import World
+from replication.model import Beat, Grant, GrantSeen, Site
+from replication.simulator.engine import Answer, Engine, answered
+from replication.simulator.links import Links
+
+ATTEMPT_MS = 60
+"""A client's patience with all members together; scaled like the limits in `schedule.py`."""
+ELECTION_MS = 90
+MEMBERS = (Site.IDC, Site.CLOUD, Site.WITNESS)
+
+
+@dataclass(slots=True)
+class Noise:
+    """How often something happens to a request, as a share; changed by faults, zero after healing."""
+
+    lost_answer: float = 0.0
+    late: float = 0.0
+    late_ms: int = 1500
+    lost_request: float = 0.0
+
+
+@dataclass(slots=True)
+class SimEtcd:
+    """The register and its members."""
+
+    engine: Engine
+    links: Links
+    rnd: Random
+    on_change: Callable[[GrantSeen | None, GrantSeen], None]
+    grant: GrantSeen | None = None
+    beats: dict[Site, tuple[Beat, int]] = field(default_factory=dict)
+    hold: bool = False
+    noise: Noise = field(default_factory=Noise)
+    up: set[Site] = field(default_factory=lambda: set(MEMBERS))
+    leader: Site | None = Site.WITNESS
+    electing_until_ms: int = 0
+    revision: int = 1
+
+    def _serving_leader(self) -> Site | None:
+        """Return the leader if it has a majority now; start an election when it has none."""
+        if self.leader is not None and self._majority(self.leader):
+            return self.leader if self.engine.now >= self.electing_until_ms else None
+        fit = [member for member in (Site.WITNESS, Site.CLOUD, Site.IDC) if self._majority(member)]
+        self.leader = fit[0] if fit else None
+        self.electing_until_ms = self.engine.now + ELECTION_MS
+        return None
+
+    def _majority(self, member: Site) -> bool:
+        if member not in self.up:
+            return False
+        if len(self.up) == len(MEMBERS) and not self.links._lines:
+            return True
+        return sum(self.links.connected(member, other) for other in self.up) * 2 > len(MEMBERS)
+
+    def reaches(self, client: Site) -> bool:
+        """Say whether a client's request, and its answer, find a way through some member now."""
+        leader = self._serving_leader()
+        if leader is None:
+            return False
+        if not self.links._lines and client in self.up:
+            return True
+        return any(
+            self.links.connected(client, member) and self.links.connected(member, leader)
+            for member in self.up
+        )
+
+    def apply_swap(self, grant: Grant, mod_revision: int) -> Outcome:
+        """Apply a swap that arrived."""
+        found = self.grant.revision if self.grant else 0
+        if found != mod_revision:
+            return Outcome.REFUSED
+        before = self.grant
+        self.revision += 1
+        self.grant = GrantSeen(grant, self.revision)
+        self.on_change(before, self.grant)
+        return Outcome.DONE
+
+    def world(self, cell: str) -> World:
+        """Return what a linearizable read applied now shows."""
+        now = self.engine.now
+        beats = {site: beat for site, (beat, until_ms) in self.beats.items() if now <= until_ms}
+        return World({cell: self.grant} if self.grant else {}, beats, self.hold)
+
+
+class EtcdClient:
+    """One agent's client."""
+
+    def __init__(self, etcd: SimEtcd, site: Site, cell: str) -> None:
+        self._etcd = etcd
+        self._site = site
+        self._cell = cell
+
+    async def read_world(self) -> World:
+        """Read linearizably; EtcdUnavailable when no member serves it in time."""
+        etcd, answer = self._etcd, Answer()
+        etcd.engine.at(self._way_ms(), self._serve_read, answer)
+        etcd.engine.at(ATTEMPT_MS, answer.give, None)
+        world = await answered(answer)
+        if world is None:
+            raise EtcdUnavailable("no member")
+        return world  # type: ignore[no-any-return]
+
+    def _serve_read(self, answer: Answer) -> None:
+        etcd = self._etcd
+        if etcd.rnd.random() < etcd.noise.lost_request or not etcd.reaches(self._site):
+            return
+        etcd.engine.at(self._way_ms(), answer.give, etcd.world(self._cell))
+
+    async def ask_swap(self, key: str, value: str, mod_revision: int) -> Outcome:
+        """Swap the grant; UNKNOWN when the answer is lost, whatever became of it."""
+        etcd, answer, noise = self._etcd, Answer(), self._etcd.noise
+        grant = Grant.from_json(value)
+        if all(etcd.links.refused(self._site, member) for member in MEMBERS if member is not self._site) and (
+            self._site not in etcd.up
+        ):
+            return Outcome.REFUSED
+        chance = etcd.rnd.random()
+        delay_ms = self._way_ms()
+        if chance < noise.late:
+            delay_ms = ATTEMPT_MS + int(etcd.rnd.random() * noise.late_ms)
+        elif chance < noise.late + noise.lost_request:
+            delay_ms = -1
+        if delay_ms >= 0:
+            etcd.engine.at(delay_ms, self._serve_swap, grant, mod_revision, answer)
+        etcd.engine.at(ATTEMPT_MS, answer.give, Outcome.UNKNOWN)
+        return await answered(answer)  # type: ignore[no-any-return]
+
+    def _serve_swap(self, grant: Grant, mod_revision: int, answer: Answer) -> None:
+        etcd = self._etcd
+        leader = etcd._serving_leader()
+        arrived = leader is not None and any(
+            etcd.links.delay_ms(self._site, member) is not None and etcd.links.connected(member, leader)
+            for member in MEMBERS  # in one order: each delay is a throw of the dice
+            if member in etcd.up
+        )
+        if not arrived:
+            return
+        outcome = etcd.apply_swap(grant, mod_revision)
+        if etcd.rnd.random() >= etcd.noise.lost_answer and etcd.reaches(self._site):
+            etcd.engine.at(self._way_ms(), answer.give, outcome)
+
+    def put_beat(self, beat: Beat, lease_ms: int) -> None:
+        """Send a beat; whether it arrives is not told."""
+        self._etcd.engine.at(self._way_ms(), self._serve_beat, beat, lease_ms)
+
+    def _serve_beat(self, beat: Beat, lease_ms: int) -> None:
+        etcd = self._etcd
+        if etcd.rnd.random() >= etcd.noise.lost_request and etcd.reaches(self._site):
+            etcd.beats[beat.site] = (beat, etcd.engine.now + lease_ms)
+
+    def _way_ms(self) -> int:
+        return 1 + int(self._etcd.rnd.random() * 6)

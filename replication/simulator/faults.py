@@ -1,0 +1,310 @@
+"""Faults as data: drawn from a seed, applied to the model, undone after a while."""
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+
+from replication.model import Mode, Site, other_data_site
+from replication.simulator.agents import SimAgent
+from replication.simulator.copies import Shelf, SimCopy
+from replication.simulator.etcd import MEMBERS, SimEtcd
+from replication.simulator.invariants import Rules
+from replication.simulator.links import Line
+
+FIRST_MS, LAST_MS = 100, 2200
+"""Faults begin between these; all are undone at `schedule.HEAL_MS`."""
+
+
+class Kind(enum.StrEnum):
+    """What goes wrong."""
+
+    SITE_CRASH = "site_crash"
+    AGENT_CRASH = "agent_crash"
+    AGENT_CRASH_AT = "agent_crash_at"
+    AGENT_PAUSE = "agent_pause"
+    SERVER_CRASH = "server_crash"
+    SERVER_MUTE = "server_mute"
+    LINE = "line"
+    SPLIT = "split"
+    ISOLATE = "isolate"
+    MEMBER_DOWN = "member_down"
+    QUORUM_LOSS = "quorum_loss"
+    ETCD_NOISE = "etcd_noise"
+    DISK_STALL = "disk_stall"
+    DISK_LOSS = "disk_loss"
+    MOVE = "move"
+    HOLD = "hold"
+    GRANT_GONE = "grant_gone"
+
+
+_WEIGHTS = {
+    Kind.SITE_CRASH: 8, Kind.AGENT_CRASH: 5, Kind.AGENT_CRASH_AT: 8, Kind.AGENT_PAUSE: 7,
+    Kind.SERVER_CRASH: 8, Kind.SERVER_MUTE: 4, Kind.LINE: 7, Kind.SPLIT: 7, Kind.ISOLATE: 6,
+    Kind.MEMBER_DOWN: 3, Kind.QUORUM_LOSS: 3, Kind.ETCD_NOISE: 10, Kind.DISK_STALL: 3,
+    Kind.DISK_LOSS: 2, Kind.MOVE: 6, Kind.HOLD: 1, Kind.GRANT_GONE: 0.05,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault: when, what, where, how long (virtual milliseconds)."""
+
+    at_ms: int
+    kind: Kind
+    site: Site
+    place: str
+    for_ms: int
+    line: Line = Line.HOLE
+    number: int = 0
+
+    def __str__(self) -> str:
+        where = self.place if self.kind in _AT_PLACES else str(self.site)
+        return f"{self.at_ms} ms: {self.kind} {where} for {self.for_ms} ms ({self.line}, {self.number})"
+
+
+_AT_PLACES = (Kind.SERVER_CRASH, Kind.SERVER_MUTE, Kind.DISK_LOSS)
+
+
+def draw_faults(rnd: Random, places: list[str]) -> tuple[Fault, ...]:
+    """Draw one to seven faults; every third follows the one before it closely."""
+    kinds, weights = list(_WEIGHTS), list(_WEIGHTS.values())
+    faults: list[Fault] = []
+    at_ms = FIRST_MS
+    for _ in range(1 + int(rnd.random() * 7)):
+        if faults and rnd.random() < 0.35:
+            at_ms = faults[-1].at_ms + int(rnd.random() * 150)
+        else:
+            at_ms = FIRST_MS + int(rnd.random() * (LAST_MS - FIRST_MS))
+        kind = rnd.choices(kinds, weights)[0]
+        sites = MEMBERS if kind in (Kind.ISOLATE, Kind.MEMBER_DOWN, Kind.LINE) else MEMBERS[:2]
+        faults.append(
+            Fault(
+                at_ms,
+                kind,
+                rnd.choice(sites),
+                rnd.choice(places),
+                20 + int(rnd.random() ** 2 * 1400),
+                rnd.choice((Line.CUT, Line.HOLE, Line.HOLE, Line.SLOW)),
+                int(rnd.random() * 7),
+            )
+        )
+    return tuple(sorted(faults, key=lambda fault: fault.at_ms))
+
+
+@dataclass(slots=True)
+class Stage:
+    """Everything a fault may touch."""
+
+    shelf: Shelf
+    etcd: SimEtcd
+    rules: Rules
+    agents: dict[Site, SimAgent]
+    healed: bool = False
+    exempt: bool = False
+    """A grant that was deleted needs people: nothing gets whole by itself."""
+
+    def copies(self, site: Site) -> list[SimCopy]:
+        """Return the copies at a site."""
+        return [copy for copy in self.shelf.by_place.values() if copy.place.site is site]
+
+    def strike(self, fault: Fault) -> None:
+        """Let it happen now and be undone later."""
+        if self.healed:
+            return
+        undo = _EFFECTS[fault.kind](self, fault)
+        if undo is not None:
+            self.shelf.engine.at(fault.for_ms, self._undo, undo)
+
+    def _undo(self, undo: Callable[[], None]) -> None:
+        if not self.healed:
+            undo()
+
+    def set_line(self, source: Site, target: Site, line: Line) -> None:
+        """Change one direction; a cut breaks the streams over it at once."""
+        self.shelf.links.set(source, target, line)
+        if line is Line.CUT:
+            for copy in self.shelf.by_place.values():
+                for stream in tuple(copy.followers):
+                    if {stream.name.site, copy.place.site} == {source, target}:
+                        stream.break_both()
+
+    def heal(self) -> None:
+        """Undo everything at once; from here on all must get whole again."""
+        self.healed = True
+        self.shelf.links.heal()
+        self.shelf.stalled_ms = 0
+        self.etcd.noise.lost_answer = self.etcd.noise.lost_request = self.etcd.noise.late = 0.0
+        self.etcd.up = set(MEMBERS)
+        self.etcd.hold = False
+        for copy in self.shelf.by_place.values():
+            copy.mute = False
+        for agent in self.agents.values():
+            agent.crash_after(None)
+            agent.release()
+            agent.start()
+
+
+Undo = Callable[[], None] | None
+
+
+def _site_crash(stage: Stage, fault: Fault) -> Undo:
+    stage.agents[fault.site].crash()
+    for copy in stage.copies(fault.site):
+        copy.crash(silent=True)
+    stage.etcd.up.discard(fault.site)
+
+    def undo() -> None:
+        stage.etcd.up.add(fault.site)
+        stage.agents[fault.site].start()
+
+    return undo
+
+
+def _agent_crash(stage: Stage, fault: Fault) -> Undo:
+    agent = stage.agents[fault.site]
+    if fault.kind is Kind.AGENT_CRASH:
+        agent.crash()
+    else:
+        agent.crash_after(fault.number)
+    return agent.start
+
+
+def _agent_pause(stage: Stage, fault: Fault) -> Undo:
+    stage.agents[fault.site].hold()
+    return stage.agents[fault.site].release
+
+
+def _server_crash(stage: Stage, fault: Fault) -> Undo:
+    stage.shelf.by_place[fault.place].crash()
+    return None
+
+
+def _server_mute(stage: Stage, fault: Fault) -> Undo:
+    copy = stage.shelf.by_place[fault.place]
+    copy.mute = copy.running
+
+    def undo() -> None:
+        copy.mute = False
+
+    return undo
+
+
+def _lines(pairs: Callable[[Fault], list[tuple[Site, Site]]]) -> Callable[[Stage, Fault], Undo]:
+    def strike(stage: Stage, fault: Fault) -> Undo:
+        for source, target in pairs(fault):
+            stage.set_line(source, target, fault.line)
+
+        def undo() -> None:
+            for source, target in pairs(fault):
+                stage.set_line(source, target, Line.OPEN)
+
+        return undo
+
+    return strike
+
+
+def _one_line(fault: Fault) -> list[tuple[Site, Site]]:
+    others = [site for site in MEMBERS if site is not fault.site]
+    return [(fault.site, others[fault.number % 2])]
+
+
+def _both_ways(fault: Fault) -> list[tuple[Site, Site]]:
+    other = other_data_site(fault.site)
+    return [(fault.site, other), (other, fault.site)]
+
+
+def _all_around(fault: Fault) -> list[tuple[Site, Site]]:
+    others = [site for site in MEMBERS if site is not fault.site]
+    return [pair for other in others for pair in ((fault.site, other), (other, fault.site))]
+
+
+def _members_down(stage: Stage, fault: Fault) -> Undo:
+    down = {fault.site} if fault.kind is Kind.MEMBER_DOWN else set(MEMBERS) - {fault.site}
+    stage.etcd.up -= down
+
+    def undo() -> None:
+        stage.etcd.up |= down
+
+    return undo
+
+
+def _etcd_noise(stage: Stage, fault: Fault) -> Undo:
+    noise = stage.etcd.noise
+    noise.lost_answer, noise.lost_request, noise.late = ((0.5, 0.0, 0.0), (0.2, 0.2, 0.4), (0.0, 0.0, 0.8))[
+        fault.number % 3
+    ]
+
+    def undo() -> None:
+        noise.lost_answer = noise.lost_request = noise.late = 0.0
+
+    return undo
+
+
+def _disk_stall(stage: Stage, fault: Fault) -> Undo:
+    stage.shelf.stalled_ms = 150 + 50 * fault.number
+
+    def undo() -> None:
+        stage.shelf.stalled_ms = 0
+
+    return undo
+
+
+def _disk_loss(stage: Stage, fault: Fault) -> Undo:
+    """Only while another directory holds all that was acknowledged, and may be promoted."""
+    copy, rules = stage.shelf.by_place[fault.place], stage.rules
+    grant = rules.grant
+    if grant is None or copy.copy is None or grant.mode is not Mode.SYNC:
+        return None
+    if copy.copy in {grant.primary, *grant.sync_set}:
+        rest = [rules.copy_of(c) for c in {grant.primary, *grant.sync_set} if c != copy.copy]
+        if not any(c and rules.holds_all(c) for c in rest) or rules.lost:
+            return None
+    rules.lost.add(copy.copy)
+    copy.lose_directory()
+    return None
+
+
+def _move(stage: Stage, fault: Fault) -> Undo:
+    agent = stage.agents[other_data_site(fault.site)]
+    agent.ask_move(fault.site)
+    return lambda: agent.ask_move(None)
+
+
+def _hold(stage: Stage, fault: Fault) -> Undo:
+    stage.etcd.hold = True
+
+    def undo() -> None:
+        stage.etcd.hold = False
+
+    return undo
+
+
+def _grant_gone(stage: Stage, fault: Fault) -> Undo:
+    """Not together with a lost disk: an empty home directory and no grant is how a new cell looks."""
+    if stage.rules.lost:
+        return None
+    stage.etcd.grant = stage.rules.grant = None
+    stage.exempt = True
+    return None
+
+
+_EFFECTS: dict[Kind, Callable[[Stage, Fault], Undo]] = {
+    Kind.SITE_CRASH: _site_crash,
+    Kind.AGENT_CRASH: _agent_crash,
+    Kind.AGENT_CRASH_AT: _agent_crash,
+    Kind.AGENT_PAUSE: _agent_pause,
+    Kind.SERVER_CRASH: _server_crash,
+    Kind.SERVER_MUTE: _server_mute,
+    Kind.LINE: _lines(_one_line),
+    Kind.SPLIT: _lines(_both_ways),
+    Kind.ISOLATE: _lines(_all_around),
+    Kind.MEMBER_DOWN: _members_down,
+    Kind.QUORUM_LOSS: _members_down,
+    Kind.ETCD_NOISE: _etcd_noise,
+    Kind.DISK_STALL: _disk_stall,
+    Kind.DISK_LOSS: _disk_loss,
+    Kind.MOVE: _move,
+    Kind.HOLD: _hold,
+    Kind.GRANT_GONE: _grant_gone,
+}

@@ -1,0 +1,200 @@
+"""The rules of the failover protocol, checked after every step against what the model knows to be true.
+
+I1 to I6 are those of the design; `history` says that no copy ever receives another history as its
+own, `liveness` that everything is whole again some time after the last fault, `total` that no round
+fails in an unforeseen way.
+"""
+
+from typing import Protocol
+
+from replication.failover.states import Decision, Seen, Step, Why
+from replication.model import CopyId, Grant, GrantSeen, Mode
+from replication.simulator.copies import SimCopy
+
+RULES = ("I1", "I2", "I3", "I4", "I5", "I6", "history", "liveness", "total")
+
+
+class Violation(Exception):
+    """A rule does not hold; the schedule ends here."""
+
+    def __init__(self, rule: str, text: str) -> None:
+        super().__init__(f"{rule}: {text}")
+        self.rule = rule
+        self.text = text
+
+
+class AgentTruth(Protocol):
+    """What is true about an agent, whatever it believes."""
+
+    @property
+    def confirmed_ms(self) -> int:
+        """When the read was sent, or the swap answered, that last told it about the grant."""
+
+    def believes(self) -> Grant | None:
+        """The grant as it last read it."""
+
+
+class Rules:
+    """Checks one schedule of one cell."""
+
+    def __init__(self, fence_after_ms: int, look_ms: int) -> None:
+        self.copies: dict[str, SimCopy] = {}
+        self.agents: dict[str, AgentTruth] = {}
+        """By place."""
+        self.grant: Grant | None = None
+        self.acked: dict[int, int] = {}
+        """Position of each record that a client was told is done."""
+        self.lost: set[CopyId] = set()
+        """Copies whose disk is gone."""
+        self.transitions: set[tuple[str, str]] = set()
+        self._decided_under: dict[str, Grant | None] = {}
+        """By place: what the last decision had read."""
+        self._granted: dict[CopyId, Grant] = {}
+        """By copy: the last grant that named it primary."""
+        self._candidates: set[CopyId] = set()
+        self._look_ms = look_ms
+        self._looks_again: dict[str, int] = {}
+        """By place: when it began to wait for one more look, unconfirmed."""
+        self._fence_after_ms = fence_after_ms
+
+    def copy_of(self, copy_id: CopyId | None) -> SimCopy | None:
+        """Return where the copy stands, if its directory is still there."""
+        found = self.copies.get(copy_id.place) if copy_id else None
+        return found if found is not None and found.copy == copy_id else None
+
+    def acknowledged(self, copy: SimCopy, record: int, position: int) -> None:
+        """I1: it is on disk wherever the grant says; I4: a late answer is in the newer history."""
+        grant = self.grant
+        if grant is None:
+            return
+        if copy.copy == grant.primary:
+            for member in grant.sync_set - self.lost:
+                if not _holds(self.copy_of(member), record, position):
+                    raise Violation("I1", f"{copy.copy} acknowledged {record}, {member} lacks it: {grant}")
+        elif grant.primary not in self.lost and not _holds(self.copy_of(grant.primary), record, position):
+            raise Violation("I4", f"{copy.copy} acknowledged {record} after the fork to {grant.primary}")
+        self.acked[record] = position
+
+    def grant_changed(self, before: GrantSeen | None, after: GrantSeen) -> None:
+        """I2, I6 for the next epoch, I4 for a new primary, I1 and I3 for the sync set."""
+        old, new = before.grant if before else None, after.grant
+        self.grant = new
+        self._granted[new.primary] = new
+        self.transitions.add((old.mode.value if old else "none", new.mode.value))
+        if new.candidate is not None and new.mode is Mode.TAKING:
+            self._candidates.add(new.candidate)
+        if old is None:
+            return
+        if new.epoch != old.epoch:
+            self._check_epoch(old, new)
+        if new.primary != old.primary:
+            if (old.mode, old.candidate, old.epoch) != (Mode.TAKING, new.primary, new.epoch):
+                raise Violation("I2", f"{new.primary} granted itself what {old} does not give")
+            self._check_history(new.primary)
+        for member in new.sync_set - old.sync_set:
+            self._check_member(member)
+        self._check_names()
+
+    def _check_epoch(self, old: Grant, new: Grant) -> None:
+        candidate = new.candidate
+        if new.epoch != old.epoch + 1 or new.mode is not Mode.TAKING or new.primary != old.primary:
+            raise Violation("I2", f"epoch {old.epoch} became {new}")
+        if old.mode is Mode.ALONE:
+            raise Violation("I6", f"{candidate} takes a cell that was ALONE")
+        if candidate != old.primary and candidate not in old.sync_set:
+            raise Violation("I2", f"{candidate} takes epoch {new.epoch} from outside {sorted(old.sync_set)}")
+        handed_over = old.mode is Mode.MOVING and new.by == str(old.primary) and candidate == old.candidate
+        if new.by != str(candidate) and not handed_over:
+            raise Violation("I2", f"{new.by} gave epoch {new.epoch} to {candidate}")
+        if old.mode is Mode.TAKING and old.candidate in new.sync_set:
+            raise Violation("I2", f"failed candidate {old.candidate} stays eligible in epoch {new.epoch}")
+
+    def _check_history(self, copy_id: CopyId) -> None:
+        """I4: whatever any epoch acknowledged is in this copy's log."""
+        copy = self.copy_of(copy_id)
+        if copy is None:
+            return
+        for record, position in self.acked.items():
+            if not _holds(copy, record, position):
+                raise Violation("I4", f"{copy_id} becomes primary without acknowledged record {record}")
+
+    def holds_all(self, copy: SimCopy) -> bool:
+        """Say whether a copy has everything that was acknowledged."""
+        return all(_holds(copy, record, position) for record, position in self.acked.items())
+
+    def _check_member(self, member: CopyId) -> None:
+        copy = self.copy_of(member)
+        for record, position in self.acked.items():
+            if copy is not None and not _holds(copy, record, position):
+                raise Violation("I1", f"{member} joined the sync set without acknowledged record {record}")
+
+    def _check_names(self) -> None:
+        """I3: the open primary waits for everyone the grant calls in sync."""
+        grant = self.grant
+        copy = self.copy_of(grant.primary) if grant else None
+        if grant and copy and copy.open and not grant.sync_set <= copy.names:
+            missing = sorted(map(str, grant.sync_set - copy.names))
+            raise Violation("I3", f"{copy.copy} does not wait for {missing} of the sync set")
+
+    def names_changed(self, copy: SimCopy) -> None:
+        """I3 again."""
+        self._check_names()
+
+    def admits(self, copy: SimCopy) -> None:
+        """I5: clients come in only under a grant read since the start, with the end of WAL everywhere."""
+        agent, grant = self.agents[copy.place.name], self.grant
+        if not _gives(grant, copy):
+            # Superseded this very moment: what its agent had read when it decided, or had swapped, counts.
+            grant = self._decided_under.get(copy.place.name)
+            if not _gives(grant, copy):
+                grant = self._granted.get(copy.copy) if copy.copy else None
+        if grant is None or not _gives(grant, copy):
+            raise Violation("I5", f"{copy.copy} admits clients without a grant of its own")
+        if agent.confirmed_ms < copy.started_ms:
+            raise Violation("I5", f"{copy.copy} admits clients under a grant older than its server")
+        end = copy.boot_end
+        for member in grant.sync_set - self.lost:
+            if not _holds(self.copy_of(member), copy.log[end - 1], end):
+                raise Violation("I5", f"{copy.copy} admits clients, {member} lacks its end of WAL {end}")
+        if self.grant and self.grant.primary == copy.copy:
+            self._check_history(self.grant.primary)
+        self._check_names()
+
+    def promoting(self, copy: SimCopy) -> None:
+        """I2: only whom a grant named candidate."""
+        if copy.copy not in self._candidates:
+            raise Violation("I2", f"{copy.copy} is promoted and was never a candidate")
+
+    def forked_stream(self, standby: SimCopy, upstream: SimCopy) -> None:
+        """Two histories on one timeline must never meet."""
+        raise Violation("history", f"{standby.copy} streams from {upstream.copy}, another history")
+
+    def decided(self, copy: SimCopy, seen: Seen, decision: Decision, now_ms: int) -> None:
+        """I5: an open server, superseded or unconfirmed for too long, is stopped, a look later at most."""
+        place = copy.place.name
+        self._decided_under[place] = seen.grant.grant if seen.grant else None
+        agent = self.agents[place]
+        believed, looked = agent.believes(), decision.why not in (Why.ETCD_SILENT, Why.GRANT_UNCONFIRMED)
+        serves = copy.open and copy.running and decision.step is not Step.STOP_HARD
+        if serves and looked and believed and copy.copy not in (believed.primary, believed.candidate):
+            raise Violation("I5", f"{copy.copy} is superseded by {believed.primary} and serves on")
+        age_ms = now_ms - agent.confirmed_ms
+        if not (copy.open and copy.running and age_ms >= self._fence_after_ms):
+            self._looks_again.pop(place, None)
+        elif decision.step is not Step.STOP_HARD:
+            since_ms = self._looks_again.setdefault(place, now_ms)
+            if decision.step is not Step.HOLD or now_ms - since_ms > self._look_ms:
+                raise Violation("I5", f"{copy.copy} unconfirmed for {age_ms} ms and decides {decision.step}")
+
+    def check_whole(self) -> None:
+        """I4 at the end: the serving primary has everything that was ever acknowledged."""
+        if self.grant:
+            self._check_history(self.grant.primary)
+
+
+def _gives(grant: Grant | None, copy: SimCopy) -> bool:
+    return grant is not None and grant.primary == copy.copy and grant.mode is not Mode.TAKING
+
+
+def _holds(copy: SimCopy | None, record: int, position: int) -> bool:
+    return copy is not None and position <= len(copy.log) and copy.log[position - 1] == record

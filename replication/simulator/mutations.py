@@ -1,0 +1,226 @@
+"""Rules broken on purpose, each in the production loop's decision or in one of its effects.
+
+A simulator that finds nothing may look away; each of these must be found, by the rule it names.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from replication.etcd import Outcome
+from replication.failover.act import Actor, Effect
+from replication.failover.loop import CopyRound
+from replication.failover.states import Decision, Seen, Step, Why
+from replication.model import Mode
+from replication.settings import FailoverSettings
+from replication.simulator.server import SimServer
+
+BreakRule = Callable[[CopyRound, Actor, SimServer], None]
+Rewrite = Callable[[Seen, Decision], Decision]
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """One broken rule: what is done instead, and which invariants may find it."""
+
+    name: str
+    text: str
+    rules: tuple[str, ...]
+    apply: BreakRule
+
+
+def _deciding(rewrite: Rewrite) -> BreakRule:
+    """Change what is decided."""
+
+    def apply(one: CopyRound, actor: Actor, server: SimServer) -> None:
+        decide = one.decide
+
+        def broken(seen: Seen, limits: FailoverSettings) -> Decision:
+            return rewrite(seen, decide(seen, limits))
+
+        one.decide = broken
+
+    return apply
+
+
+def _acting(step: Step, make: Callable[[Actor, SimServer, Effect], Effect]) -> BreakRule:
+    """Change how one step is carried out."""
+
+    def apply(one: CopyRound, actor: Actor, server: SimServer) -> None:
+        actor.effects[step] = make(actor, server, actor.effects[step])
+
+    return apply
+
+
+def _swap_of(actor: Actor) -> Effect:
+    """Return the effect that swaps the decided grant and does nothing else."""
+    return actor.effects[Step.ABANDON_MOVE]
+
+
+def _shrink_first(actor: Actor, server: SimServer, effect: Effect) -> Effect:
+    async def leave(seen: Seen, decision: Decision) -> Outcome:
+        await server.set_sync_names(decision.names or frozenset())
+        return await effect(seen, decision)
+
+    return leave
+
+
+def _shrink_on_a_read(actor: Actor, server: SimServer, effect: Effect) -> Effect:
+    """After a join of unknown outcome: the read grant lacks the copy, so its name is dropped again."""
+    unknown: list[bool] = []
+
+    async def join(seen: Seen, decision: Decision) -> Outcome:
+        if unknown and decision.copy is not None:
+            unknown.clear()
+            await server.set_sync_names(seen.own.sync_names - {decision.copy})
+            return Outcome.DONE
+        outcome = await effect(seen, decision)
+        if outcome is Outcome.UNKNOWN:
+            unknown.append(True)
+        return outcome
+
+    return join
+
+
+def _shrink_on_unknown(actor: Actor, server: SimServer, effect: Effect) -> Effect:
+    async def leave(seen: Seen, decision: Decision) -> Outcome:
+        outcome = await effect(seen, decision)
+        if outcome is Outcome.UNKNOWN:
+            await server.set_sync_names(decision.names or frozenset())
+        return outcome
+
+    return leave
+
+
+def _swap_only(actor: Actor, server: SimServer, effect: Effect) -> Effect:
+    return _swap_of(actor)
+
+
+def _join_unproven(actor: Actor, server: SimServer, effect: Effect) -> Effect:
+    async def join(seen: Seen, decision: Decision) -> Outcome:
+        if seen.own.copy is None or decision.copy is None:
+            return Outcome.REFUSED
+        lsn = await server.write_marker(
+            decision.epoch, seen.own.copy, wait_for_copies=True, timeout_seconds=1.0
+        )
+        if not await server.has_flushed(decision.copy, lsn):
+            return Outcome.REFUSED
+        return await _swap_of(actor)(seen, decision)
+
+    return join
+
+
+def _join_at_once(seen: Seen, decision: Decision) -> Decision:
+    """Decide JOIN where production first names the copy; the effect is still production's own."""
+    if decision.why is not Why.COPY_CAUGHT_UP or seen.grant is None or decision.copy is None:
+        return decision
+    grant = seen.grant.grant
+    joined = grant.with_sync_set(grant.sync_set | {decision.copy})
+    return replace(decision, step=Step.ABANDON_MOVE, next_grant=joined)
+
+
+def _open_first(actor: Actor, server: SimServer, effect: Effect) -> Effect:
+    async def finish(seen: Seen, decision: Decision) -> Outcome:
+        await server.open_to_clients()
+        return await effect(seen, decision)
+
+    return finish
+
+
+def _promote_only(actor: Actor, server: SimServer, effect: Effect) -> Effect:
+    async def promote(seen: Seen, decision: Decision) -> Outcome:
+        await server.promote(30.0)
+        return Outcome.DONE
+
+    return promote
+
+
+def _start_open(actor: Actor, server: SimServer, effect: Effect) -> Effect:
+    async def start(seen: Seen, decision: Decision) -> Outcome:
+        server.write_open()
+        await server.start()
+        return Outcome.DONE
+
+    return start
+
+
+def _take_where(why: Why) -> Rewrite:
+    def rewrite(seen: Seen, decision: Decision) -> Decision:
+        if decision.why is not why or seen.grant is None or seen.own.copy is None:
+            return decision
+        grant = seen.grant.grant
+        taking = replace(grant, epoch=grant.epoch + 1, mode=Mode.TAKING, candidate=seen.own.copy)
+        return replace(decision, step=Step.TAKE, next_grant=taking)
+
+    return rewrite
+
+
+def _instead(why: Why, step: Step) -> Rewrite:
+    def rewrite(seen: Seen, decision: Decision) -> Decision:
+        return replace(decision, step=step) if decision.why is why else decision
+
+    return rewrite
+
+
+def _keep_candidate(seen: Seen, decision: Decision) -> Decision:
+    if decision.why is not Why.CANDIDATE_FAILED or decision.next_grant is None or seen.grant is None:
+        return decision
+    kept = replace(decision.next_grant, sync_set=seen.grant.grant.sync_set)
+    return replace(decision, next_grant=kept)
+
+
+def _believe_old_looks(one: CopyRound, actor: Actor, server: SimServer) -> None:
+    decide = one.decide
+
+    def broken(seen: Seen, limits: FailoverSettings) -> Decision:
+        return decide(replace(seen, confirmed_age_ms=0) if seen.read_ok else seen, limits)
+
+    one.decide = broken
+
+
+def _trust_file(one: CopyRound, actor: Actor, server: SimServer) -> None:
+    server.trusts_file = True
+
+
+def _m(name: str, rules: str, text: str, apply: BreakRule) -> Mutation:
+    return Mutation(name, text, tuple(rules.split()), apply)
+
+
+MUTATIONS = {
+    mutation.name: mutation
+    for mutation in (
+        _m("shrink-names-before-swap", "I1 I3", "PostgreSQL stops waiting for a silent copy, then the grant "
+           "leaves it out", _acting(Step.LEAVE, _shrink_first)),
+        _m("shrink-on-a-read", "I1 I3", "a name the read grant lacks is dropped without a swap of the own",
+           _acting(Step.JOIN, _shrink_on_a_read)),
+        _m("shrink-on-unknown", "I1 I3", "an unknown swap counts as done when a copy leaves",
+           _acting(Step.LEAVE, _shrink_on_unknown)),
+        _m("grant-before-names", "I1 I3", "a copy joins the grant before PostgreSQL waits for it",
+           _deciding(_join_at_once)),
+        _m("grant-before-catch-up", "I1 I3", "a named copy joins the grant before a marker reached it",
+           _acting(Step.JOIN, _swap_only)),
+        _m("join-on-shown-names", "I1 I3", "names that a session shows are taken for names waited for",
+           _acting(Step.JOIN, _join_unproven)),
+        _m("take-without-sync-set", "I2", "a copy outside the sync set takes over",
+           _deciding(_take_where(Why.NOT_IN_SYNC_SET))),
+        _m("forget-failed-candidate", "I2 I4", "a failed candidate stays eligible in the next epoch",
+           _deciding(_keep_candidate)),
+        _m("promote-with-live-receiver", "I1 I4 history", "a copy is promoted while its stream still runs",
+           _acting(Step.PROMOTE, _promote_only)),
+        _m("open-before-final-swap", "I1 I4 I5", "a promoted copy admits clients before it holds the grant",
+           _acting(Step.FINISH_TAKING, _open_first)),
+        _m("open-without-barrier", "I5", "a restarted primary opens before the sync set has its end of WAL",
+           _deciding(_instead(Why.WAITING_FOR_SYNC_SET, Step.OPEN))),
+        _m("start-unfenced", "I5", "a primary starts with its doors open",
+           _acting(Step.START_PRIMARY, _start_open)),
+        _m("no-fence", "I5", "a primary that cannot confirm its grant serves on",
+           _deciding(_instead(Why.GRANT_UNCONFIRMED, Step.HOLD))),
+        _m("no-stop-when-superseded", "I4 I5", "a superseded primary serves on",
+           _deciding(_instead(Why.SUPERSEDED, Step.HOLD))),
+        _m("act-on-an-old-look", "I5", "a process that stood still decides on what it saw before",
+           _believe_old_looks),
+        _m("promote-alone", "I6", "a copy takes over a cell that was ALONE",
+           _deciding(_take_where(Why.ALONE_NEVER_PROMOTES))),
+        _m("believe-the-file", "liveness", "an open pg_hba.conf is taken for an open server", _trust_file),
+    )
+}  # fmt: skip
+"""By name, as `biyi sim --list-mutations` shows them."""

@@ -1,0 +1,31 @@
+"""Fault lists that lead to the rarer broken rules within few schedules; delays still come from the seed."""
+
+from replication.model import Site, other_data_site
+from replication.simulator.faults import Fault, Kind
+from replication.simulator.links import Line
+
+
+def directed_faults(name: str, home: Site) -> tuple[Fault, ...] | None:
+    """Return faults for a cell at `home`, in sync with the other site; None: the seed's own will do."""
+    away = other_data_site(home)
+    primary, copy = f"a-{home}-0", f"a-{away}-0"
+    match name:
+        case "act-on-an-old-look":
+            return tuple(Fault(at, Kind.AGENT_PAUSE, home, primary, 1200) for at in (400, 1900))
+        case "believe-the-file":
+            return (
+                Fault(2450, Kind.AGENT_CRASH_AT, home, primary, 60, number=3),
+                Fault(2451, Kind.SERVER_CRASH, home, primary, 60),
+            )
+        case "join-on-shown-names":
+            return (
+                Fault(200, Kind.SPLIT, home, primary, 900, Line.HOLE),
+                Fault(1050, Kind.DISK_STALL, home, primary, 900, number=3),
+            )
+        case "shrink-on-a-read" | "shrink-on-unknown":
+            return (
+                Fault(200, Kind.SPLIT, home, primary, 900, Line.HOLE),
+                Fault(700, Kind.ETCD_NOISE, home, primary, 2000, number=1),
+                Fault(1300, Kind.SPLIT, home, copy, 800, Line.HOLE),
+            )
+    return None

@@ -1,0 +1,103 @@
+"""The simulator finds nothing in the loop as it is, finds every broken rule, and repeats itself exactly."""
+
+import subprocess
+import sys
+
+import pytest
+
+from replication.failover.states import Step, Why
+from replication.model import other_data_site
+from replication.simulator.faults import Fault, Kind
+from replication.simulator.links import Line
+from replication.simulator.mutations import MUTATIONS
+from replication.simulator.report import compute_failure, run_seeds
+from replication.simulator.schedule import Ran, Schedule, run_schedule
+from tests.unit.replication.simulator.directed import directed_faults
+
+SCHEDULES = 250
+MOST_TRIES = 400
+
+
+def first_broken(name: str) -> Ran | None:
+    """Return the first schedule in which the mutation is found."""
+    for seed in range(MOST_TRIES):
+        faults = directed_faults(name, Schedule(seed, None, None, trace=False).home)
+        ran = run_schedule(seed, faults=faults, break_rule=MUTATIONS[name].apply)
+        if ran.found is not None:
+            return ran
+    return None
+
+
+def test_no_rule_breaks_in_the_first_schedules_and_every_step_is_reached():
+    tally = run_seeds(range(SCHEDULES), None)
+    assert tally.failures == []
+    assert tally.acknowledged > 10 * SCHEDULES
+    assert set(tally.missing_steps()) <= {Step.ABANDON_MOVE}
+    assert {"SYNC->TAKING", "TAKING->ALONE", "ALONE->SYNC"}.isdisjoint(tally.missing_transitions())
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_finds_the_broken_rule(name: str):
+    ran = first_broken(name)
+    assert ran is not None
+    assert ran.found is not None
+    assert ran.found.rule in MUTATIONS[name].rules
+
+
+@pytest.mark.parametrize("name", [n for n in MUTATIONS if directed_faults(n, "idc") is not None])
+def test_directed_faults_break_nothing_by_themselves(name: str):
+    for seed in range(40):
+        faults = directed_faults(name, Schedule(seed, None, None, trace=False).home)
+        assert run_schedule(seed, faults=faults).found is None
+
+
+def test_a_move_whose_target_falls_silent_is_abandoned():
+    reached = set()
+    for seed in range(90):
+        home = Schedule(seed, None, None, trace=False).home
+        faults = (
+            Fault(600, Kind.SPLIT, home, f"a-{home}-0", 1500, Line.HOLE),
+            Fault(1140 + seed, Kind.MOVE, other_data_site(home), f"a-{home}-0", 400),
+        )
+        ran = run_schedule(seed, faults=faults)
+        assert ran.found is None
+        reached |= ran.coverage.decisions
+    assert (Step.ABANDON_MOVE, Why.MOVE_TARGET_SILENT) in reached
+
+
+def test_a_seed_replays_to_the_same_trace():
+    for seed in (0, 7, 42):
+        first, again = run_schedule(seed, trace=True), run_schedule(seed, trace=True)
+        assert first.trace
+        assert first == again
+
+
+def test_a_seed_replays_to_the_same_trace_in_another_process():
+    """Sets of strings have another order in each process; nothing may depend on it."""
+    code = (
+        "from replication.simulator.schedule import run_schedule\n"
+        "for seed in range(60): print(run_schedule(seed, trace=True).trace)"
+    )
+    runs = {
+        subprocess.run(
+            [sys.executable, "-c", code], env={"PYTHONHASHSEED": salt}, capture_output=True, check=True
+        ).stdout
+        for salt in ("1", "2", "3")
+    }
+    assert len(runs) == 1
+    assert len(runs.pop()) > 10_000
+
+
+def test_a_trace_does_not_depend_on_being_written():
+    assert run_schedule(7, trace=True).virtual_ms == run_schedule(7).virtual_ms
+
+
+def test_a_failure_is_shrunk_to_faults_that_still_break_the_same_rule():
+    name = "promote-alone"
+    ran = next(r for s in range(100) if (r := run_schedule(s, break_rule=MUTATIONS[name].apply)).found)
+    failure = compute_failure(ran, name)
+    kept = [fault for fault in ran.faults if str(fault) in failure.faults]
+    assert len(kept) == len(failure.faults) <= len(ran.faults)
+    again = run_schedule(ran.seed, faults=tuple(kept), break_rule=MUTATIONS[name].apply)
+    assert again.found is not None
+    assert again.found.rule == failure.rule
