@@ -16,6 +16,7 @@ import aiohttp
 import click
 from aiohttp import web
 
+from replication.backup.service import keep_service_running
 from replication.etcd import Etcd, EtcdUnavailable
 from replication.failover.loop import CopyLoop
 from replication.failover.observe import SiteView
@@ -166,7 +167,7 @@ def routes(agent: Agent) -> web.RouteTableDef:
     return table
 
 
-async def serve(settings: SiteSettings) -> None:
+async def serve(settings: SiteSettings, settings_path: Path) -> None:
     """Run the agent until SIGTERM or SIGINT, then stop the copies cleanly."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -179,13 +180,23 @@ async def serve(settings: SiteSettings) -> None:
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", settings.agent_port).start()
         running = asyncio.create_task(agent.run())
+        backups = asyncio.create_task(_keep_backups(settings, settings_path))
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running
-        await agent.shut_down()
+        await agent.shut_down()  # the archive gets the last WAL before its process ends
+        backups.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await backups
         await runner.cleanup()
+
+
+async def _keep_backups(settings: SiteSettings, settings_path: Path) -> None:
+    """Keep the site's backup process running; without backup settings there is none."""
+    if settings.backup is not None:
+        await keep_service_running(settings_path, settings.home_dir / "logs" / "backup.log")
 
 
 @click.command()
@@ -200,7 +211,7 @@ def main(path: Path) -> None:
     except SettingsError as error:
         click.echo(error, err=True)
         sys.exit(2)
-    asyncio.run(serve(settings))
+    asyncio.run(serve(settings, path))
 
 
 if __name__ == "__main__":

@@ -2,9 +2,11 @@
 
 import click
 
+from runbooks.backup import backup
 from runbooks.cells import cells_command, hold_command, move_command, why_command
 from runbooks.demo import demo_command
 from runbooks.drills.cli import drill
+from runbooks.restore import restore_command
 from runbooks.stand.cli import link, site, stand
 
 
@@ -22,6 +24,7 @@ def main() -> None:
 
 for command in (
     demo_command, stand, site, link, cells_command, why_command, move_command, hold_command, drill,
+    backup, restore_command,
 ):  # fmt: skip
     main.add_command(command)
 

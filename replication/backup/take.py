@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import secrets
 import shutil
 import tarfile
@@ -50,6 +51,7 @@ _REPLAY_SECONDS = 15.0
 _BLOCK = 1 << 18
 _POLL_SECONDS = 0.1
 TAR, MANIFEST = "base.tar", "manifest"
+STAGED = re.compile(r"[a-z0-9]+-[0-9a-f]{8}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,7 @@ async def take_backup(source: Source, wanted: Kind, tell: Tell = say_nothing) ->
         archive = await _archive_of(source, admin)
         with archive_lock(archive):
             archive.remove_unfinished()
+            remove_staged(source, archive)
             tell("checkpoint")
             await _checkpoint(source.copy, admin)
             parent = _parent(archive) if wanted is Kind.INCREMENTAL else None
@@ -94,6 +97,18 @@ async def take_backup(source: Source, wanted: Kind, tell: Tell = say_nothing) ->
                 except PostgresError as error:
                     tell(f"incremental not possible ({str(error)[-200:]}): a full one instead")
             return await _take(source, archive, None, tell)
+
+
+def remove_staged(source: Source, archive: Archive) -> None:
+    """Remove clear text that an interrupted backup or verification left; only under the archive's lock."""
+    for path in source.staging.glob(f"{archive.cell}-*"):
+        if STAGED.fullmatch(path.name):
+            shutil.rmtree(path)
+
+
+def stage_name(archive: Archive) -> str:
+    """Return a fresh name for a directory to unpack into."""
+    return f"{archive.cell}-{secrets.token_hex(4)}"
 
 
 def apply_retention(archive: Archive, keep_full: int) -> tuple[list[str], int]:
@@ -157,7 +172,7 @@ async def _take(source: Source, archive: Archive, parent: Backup | None, tell: T
     label = f"{began:%Y%m%dT%H%M%S}{began.microsecond // 1000:03d}Z-{kind}"
     making = archive.bases / f".taking-{label}"
     making.mkdir(mode=0o700)
-    stage = source.staging / f"{archive.cell}-{secrets.token_hex(4)}"
+    stage = source.staging / stage_name(archive)
     try:
         tell("copying")
         tar_sm3, tar_bytes = await _copy_base(source, archive, parent, making, label)

@@ -176,8 +176,11 @@ def _make_copies_dir(stand: Stand, site: Site) -> None:
     directory = stand.copies_dir(site)
     directory.mkdir(parents=True, exist_ok=True)
     directory.chmod(0o700)
+    staging = directory / ".staging"
+    staging.mkdir(mode=0o700, exist_ok=True)
     if stand.run_as is not None:
         user = pwd.getpwnam(stand.run_as)
+        os.chown(staging, user.pw_uid, user.pw_gid)
         os.chown(directory, user.pw_uid, user.pw_gid)
         if not binaries.can_traverse(directory, stand.run_as):
             raise StandError(

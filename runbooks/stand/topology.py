@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from replication.model import DATA_SITES, Site
-from replication.settings import CellSettings, FailoverSettings, PlaceSettings, SiteSettings
+from replication.settings import BackupSettings, CellSettings, FailoverSettings, PlaceSettings, SiteSettings
 from runbooks.stand.ports import needed_ports, place_names
 
 FORMAT = 1
@@ -166,4 +166,5 @@ def site_settings(stand: Stand, site: Site) -> SiteSettings:
         key_file=stand.key_path("field.key"),
         run_as=stand.run_as,
         failover=stand.failover or FailoverSettings(),
+        backup=BackupSettings(stand.site_dir(site) / "backup", stand.copies_dir(site) / ".staging"),
     )
