@@ -140,6 +140,7 @@ class CellArchiver:
         self._timeline = 0
         self._covered: datetime | None = None
         self._await: tuple[datetime, int] | None = None
+        self._ended: set[int] = set()
 
     async def run(self) -> None:
         """Stream for ever; whatever breaks is logged once and tried again."""
@@ -163,9 +164,10 @@ class CellArchiver:
             identity = await stream.identify()
             archive = await self._archive_for(stream, identity)
             text = await stream.history(identity.timeline)
-            archive.keep_history(identity.timeline, text)
+            if identity.timeline > 1:
+                archive.keep_history(identity.timeline, text)
             ancestry = parse_history(text, identity.timeline)
-            start = plan_stream_start(ancestry, archive.archived(), identity.lsn)
+            start = plan_stream_start(ancestry, archive.archived(), identity.lsn, self._ended)
             try:
                 streams = await stream.start(start.timeline, start.lsn)
             except WalRemoved as error:
@@ -176,6 +178,7 @@ class CellArchiver:
             try:
                 if streams:
                     await self._follow(stream, admin, archive, sink)
+                self._ended.add(start.timeline)
             finally:
                 sink.close()
 

@@ -136,7 +136,7 @@ async def _rows(conn: AdminConnection, check: TableCheck, before: datetime) -> A
     query = sql.SQL(
         "copy (select encode(convert_to({key}, 'UTF8'), 'hex'),"
         " encode(sha256(convert_to(t::text, 'UTF8')), 'hex'), {settled}"
-        ' from {table} t order by 1 collate "C") to stdout'
+        ' from {table} t order by ({key}) collate "C") to stdout'
     ).format(key=key, settled=settled, table=sql.Identifier(check.schema, check.table))
     async with conn.cursor() as cursor, cursor.copy(query) as copy:
         async for key_text, digest, is_settled in copy.rows():

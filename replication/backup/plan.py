@@ -112,11 +112,13 @@ class StreamStart:
     lsn: int
 
 
-def plan_stream_start(ancestry: Ancestry, have: Archived, server_lsn: int) -> StreamStart:
+def plan_stream_start(
+    ancestry: Ancestry, have: Archived, server_lsn: int, ended: Collection[int] = ()
+) -> StreamStart:
     """Return where an archive goes on; an empty one begins with the segment the server writes.
 
     A begun segment is streamed anew from its start; behind the end of an older timeline the next one
-    begins with the segment of the fork.
+    begins with the segment of the fork. `ended` are timelines that were streamed to their end already.
     """
     for index in range(len(ancestry) - 1, -1, -1):
         ancestor = ancestry[index]
@@ -125,7 +127,8 @@ def plan_stream_start(ancestry: Ancestry, have: Archived, server_lsn: int) -> St
         if not whole and not begun:
             continue
         number = max([*(n + 1 for n in whole), *begun])
-        if ancestor.end_lsn is not None and number * SEGMENT_BYTES >= ancestor.end_lsn:
+        behind = ancestor.end_lsn is not None and number * SEGMENT_BYTES >= ancestor.end_lsn
+        if behind or (ancestor.end_lsn is not None and ancestor.timeline in ended):
             child = ancestry[index + 1]
             return StreamStart(child.timeline, child.begin_lsn // SEGMENT_BYTES * SEGMENT_BYTES)
         return StreamStart(ancestor.timeline, number * SEGMENT_BYTES)
