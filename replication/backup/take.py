@@ -236,7 +236,10 @@ async def _copy_base(
     finally:
         if process.returncode is None:
             process.kill()
+            while await process.stdout.read(_BLOCK):  # asyncio ends a process only when its pipes are empty
+                continue
             await process.wait()
+            writer.abandon()
         old_manifest.unlink(missing_ok=True)
         said = (await errors).decode(errors="replace").strip()
     if code != 0:

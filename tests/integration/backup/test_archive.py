@@ -104,6 +104,7 @@ async def test_the_files_of_another_cluster_are_refused(scene: Scene) -> None:
     sink = SegmentSink(foreign, name.timeline, name.start_lsn)
     with pytest.raises(ArchiveBroken, match="this archive is of 7000000000000000001"):
         sink.take(name.start_lsn, clear)
+    sink.close()
 
 
 async def test_retention_keeps_what_every_kept_backup_needs(scene: Scene) -> None:
