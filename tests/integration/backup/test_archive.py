@@ -12,7 +12,7 @@ from replication.backup.archiver import SegmentSink
 from replication.backup.compare import Checks, TableCheck, ZeroCheck, check_table, check_zeros
 from replication.backup.errors import ArchiveBroken, BackupError
 from replication.backup.health import read_health
-from replication.backup.plan import Kind, WalName, find_missing
+from replication.backup.plan import Kind, find_missing
 from replication.backup.take import apply_retention, take_backup
 from replication.backup.verify import verify_archive
 from tests.integration.backup.scene import Scene
@@ -71,6 +71,7 @@ async def test_damage_is_found_is_red_and_is_never_restored(scene: Scene) -> Non
     assert any("base.tar" in finding for finding in red(archive))
 
 
+@pytest.mark.slow
 async def test_damaged_or_missing_wal_is_found_and_is_never_restored(scene: Scene) -> None:
     await take_backup(scene.source(), Kind.FULL)
     await scene.execute("insert into ledger values (1)", "select pg_switch_wal()", "select txid_current()")
@@ -107,6 +108,7 @@ async def test_the_files_of_another_cluster_are_refused(scene: Scene) -> None:
     sink.close()
 
 
+@pytest.mark.slow
 async def test_retention_keeps_what_every_kept_backup_needs(scene: Scene) -> None:
     kept = []
     for kind in (Kind.FULL, Kind.INCREMENTAL, Kind.FULL, Kind.INCREMENTAL):
@@ -150,6 +152,7 @@ async def test_an_interrupted_backup_leaves_nothing_that_counts(scene: Scene) ->
     assert not killed.exists()
 
 
+@pytest.mark.slow
 async def test_a_backup_whose_wal_is_not_archived_does_not_count(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,19 +164,10 @@ async def test_a_backup_whose_wal_is_not_archived_does_not_count(
     assert "no base backup that could be restored" in red(scene.archive())
 
 
-async def test_a_timeline_number_given_twice_sets_the_abandoned_one_aside(scene: Scene) -> None:
-    archive = scene.archive()
-    archive.keep_history(2, "1\t0/5000000\tfirst\n")
-    archive.end_segment(WalName(2, 5), *archive.begin_segment(WalName(2, 5)))
-    archive.keep_history(2, "1\t0/6000000\tsecond\n")
-    assert WalName(2, 5) not in archive.archived().whole
-    assert [p.name for p in archive.root.glob("aside-00000002-*/*5")] == [str(WalName(2, 5))]
-    assert archive.ancestry(2)[0].end_lsn == 0x6000000
-
-
 MAKE = "create table t (n int primary key, at timestamptz, word text)"
 
 
+@pytest.mark.slow
 async def test_rows_that_were_lost_changed_or_invented_are_told_apart(scene: Scene) -> None:
     """Row 1 is equal, 2 changed since, 3 only in the living cell, 4 only restored, 9 is later."""
     to = datetime.now(UTC)

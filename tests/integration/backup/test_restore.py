@@ -54,6 +54,7 @@ async def nobody_can_mistake_it_for_a_copy(scene: Scene, copy: control.Copy) -> 
         assert await value(conn, "show synchronous_standby_names") == ""
 
 
+@pytest.mark.slow
 async def test_an_instant_with_no_commit_behind_it_is_restored_to_the_end(scene: Scene) -> None:
     await take_backup(scene.source(), Kind.FULL)
     await scene.execute("insert into ledger values (1)")
@@ -61,6 +62,7 @@ async def test_an_instant_with_no_commit_behind_it_is_restored_to_the_end(scene:
     assert await scene.rows_of(restored.copy) == [1]
 
 
+@pytest.mark.slow
 async def test_an_instant_outside_the_archive_is_refused_and_nothing_is_made(scene: Scene) -> None:
     stored = await take_backup(scene.source(), Kind.FULL)
     at = await scene.now_covered()
@@ -106,6 +108,7 @@ async def rejoin_idc(scene: Scene) -> None:
         await until(lambda: follows(conn, new_id), "the rewound copy streams")
 
 
+@pytest.mark.slow
 async def test_an_archive_whose_process_was_killed_goes_on_without_a_gap(scene: Scene) -> None:
     await take_backup(scene.source(), Kind.FULL)
     for n in range(3):
