@@ -1,7 +1,6 @@
 """A cell restored to an instant holds exactly what was committed before it, whatever happened meanwhile."""
 
 import asyncio
-import contextlib
 from datetime import timedelta
 
 import psycopg
@@ -84,11 +83,21 @@ async def test_a_restore_goes_across_a_failover_and_leaves_out_what_was_abandone
     assert cloud_id is not None
     async with await admin(scene.pair.cloud) as conn:
         await replica.stop_receiver(scene.pair.cloud, conn, cloud_id)
-    async with await admin(scene.pair.idc) as conn:
-        with contextlib.suppress(psycopg.Error):  # it waits for its copy in vain
-            await conn.execute("insert into ledger values (666)")
+    lonely = await admin(scene.pair.idc)
+    waiting = asyncio.create_task(lonely.execute("insert into ledger values (666)"))
+
+    async def waits_in_vain() -> bool:
+        async with await admin(scene.pair.idc) as conn:
+            return bool(
+                await value(conn, "select count(*) from pg_stat_activity where wait_event = 'SyncRep'")
+            )
+
+    await until(waits_in_vain, "the row is on disk at idc only")
     await scene.archived(Site.IDC, Site.IDC)
     await scene.fail_over_to_cloud()
+    with pytest.raises(psycopg.OperationalError):
+        await waiting
+    await lonely.close()
     await scene.execute("insert into ledger values (3)", site=Site.CLOUD)
     after = await scene.now_covered(Site.CLOUD)
     assert await scene.rows_of((await scene.restore(before)).copy) == [1]
