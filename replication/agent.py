@@ -17,6 +17,7 @@ import aiohttp
 import click
 from aiohttp import web
 
+from replication.backup.service import keep_service_running
 from replication.etcd import Etcd, EtcdUnavailable
 from replication.failover.loop import CopyLoop
 from replication.failover.view import SiteView
@@ -221,15 +222,23 @@ async def serve(settings: SiteSettings, path: Path) -> None:
         await web.TCPSite(runner, "127.0.0.1", settings.agent_port).start()
         watchdog = asyncio.create_task(keep_watchdog(path))
         running = asyncio.create_task(agent.run())
+        backups = asyncio.create_task(_keep_backups(settings, path))
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running
-        await agent.shut_down()
+        await agent.shut_down()  # the archive gets the last WAL before its process ends
         watchdog.cancel()
-        await asyncio.gather(watchdog, return_exceptions=True)
+        backups.cancel()
+        await asyncio.gather(watchdog, backups, return_exceptions=True)
         await runner.cleanup()
+
+
+async def _keep_backups(settings: SiteSettings, path: Path) -> None:
+    """Keep the site's backup process running; without backup settings there is none."""
+    if settings.backup is not None:
+        await keep_service_running(path, settings.home_dir / "logs" / "backup.log")
 
 
 @click.command()

@@ -70,6 +70,35 @@ class FailoverSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class BackupSettings:
+    """Where a site keeps its backups and how often it takes them. Seconds unless the name says else."""
+
+    __pydantic_config__ = _STRICT
+
+    directory: Path
+    """Sealed backups and WAL of every cell; PostgreSQL's user needs no access."""
+    staging: Path
+    """Where a backup is unpacked in clear to be verified; PostgreSQL's user must reach it."""
+    first_after: int = 300
+    """Pause before a site without backups takes its first. Source: our choice; a stand that is just coming
+    up, or under a drill, is left alone."""
+    full_every: int = 86_400
+    """Pause between full backups. Source: our choice; a day of incremental ones combines in minutes."""
+    incremental_every: int = 3_600
+    """Pause between incremental backups. Source: our choice; bounds the WAL that a restore replays."""
+    keep_full: int = 2
+    """Full backups kept, with all that belongs to them. Source: our choice; one may be found bad."""
+    lag_limit: float = 5.0
+    """Archive lag that is still good. Source: issue 3 item 5."""
+
+    def __post_init__(self) -> None:
+        if self.keep_full < 1:
+            raise ValueError("keep_full must be at least 1")
+        if not 0 < self.incremental_every <= self.full_every:
+            raise ValueError("needs 0 < incremental_every <= full_every")
+
+
+@dataclass(frozen=True, slots=True)
 class CellSettings:
     """One cell and the site its primary belongs to when all is well."""
 
@@ -129,6 +158,8 @@ class SiteSettings:
     run_as: str | None = None
     """Unprivileged user for PostgreSQL's programs when we are root, else None."""
     failover: FailoverSettings = field(default_factory=FailoverSettings)
+    backup: BackupSettings | None = None
+    """None: this site keeps no backups."""
 
     def cell(self, name: str) -> CellSettings:
         """Return the cell called `name`; KeyError when there is none."""

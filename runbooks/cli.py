@@ -2,11 +2,13 @@
 
 import click
 
+from runbooks.backup import backup
 from runbooks.cache import cache
 from runbooks.cells import cells_command, hold_command, move_command, why_command
 from runbooks.demo import demo_command
 from runbooks.drills.cli import drill
 from runbooks.quarantine import quarantine_command
+from runbooks.restore import restore_command
 from runbooks.sim import sim_command
 from runbooks.stand.cli import link, site, stand
 
@@ -26,7 +28,7 @@ def main() -> None:
 
 for command in (
     demo_command, stand, site, link, cells_command, why_command, move_command, hold_command,
-    quarantine_command, cache, drill, sim_command,
+    quarantine_command, cache, drill, sim_command, backup, restore_command,
 ):  # fmt: skip
     main.add_command(command)
 

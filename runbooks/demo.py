@@ -38,7 +38,7 @@ def demo_command(context: click.Context, site: str, rate: float, keep: bool, as_
     code: int | str | None = 1
     try:
         with redirect_stdout(sys.stderr if as_json else sys.stdout):
-            context.invoke(up_command, copies=None, fresh=True, as_json=False)
+            context.invoke(up_command, copies=None, fresh=True, as_json=False, backups=False)
         context.invoke(site_loss_command, site=site, rate=rate, seed=1, as_json=as_json, no_live=False)
     except SystemExit as end:
         code = end.code

@@ -40,6 +40,7 @@ def base_settings(copy: Copy) -> dict[str, str]:
         "restart_after_crash": "off",
         "wal_level": "replica",
         "wal_log_hints": "on",  # pg_rewind needs it
+        "summarize_wal": "on",  # incremental backups need it, on whichever copy they are taken from
         "hot_standby": "on",
         "hot_standby_feedback": "off",
         "recovery_target_timeline": "latest",

@@ -56,10 +56,13 @@ def stand() -> None:
     "--fresh", is_flag=True, help="Stop it, delete its data and keys, choose new ports; keeps evidence."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of progress.")
+@click.option(
+    "--backups", is_flag=True, help="Archive WAL and keep base backups at both sites (biyi backup)."
+)
 @_says_what_failed
-def up_command(copies: int | None, fresh: bool, as_json: bool) -> None:
+def up_command(copies: int | None, fresh: bool, as_json: bool, backups: bool) -> None:
     """Bring both sites and the witness up; harmless when they are up."""
-    options = UpOptions(copies=copies, fresh=fresh)
+    options = UpOptions(copies=copies, fresh=fresh, backups=backups)
     try:
         with _progress(hidden=as_json) as progress:
             done = asyncio.run(up(default_home(), options, progress))

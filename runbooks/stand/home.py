@@ -43,6 +43,7 @@ class UpOptions:
 
     copies: int | None = None
     fresh: bool = False
+    backups: bool = False
     failover: FailoverSettings | None = None
     patience_s: float = 90.0
 
@@ -139,7 +140,12 @@ def _renewed(stand: Stand, postgres: binaries.Postgres, options: UpOptions) -> S
             f"found {postgres.major} run by {postgres.run_as or 'you'}; set BIYI_PG_BIN and BIYI_RUN_AS as "
             "they were, or run `biyi stand up --fresh` (it deletes the data)"
         )
-    return replace(stand, pg_bin=postgres.bin_dir, failover=options.failover or stand.failover)
+    return replace(
+        stand,
+        pg_bin=postgres.bin_dir,
+        keeps_backups=options.backups or stand.keeps_backups,
+        failover=options.failover or stand.failover,
+    )
 
 
 def _new_stand(home: Path, postgres: binaries.Postgres, options: UpOptions) -> Stand:
@@ -164,6 +170,7 @@ def _new_stand(home: Path, postgres: binaries.Postgres, options: UpOptions) -> S
         control_token=new_token(),
         run_as=postgres.run_as,
         data_root=data_root,
+        keeps_backups=options.backups,
         failover=options.failover,
         home=home,
     )
@@ -176,8 +183,11 @@ def _make_copies_dir(stand: Stand, site: Site) -> None:
     directory = stand.copies_dir(site)
     directory.mkdir(parents=True, exist_ok=True)
     directory.chmod(0o700)
+    staging = directory / ".staging"
+    staging.mkdir(mode=0o700, exist_ok=True)
     if stand.run_as is not None:
         user = pwd.getpwnam(stand.run_as)
+        os.chown(staging, user.pw_uid, user.pw_gid)
         os.chown(directory, user.pw_uid, user.pw_gid)
         if not binaries.can_traverse(directory, stand.run_as):
             raise StandError(

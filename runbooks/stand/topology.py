@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from replication.model import DATA_SITES, Site
-from replication.settings import CellSettings, FailoverSettings, PlaceSettings, SiteSettings
+from replication.settings import BackupSettings, CellSettings, FailoverSettings, PlaceSettings, SiteSettings
 from runbooks.stand.ports import needed_ports, place_names
 
 FORMAT = 1
@@ -47,6 +47,8 @@ class Stand:
     data_root: Path | None = None
     """Where data directories lie when `run_as` cannot reach the home; None: in the home."""
     cells: tuple[CellSettings, ...] = DEFAULT_CELLS
+    keeps_backups: bool = False
+    """Whether each site archives its cells; taken to be off, since a planned move then waits for it too."""
     failover: FailoverSettings | None = None
     """Limits that differ from the program's own; None: those of the program that runs."""
     format: int = FORMAT
@@ -168,4 +170,7 @@ def site_settings(stand: Stand, site: Site) -> SiteSettings:
         projector_port=stand.port(site, "projector"),
         run_as=stand.run_as,
         failover=stand.failover or FailoverSettings(),
+        backup=BackupSettings(stand.site_dir(site) / "backup", stand.copies_dir(site) / ".staging")
+        if stand.keeps_backups
+        else None,
     )
