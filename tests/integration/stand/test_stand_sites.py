@@ -36,10 +36,11 @@ HOLE = LinkState(LinkMode.HOLE)
 
 @pytest.fixture
 def made(tmp_path: Path) -> Iterator[Stand]:
-    """A stand that was never started."""
+    """A stand that was never started; what a test starts of it, even in part, is stopped."""
     home = tmp_path / "home"
     home.mkdir()
     yield prepare_stand(home, UpOptions())
+    stop_everything(home)
     wipe(home)
 
 
