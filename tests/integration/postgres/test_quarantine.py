@@ -7,7 +7,8 @@ import psycopg
 import pytest
 
 from replication.postgres import control, quarantine, replica
-from replication.postgres.copy import PostgresError
+from replication.postgres.copy import PostgresError, read_copy_id
+from replication.postgres.server import PostgresServer
 from tests.integration.postgres.places import Pair, admin, until, value
 from tests.integration.postgres.test_replica import fail_over
 
@@ -72,6 +73,15 @@ async def test_the_directory_can_be_rewound_after_its_report(pair: Pair) -> None
             return await value(conn, "select array_agg(n) from ledger") == [1]
 
     await until(same, "the old primary has the new history only")
+
+
+async def test_the_agents_rewind_never_goes_before_the_report(pair: Pair) -> None:
+    await lose_a_commit(pair, "insert into ledger values (666, 'here only')")
+    lost = read_copy_id(pair.idc)
+    server = PostgresServer(pair.idc, pair.home / "quarantine")
+    await server.rewind(pair.cloud.place, server.new_copy_id())
+    report = pair.home / "quarantine" / f"{lost}.jsonl"
+    assert [json.loads(line)["row"]["n"] for line in report.read_text().splitlines()] == [666]
 
 
 async def test_an_aborted_transaction_is_not_reported(pair: Pair) -> None:
