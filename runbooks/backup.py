@@ -76,7 +76,7 @@ def places(cell: str | None, site: str | None) -> list[Place]:
         found += [Place(settings, settings.backup, key, name) for name in names]
     if not found:
         raise click.ClickException(
-            "no site here keeps backups; `biyi stand up --backups` makes the stand do so"
+            "no site here keeps backups; `biyi stand down`, then `biyi stand up --backups`"
         )
     return found
 

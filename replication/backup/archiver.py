@@ -5,6 +5,7 @@ timeline; so both sites hold a whole archive, and a lost site takes none with it
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from datetime import UTC, datetime
@@ -27,6 +28,7 @@ from replication.backup.sealed import SealedWriter
 from replication.backup.stream import (
     Alive,
     Identity,
+    StreamStopped,
     TimelineEnd,
     WalData,
     WalRemoved,
@@ -34,7 +36,7 @@ from replication.backup.stream import (
     open_stream,
 )
 from replication.model import format_lsn, parse_lsn
-from replication.postgres.observe import AdminConnection, abort_after, connect_admin
+from replication.postgres.observe import AdminConnection, abort_after, abort_connection, connect_admin
 from replication.settings import PlaceSettings
 
 log = logging.getLogger("biyi.backup")
@@ -42,8 +44,13 @@ log = logging.getLogger("biyi.backup")
 CUT_SECONDS = 0.2
 """Longest time that received WAL is not in the file. Source: our choice, a 25th of the 5 s limit."""
 LOOK_SECONDS = 1.0
-"""Pause between two words on how far the archive is. Source: our choice; half of wal_sender_timeout."""
+"""Pause between two looks at how far the archive is. Source: our choice; half of wal_sender_timeout."""
+LOOK_PATIENCE_SECONDS = 4.0
+"""Patience with the server's answer to a look. Source: our choice, under the 5 s limit on the lag."""
 AGAIN_SECONDS = 0.3
+STOPPED_SECONDS = 1.0
+"""Pause after the server ended the stream. Source: our choice; a planned move ends it and has stopped the
+server long before, so that no new stream holds up the stop."""
 _HEAD_BYTES = 40
 
 _POSITION = """
@@ -140,6 +147,10 @@ class CellArchiver:
         self._timeline = 0
         self._covered: datetime | None = None
         self._await: tuple[datetime, int] | None = None
+        self._source_lsn = 0
+        self._archived_lsn = 0
+        """Up to here the timeline is in the archive. A begun segment is streamed anew: the earlier stream's
+        file, which holds more, goes only once the new one holds as much."""
         self._ended: set[int] = set()
 
     async def run(self) -> None:
@@ -149,7 +160,12 @@ class CellArchiver:
             try:
                 await self.stream_once()
                 last = ""
+            except (StreamStopped, psycopg.errors.AdminShutdown) as error:
+                log.info("archiving %s: %s; again in %g s", self.place.cell, error, STOPPED_SECONDS)
+                await asyncio.sleep(STOPPED_SECONDS)
             except (psycopg.Error, OSError, TimeoutError, BackupError, ValueError) as error:
+                if isinstance(error, ArchiveBroken):
+                    self._timeline = 0  # what it had said of this timeline may be of an abandoned one
                 if str(error) != last:
                     log.warning("archiving %s: %s: %s", self.place.cell, type(error).__name__, error)
                 last = str(error)
@@ -206,9 +222,22 @@ class CellArchiver:
     async def _follow(
         self, stream: WalStream, admin: AdminConnection, archive: Archive, sink: SegmentSink
     ) -> None:
-        begun = looked = 0.0
+        """Take the timeline to its end; looks meanwhile, so that a slow look holds up no message."""
         if self._timeline != sink.timeline:  # what was covered on another timeline may have been abandoned
-            self._timeline, self._covered, self._await = sink.timeline, None, None
+            self._timeline, self._covered, self._await, self._archived_lsn = sink.timeline, None, None, 0
+        ended = asyncio.Event()
+        looking = asyncio.create_task(self._look_until(ended, stream, admin, archive, sink))
+        try:
+            await self._take_messages(stream, archive, sink, looking)
+        finally:
+            ended.set()
+            abort_connection(admin)  # cancelling psycopg would ask the server first, which may be gone
+            await asyncio.gather(looking, return_exceptions=True)
+
+    async def _take_messages(
+        self, stream: WalStream, archive: Archive, sink: SegmentSink, looking: asyncio.Task[None]
+    ) -> None:
+        begun = 0.0
         async for message in stream.messages(CUT_SECONDS):
             now = time.monotonic()
             if isinstance(message, TimelineEnd):
@@ -220,21 +249,40 @@ class CellArchiver:
                 stream.report(sink.received_lsn)
             if sink.written_lsn < sink.received_lsn and now - begun >= CUT_SECONDS:
                 sink.cut()
-            if now - looked >= LOOK_SECONDS:
-                looked = now
-                stream.report(sink.received_lsn)
-                await self._look(admin, archive, sink)
+                self._settle(archive, sink)
+            if looking.done():
+                looking.result()  # raises: it ends by itself only when its connection does
 
-    async def _look(self, admin: AdminConnection, archive: Archive, sink: SegmentSink) -> None:
-        """Say how far the archive is. An instant is covered once its WAL end is on disk."""
-        async with abort_after(admin, 0.8):
-            row = await (await admin.execute(_POSITION)).fetchone()
-        at, lsn = row or (None, None)
-        if self._await is None and at is not None and lsn is not None:
-            self._await = (at.astimezone(UTC), parse_lsn(str(lsn)))
-        if self._await is not None and sink.written_lsn >= self._await[1]:
+    async def _look_until(
+        self,
+        ended: asyncio.Event,
+        stream: WalStream,
+        admin: AdminConnection,
+        archive: Archive,
+        sink: SegmentSink,
+    ) -> None:
+        """Say every second how far the archive is. An instant is covered once its WAL end is on disk."""
+        while not ended.is_set():
+            async with abort_after(admin, LOOK_PATIENCE_SECONDS):
+                row = await (await admin.execute(_POSITION)).fetchone()
+            at, lsn = row or (None, None)
+            if lsn is not None:
+                self._source_lsn = parse_lsn(str(lsn))
+            if self._await is None and at is not None and lsn is not None:
+                self._await = (at.astimezone(UTC), parse_lsn(str(lsn)))
+            self._settle(archive, sink, say_always=True)
+            stream.report(sink.received_lsn)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await ended.wait()
+
+    def _settle(self, archive: Archive, sink: SegmentSink, *, say_always: bool = False) -> None:
+        """Note what became covered by what is on disk, and say how far the archive is."""
+        settled = self._await is not None and sink.written_lsn >= self._await[1]
+        if self._await is not None and settled:
             self._covered, self._await = self._await[0], None
-        source = parse_lsn(str(lsn)) if lsn else sink.received_lsn
-        archive.write_progress(
-            Progress(sink.timeline, sink.written_lsn, source, self._covered, datetime.now(UTC))  # noqa: TID251
-        )
+        if settled or say_always:
+            self._archived_lsn = max(self._archived_lsn, sink.written_lsn)
+            source = max(self._source_lsn, self._archived_lsn)
+            now = datetime.now(UTC)  # noqa: TID251 - the archive's one clock reader
+            archive.write_progress(Progress(sink.timeline, self._archived_lsn, source, self._covered, now))

@@ -12,16 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from psycopg.pq import ExecStatus
+from psycopg.pq import DiagnosticField, ExecStatus
 
 from replication.backup.errors import BackupError
 from replication.model import format_lsn, parse_lsn
-from replication.postgres.copy import REPL
+from replication.postgres.copy import ARCHIVER, REPL
 from replication.postgres.observe import TCP_OPTIONS
 from replication.settings import PlaceSettings
 
 ANSWER_SECONDS = 5.0
 """Patience with one answer. Source: our choice; a walsender answers at once or is gone."""
+_ADMIN_SHUTDOWN = b"57P01"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,10 @@ class TimelineEnd:
 Message = WalData | Alive | Quiet | TimelineEnd
 
 
+class StreamStopped(BackupError):
+    """The server ended the stream, because it stops or was told to; the timeline goes on."""
+
+
 class WalRemoved(BackupError):
     """The server no longer has the WAL that was asked for."""
 
@@ -101,7 +106,10 @@ class WalStream:
         return False
 
     async def messages(self, quiet_seconds: float) -> AsyncIterator[Message]:
-        """Yield what comes; Quiet when nothing has for `quiet_seconds`. psycopg.Error when it breaks."""
+        """Yield what comes; Quiet when nothing has for `quiet_seconds`; TimelineEnd is the last.
+
+        StreamStopped when the server ends the stream for another reason, psycopg.Error when it breaks.
+        """
         while True:
             count, data = self._pg.get_copy_data(1)
             if count > 0:
@@ -115,8 +123,7 @@ class WalStream:
                     yield Quiet()
             else:
                 result = self._pg.get_result()
-                if result is not None and result.status == ExecStatus.FATAL_ERROR:
-                    self._refuse(result)
+                self._check_end(result)
                 yield TimelineEnd()
                 return
 
@@ -158,6 +165,18 @@ class WalStream:
             loop.remove_reader(self._pg.socket)
         return True
 
+    def _check_end(self, result: Any) -> None:
+        """Tell the end of a timeline, behind which the server still answers, from the end of the stream.
+
+        A server that stops says just that the command is complete. To take that for the end of the timeline
+        would leave a gap: what the timeline got after this server's stop.
+        """
+        if result is not None and result.status == ExecStatus.COPY_IN:
+            return
+        if result is not None and result.status == ExecStatus.FATAL_ERROR and not _was_told_to_end(result):
+            self._refuse(result)
+        raise StreamStopped("the server ended the stream")
+
     def _refuse(self, result: Any) -> None:
         message = (result.error_message or b"").decode(errors="replace").strip()
         if "has already been removed" in message:
@@ -178,13 +197,17 @@ async def open_stream(place: PlaceSettings, passfile: Path) -> AsyncIterator[Wal
         connect_timeout=2,
         sslmode="disable",
         gssencmode="disable",
-        application_name=f"archiving {place.cell}",
+        application_name=ARCHIVER,
         **TCP_OPTIONS,
     )
     try:
         yield WalStream(conn)
     finally:
         conn.pgconn.finish()  # at once: a polite end would wait for a stream that never ends
+
+
+def _was_told_to_end(result: Any) -> bool:
+    return bool(result.error_field(DiagnosticField.SQLSTATE) == _ADMIN_SHUTDOWN)
 
 
 def _read(data: bytes) -> Message | None:

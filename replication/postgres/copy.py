@@ -19,6 +19,8 @@ OWNER = "biyi_owner"
 APP = "biyi_app"
 READ = "biyi_read"
 DATABASE = "biyi"
+ARCHIVER = "biyi-archiver"
+"""application_name of the stream that feeds a site's archive: no planned move waits for it."""
 
 COPY_ID_FILE = "biyi_copy_id"
 STANDBY_SIGNAL = "standby.signal"

@@ -8,7 +8,18 @@ import time
 from pathlib import Path
 
 from replication.postgres.conf import reload
-from replication.postgres.copy import ADMIN, APP, DATABASE, OWNER, READ, REPL, Copy, PostgresError, write_file
+from replication.postgres.copy import (
+    ADMIN,
+    APP,
+    ARCHIVER,
+    DATABASE,
+    OWNER,
+    READ,
+    REPL,
+    Copy,
+    PostgresError,
+    write_file,
+)
 from replication.postgres.observe import AdminConnection
 from replication.postgres.processes import POLL_SECONDS
 
@@ -55,7 +66,9 @@ async def open_to_clients(copy: Copy, conn: AdminConnection) -> None:
 async def fence(copy: Copy, conn: AdminConnection) -> None:
     """Admit the core no more and end its sessions; a COMMIT that waits for a copy ends as *unknown*.
 
-    New sessions are refused before the old ones are listed, so none slips through.
+    New sessions are refused before the old ones are listed, so none slips through. The archiver's stream
+    ends too: a clean stop would wait until a slow archiver has everything, up to wal_sender_timeout, and
+    customers with it. It takes the rest from this directory once its server runs again.
     """
     write_fenced(copy)
     async with await reload(copy, conn) as fresh:
@@ -79,10 +92,11 @@ async def wait_until_idle(conn: AdminConnection) -> None:
 
 
 async def _terminate_sessions(conn: AdminConnection) -> int:
-    """Tell every session of the core to end; return how many there still were."""
+    """Tell every session of the core, and the archiver, to end; return how many there still were."""
     cursor = await conn.execute(
-        "select count(pg_terminate_backend(pid)) from pg_stat_activity where usename = any(%s)",
-        ([APP, OWNER],),
+        "select count(pg_terminate_backend(pid)) from pg_stat_activity"
+        " where usename = any(%s) or (usename = %s and application_name = %s)",
+        ([APP, OWNER], REPL, ARCHIVER),
     )
     row = await cursor.fetchone()
     return int(row[0]) if row else 0

@@ -57,10 +57,13 @@ def stand() -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of progress.")
 @click.option(
-    "--backups", is_flag=True, help="Archive WAL and keep base backups at both sites (biyi backup)."
+    "--backups/--no-backups",
+    default=None,
+    help="Archive WAL and keep base backups at both sites, see `biyi backup` (default: as the stand was made; "
+    "a new one does). On a stand that is up it counts from its next start on.",
 )
 @_says_what_failed
-def up_command(copies: int | None, fresh: bool, as_json: bool, backups: bool) -> None:
+def up_command(copies: int | None, fresh: bool, as_json: bool, backups: bool | None) -> None:
     """Bring both sites and the witness up; harmless when they are up."""
     options = UpOptions(copies=copies, fresh=fresh, backups=backups)
     try:

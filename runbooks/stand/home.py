@@ -39,11 +39,11 @@ _PORTS_FOR_LATER = 200
 
 @dataclass(frozen=True, slots=True)
 class UpOptions:
-    """What `up` is asked for; `copies` None: as the stand has it, or 2 for a new one."""
+    """What `up` is asked for; `copies` and `backups` None: as the stand has it; a new one 2, and on."""
 
     copies: int | None = None
     fresh: bool = False
-    backups: bool = False
+    backups: bool | None = None
     failover: FailoverSettings | None = None
     patience_s: float = 90.0
 
@@ -143,7 +143,7 @@ def _renewed(stand: Stand, postgres: binaries.Postgres, options: UpOptions) -> S
     return replace(
         stand,
         pg_bin=postgres.bin_dir,
-        keeps_backups=options.backups or stand.keeps_backups,
+        keeps_backups=stand.keeps_backups if options.backups is None else options.backups,
         failover=options.failover or stand.failover,
     )
 
@@ -170,7 +170,7 @@ def _new_stand(home: Path, postgres: binaries.Postgres, options: UpOptions) -> S
         control_token=new_token(),
         run_as=postgres.run_as,
         data_root=data_root,
-        keeps_backups=options.backups,
+        keeps_backups=options.backups is not False,
         failover=options.failover,
         home=home,
     )

@@ -4,6 +4,7 @@ A process is known by pid *and* start time, so that a reused pid is never touche
 carries BIYI_STAND_PROCESS=<home>|<site>|<program> in its environment, which its children inherit.
 """
 
+import atexit
 import json
 import os
 import signal
@@ -32,6 +33,15 @@ _PROXIES = (
     "ALL_PROXY",
 )
 _children: dict[int, subprocess.Popen[bytes]] = {}
+
+
+@atexit.register
+def _let_go() -> None:
+    """Reap what has ended and leave the rest running: they are meant to outlive us, nothing to warn of."""
+    for child in _children.values():
+        if child.poll() is None:
+            child.returncode = 0
+    _children.clear()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,13 @@ from datetime import timedelta
 import psycopg
 import pytest
 
+from replication.backup.archive import Progress
 from replication.backup.errors import TargetOutsideArchive
 from replication.backup.plan import Kind
 from replication.backup.take import take_backup
 from replication.model import Site
-from replication.postgres import control, hba, replica
-from replication.postgres.copy import REPL
+from replication.postgres import conf, control, hba, replica
+from replication.postgres.copy import ARCHIVER, REPL
 from tests.integration.backup.scene import Scene
 from tests.integration.postgres.places import admin, connect_as, follows, until, value
 
@@ -129,3 +130,60 @@ async def test_an_archive_whose_process_was_killed_goes_on_without_a_gap(scene: 
         await scene.archived()
     restored = await scene.restore(await scene.now_covered())
     assert await scene.rows_of(restored.copy) == [0, 1, 2, 10, 11, 12]
+
+
+async def test_a_copy_that_was_down_while_its_timeline_went_on_leaves_no_gap(scene: Scene) -> None:
+    """Its server stops early on timeline 1, which goes on for segments and forks; then it follows again."""
+    await take_backup(scene.source(), Kind.FULL)
+    await control.stop(scene.pair.cloud, mode="fast", timeout_seconds=20)
+    async with await admin(scene.pair.idc) as conn:
+        await conf.set_sync_names(scene.pair.idc, conn, frozenset())
+    for n in range(3):
+        await scene.execute(f"insert into ledger values ({n})", "select pg_switch_wal()")
+    await fork_idc(scene)
+    await scene.execute("insert into ledger values (3)")
+    await control.start(scene.pair.cloud)
+    restored = await scene.restore(await scene.now_covered())
+    assert await scene.rows_of(restored.copy) == [0, 1, 2, 3]
+    assert restored.timeline == 2
+
+
+async def fork_idc(scene: Scene) -> None:
+    """The primary becomes the primary of the next timeline."""
+    own_id = control.read_copy_id(scene.pair.idc)
+    assert own_id is not None
+    await control.stop(scene.pair.idc, mode="fast", timeout_seconds=20)
+    await replica.become_standby(scene.pair.idc, None, own_id)
+    await control.start(scene.pair.idc)
+    async with await admin(scene.pair.idc) as conn:
+        await replica.promote(scene.pair.idc, conn, timeout_seconds=10)
+
+
+async def test_progress_never_goes_back_while_a_begun_segment_is_streamed_anew(scene: Scene) -> None:
+    """A restore lays out WAL up to there: less than what is covered would leave out rows."""
+    await scene.execute("insert into ledger select generate_series(1, 50000)")
+    await scene.archived()
+    archive, seen = scene.archive(), []
+    ends = "select count(pg_terminate_backend(pid)) from pg_stat_replication where application_name = %s"
+    for _ in range(2):
+        before = archive.read_progress()
+        assert before is not None
+        async with await admin(scene.pair.cloud) as conn:
+            assert await value(conn, ends, ARCHIVER) == 1
+
+        async def said_again(before: Progress = before) -> bool:
+            now = archive.read_progress()
+            assert now is not None
+            seen.append((now.timeline, now.archived_lsn))
+            return now.at > before.at
+
+        await until(said_again, "the archive says again how far it is")
+        await until(lambda: _streams(scene), "the archiver streams again")
+        await until(said_again, "the archive says again how far it is")
+    assert seen == sorted(seen)
+
+
+async def _streams(scene: Scene) -> bool:
+    query = "select count(*) from pg_stat_replication where application_name = %s"
+    async with await admin(scene.pair.cloud) as conn:
+        return await value(conn, query, ARCHIVER) == 1

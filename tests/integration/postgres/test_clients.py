@@ -3,7 +3,9 @@
 import psycopg
 import pytest
 
+from replication.backup.stream import open_stream
 from replication.postgres import bootstrap, hba, replica
+from replication.postgres.copy import ARCHIVER
 from tests.integration.postgres.places import Pair, admin, connect_as, value
 
 
@@ -30,6 +32,18 @@ async def test_fencing_ends_the_sessions_of_the_core(pair: Pair) -> None:
             await session.execute("select 1")
         assert session.closed
     assert not hba.is_open(pair.idc)
+
+
+async def test_fencing_ends_the_archivers_stream_so_that_no_stop_waits_for_it(pair: Pair) -> None:
+    """The archiver here takes nothing: its server would wait for it until wal_sender_timeout."""
+    await pair.make_primary()
+    streams = "select count(*) from pg_stat_replication where application_name = %s"
+    async with await admin(pair.idc) as conn, open_stream(pair.idc.place, pair.idc.passfile) as stream:
+        identity = await stream.identify()
+        assert await stream.start(identity.timeline, identity.lsn)
+        assert await value(conn, streams, ARCHIVER) == 1
+        await hba.fence(pair.idc, conn)
+        assert await value(conn, streams, ARCHIVER) == 0
 
 
 async def test_bootstrap_twice_is_harmless(pair: Pair) -> None:
