@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -30,6 +31,8 @@ from replication.settings import BackupSettings, SiteSettings
 from runbooks.cells import site_settings
 
 T = TypeVar("T")
+AT_ONCE = 4
+"""Backups taken at a time by a command. Source: our choice, two a data site."""
 Tell = Callable[[str, int, int], None]
 _cell = click.option("--cell", help="Only this cell.")
 _site = click.option(
@@ -120,24 +123,53 @@ def now_command(cell: str | None, site: str | None, full: bool, as_json: bool) -
 
     It counts only when it could be read back, passed pg_verifybackup, and its WAL is in the archive.
     """
-    taken = []
-    for place in places(cell, site):
-        with progress(f"{place.cell} at {place.site}") as tell:
-            steps: list[str] = []
-
-            def step(text: str, steps: list[str] = steps, tell: Tell = tell) -> None:
-                tell(text[:24], 1, 1)
-                steps.append(text)
-
-            stored = run(take_backup(place.source(), Kind.FULL if full else Kind.INCREMENTAL, step))
-        dropped, segments = apply_retention(place.archive(), place.backup.keep_full)
-        taken.append({"site": place.site, **plain_stored(place.cell, stored), "dropped": dropped,
-                      "segments_dropped": segments})  # fmt: skip
-        if not as_json:
-            click.echo(f"{place.cell} at {place.site}: {stored.backup.label}, {_size(stored.tar_bytes)}, "
-                       f"verified, {stored.seconds:.1f} s; dropped {len(dropped)} older")  # fmt: skip
+    with progress("backups") as tell:
+        taken = run(take_everywhere(places(cell, site), Kind.FULL if full else Kind.INCREMENTAL, tell))
     if as_json:
-        click.echo(json.dumps(taken))
+        click.echo(json.dumps([one.plain for one in taken]))
+    for one in taken:
+        if one.failed:
+            click.echo(f"{one.title}: {one.failed}", err=True)
+        elif not as_json:
+            click.echo(
+                f"{one.title}: {one.plain['label']}, {_size(one.plain['bytes'])}, verified, "
+                f"{one.plain['seconds']:.1f} s; dropped {len(one.plain['dropped'])} older"
+            )
+    sys.exit(1 if any(one.failed for one in taken) else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A backup taken, or why it was not."""
+
+    title: str
+    plain: dict[str, Any]
+    failed: str = ""
+
+
+async def take_everywhere(found: list[Place], kind: Kind, tell: Tell) -> list[Taken]:
+    """Take a backup of each place, a few at a time, and drop what is older than needed; errors are values."""
+    turn, taken = asyncio.Semaphore(AT_ONCE), []
+
+    async def take(place: Place) -> None:
+        async with turn:
+            taken.append(await _take(place, kind))
+            tell("taken", len(taken), len(found))
+
+    tell("taken", 0, len(found))
+    await asyncio.gather(*(take(place) for place in found))
+    return sorted(taken, key=lambda one: one.title)
+
+
+async def _take(place: Place, kind: Kind) -> Taken:
+    title, plain = f"{place.cell} at {place.site}", {"cell": place.cell, "site": str(place.site)}
+    try:
+        stored = await take_backup(place.source(), kind)
+        dropped, segments = apply_retention(place.archive(), place.backup.keep_full)
+    except (BackupError, PostgresError, psycopg.Error, OSError) as error:
+        return Taken(title, {**plain, "failed": str(error)}, str(error))
+    done = {**plain, **plain_stored(place.cell, stored), "dropped": dropped, "segments_dropped": segments}
+    return Taken(title, done)
 
 
 def plain_stored(cell: str, stored: Stored) -> dict[str, Any]:

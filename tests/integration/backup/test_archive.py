@@ -18,8 +18,6 @@ from replication.backup.verify import verify_archive
 from tests.integration.backup.scene import Scene
 from tests.integration.postgres.places import admin, until
 
-pytestmark = pytest.mark.slow
-
 LIMIT_SECONDS = 5.0
 
 
@@ -109,6 +107,7 @@ async def test_the_files_of_another_cluster_are_refused(scene: Scene) -> None:
     sink.close()
 
 
+@pytest.mark.slow
 async def test_retention_keeps_what_every_kept_backup_needs(scene: Scene) -> None:
     kept = []
     for kind in (Kind.FULL, Kind.INCREMENTAL, Kind.FULL, Kind.INCREMENTAL):

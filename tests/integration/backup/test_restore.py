@@ -16,8 +16,6 @@ from replication.postgres.copy import ARCHIVER, REPL
 from tests.integration.backup.scene import Scene
 from tests.integration.postgres.places import admin, connect_as, follows, until, value
 
-pytestmark = pytest.mark.slow
-
 
 async def test_a_restore_gives_exactly_the_rows_committed_before_the_instant(scene: Scene) -> None:
     await scene.execute("insert into ledger values (1)")
@@ -56,6 +54,7 @@ async def nobody_can_mistake_it_for_a_copy(scene: Scene, copy: control.Copy) -> 
         assert await value(conn, "show synchronous_standby_names") == ""
 
 
+@pytest.mark.slow
 async def test_an_instant_with_no_commit_behind_it_is_restored_to_the_end(scene: Scene) -> None:
     await take_backup(scene.source(), Kind.FULL)
     await scene.execute("insert into ledger values (1)")
@@ -63,6 +62,7 @@ async def test_an_instant_with_no_commit_behind_it_is_restored_to_the_end(scene:
     assert await scene.rows_of(restored.copy) == [1]
 
 
+@pytest.mark.slow
 async def test_an_instant_outside_the_archive_is_refused_and_nothing_is_made(scene: Scene) -> None:
     stored = await take_backup(scene.source(), Kind.FULL)
     at = await scene.now_covered()
@@ -72,6 +72,7 @@ async def test_an_instant_outside_the_archive_is_refused_and_nothing_is_made(sce
     assert not any((scene.pair.home / "restored").iterdir())
 
 
+@pytest.mark.slow
 async def test_a_restore_goes_across_a_failover_and_leaves_out_what_was_abandoned(scene: Scene) -> None:
     """Both archives go on; the primary commits on its own after its copy stopped listening, then dies."""
     scene.start_archiving(Site.IDC)
@@ -118,6 +119,7 @@ async def rejoin_idc(scene: Scene) -> None:
         await until(lambda: follows(conn, new_id), "the rewound copy streams")
 
 
+@pytest.mark.slow
 async def test_an_archive_whose_process_was_killed_goes_on_without_a_gap(scene: Scene) -> None:
     await take_backup(scene.source(), Kind.FULL)
     for n in range(3):
@@ -132,6 +134,7 @@ async def test_an_archive_whose_process_was_killed_goes_on_without_a_gap(scene: 
     assert await scene.rows_of(restored.copy) == [0, 1, 2, 10, 11, 12]
 
 
+@pytest.mark.slow
 async def test_a_copy_that_was_down_while_its_timeline_went_on_leaves_no_gap(scene: Scene) -> None:
     """Its server stops early on timeline 1, which goes on for segments and forks; then it follows again."""
     await take_backup(scene.source(), Kind.FULL)
