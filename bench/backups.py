@@ -48,7 +48,10 @@ SERVICE = "replication.backup.service"
 
 
 def cpu_seconds(stand: Stand) -> dict[str, float]:
-    """Return the processor time used so far by the backup processes and by PostgreSQL's."""
+    """Return the processor time used so far by the backup processes and by PostgreSQL's.
+
+    Only at rest for PostgreSQL's: a move ends a server, and the time it had used goes with it.
+    """
     backup = postgres = 0.0
     for site in DATA_SITES:
         agent = psutil.Process(read_pids(pids_path(stand.home, site))["agent"].pid)
@@ -117,6 +120,8 @@ async def measure(home: Path, rounds: int, rate: float, *, backups: bool) -> dic
         "cpu_cores_at_rest": rest,
         "cpu_cores_under_load": load,
         "lags_seconds": [round(lag, 3) for lag in lags],
+        "lag_max_seconds": round(max(lags), 3) if lags else None,
+        "machine_load_1_min": os.getloadavg()[0],
         "lag_samples_unknown": len(unknown),
     }
 
@@ -142,10 +147,9 @@ def summarise(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
             "lost": sum(row["lost"] for row in rows),
             "latency_p50_ms": statistics.median(row["latency"]["p50_ms"] for row in rows),
         }
-        for when in ("at_rest", "under_load"):
-            for part in ("backup", "postgres"):
-                value = statistics.mean(row[f"cpu_cores_{when}"][part] for row in rows)
-                summary[name][f"{part}_cpu_cores_{when}"] = value
+        for part, when in (("backup", "at_rest"), ("postgres", "at_rest"), ("backup", "under_load")):
+            value = statistics.mean(row[f"cpu_cores_{when}"][part] for row in rows)
+            summary[name][f"{part}_cpu_cores_{when}"] = value
     lags = sorted(lag for row in runs["with"] for lag in row["lags_seconds"])
     summary["lag"] = {
         "samples": len(lags),

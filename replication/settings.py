@@ -79,9 +79,9 @@ class BackupSettings:
     """Sealed backups and WAL of every cell; PostgreSQL's user needs no access."""
     staging: Path
     """Where a backup is unpacked in clear to be verified; PostgreSQL's user must reach it."""
-    first_after: int = 300
-    """Pause before a site without backups takes its first. Source: our choice; a stand that is just coming
-    up, or under a drill, is left alone."""
+    first_after: int = 60
+    """Pause before a site looks for the first time what is due, twice that for a cell it writes itself.
+    Source: our choice; a stand that is just coming up is left alone, and its sites do not copy at once."""
     full_every: int = 86_400
     """Pause between full backups. Source: our choice; a day of incremental ones combines in minutes."""
     incremental_every: int = 3_600

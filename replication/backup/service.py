@@ -64,6 +64,8 @@ async def run_site(settings: SiteSettings, backup: BackupSettings) -> None:
 
 async def _take_when_due(source: Source, backup: BackupSettings) -> None:
     await asyncio.sleep(backup.first_after)
+    if not is_standby_directory(source.copy):
+        await asyncio.sleep(backup.first_after)
     while True:
         try:
             await _take_if_due(source, backup)
