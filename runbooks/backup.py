@@ -17,7 +17,7 @@ from rich.table import Table
 
 from compliance.protection.errors import ProtectionError
 from replication.backup.archive import Archive, Stored, current_archive, require_archive
-from replication.backup.errors import BackupError
+from replication.backup.errors import ArchiveBusy, BackupError
 from replication.backup.frames import BackupKey
 from replication.backup.health import Health, read_health
 from replication.backup.plan import Kind
@@ -33,6 +33,8 @@ from runbooks.cells import site_settings
 T = TypeVar("T")
 AT_ONCE = 4
 """Backups taken at a time by a command. Source: our choice, two a data site."""
+BUSY_SECONDS = 120.0
+"""Patience with a backup that the site's own service is taking. Source: our choice; a small cell takes 2 s."""
 Tell = Callable[[str, int, int], None]
 _cell = click.option("--cell", help="Only this cell.")
 _site = click.option(
@@ -161,11 +163,19 @@ async def take_everywhere(found: list[Place], kind: Kind, tell: Tell) -> list[Ta
     return sorted(taken, key=lambda one: one.title)
 
 
+def _drop_older(place: Place) -> tuple[list[str], int]:
+    """Apply retention; while the site's own service takes a backup, that is left to the next one."""
+    try:
+        return apply_retention(place.archive(), place.backup.keep_full)
+    except ArchiveBusy:
+        return [], 0
+
+
 async def _take(place: Place, kind: Kind) -> Taken:
     title, plain = f"{place.cell} at {place.site}", {"cell": place.cell, "site": str(place.site)}
     try:
-        stored = await take_backup(place.source(), kind)
-        dropped, segments = apply_retention(place.archive(), place.backup.keep_full)
+        stored = await take_backup(place.source(), kind, patience_seconds=BUSY_SECONDS)
+        dropped, segments = _drop_older(place)
     except (BackupError, PostgresError, psycopg.Error, OSError) as error:
         return Taken(title, {**plain, "failed": str(error)}, str(error))
     done = {**plain, **plain_stored(place.cell, stored), "dropped": dropped, "segments_dropped": segments}

@@ -11,3 +11,7 @@ class ArchiveBroken(BackupError):
 
 class TargetOutsideArchive(BackupError):
     """The wanted instant is not in the archive; the message names the range that is."""
+
+
+class ArchiveBusy(BackupError):
+    """Another backup of the cell is being taken here; the next one has to wait for it."""

@@ -14,7 +14,7 @@ import secrets
 import shutil
 import tarfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +24,7 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 from replication.backup.archive import Archive, Stored
-from replication.backup.errors import ArchiveBroken, BackupError
+from replication.backup.errors import ArchiveBroken, ArchiveBusy, BackupError
 from replication.backup.frames import BackupKey
 from replication.backup.plan import Backup, Kind, find_missing, is_in_history, plan_retention, superfluous
 from replication.backup.sealed import SealedStream, SealedWriter, read_sealed
@@ -70,22 +70,43 @@ def say_nothing(_step: str) -> None:
 
 @contextlib.contextmanager
 def archive_lock(archive: Archive) -> Iterator[None]:
-    """Hold the archive for taking or dropping; BackupError when another process has it."""
+    """Hold the archive for taking or dropping; ArchiveBusy when another process has it."""
     with (archive.root / ".lock").open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise BackupError(
+            raise ArchiveBusy(
                 f"cell {archive.cell}: another backup of it is being taken; wait for it"
             ) from None
         yield
 
 
-async def take_backup(source: Source, wanted: Kind, tell: Tell = say_nothing) -> Stored:
-    """Take a backup; an incremental one that cannot be becomes a full one. BackupError when none can be."""
+@contextlib.asynccontextmanager
+async def archive_turn(archive: Archive, patience_seconds: float) -> AsyncIterator[None]:
+    """Hold the archive once it is free; ArchiveBusy when it is not within `patience_seconds`."""
+    end = time.monotonic() + patience_seconds
+    with contextlib.ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(archive_lock(archive))
+                break
+            except ArchiveBusy:
+                if time.monotonic() >= end:
+                    raise
+            await asyncio.sleep(_POLL_SECONDS)
+        yield
+
+
+async def take_backup(
+    source: Source, wanted: Kind, tell: Tell = say_nothing, *, patience_seconds: float = 0.0
+) -> Stored:
+    """Take a backup; an incremental one that cannot be becomes a full one. BackupError when none can be.
+
+    Waits `patience_seconds` for another backup of the cell that is being taken here; then ArchiveBusy.
+    """
     async with await connect_admin(source.copy.place, source.copy.passfile, timeout_seconds=3.0) as admin:
         archive = await _archive_of(source, admin)
-        with archive_lock(archive):
+        async with archive_turn(archive, patience_seconds):
             archive.remove_unfinished()
             remove_staged(source, archive)
             tell("checkpoint")

@@ -10,7 +10,7 @@ import pytest
 from replication.backup.archive import Archive
 from replication.backup.archiver import SegmentSink
 from replication.backup.compare import Checks, TableCheck, ZeroCheck, check_table, check_zeros
-from replication.backup.errors import ArchiveBroken, BackupError
+from replication.backup.errors import ArchiveBroken, ArchiveBusy, BackupError
 from replication.backup.health import read_health
 from replication.backup.plan import Kind, find_missing
 from replication.backup.take import apply_retention, take_backup
@@ -149,6 +149,21 @@ async def test_an_interrupted_backup_leaves_nothing_that_counts(scene: Scene) ->
     await take_backup(scene.source(), Kind.FULL)
     assert len(archive.labels()) == 1
     assert not killed.exists()
+
+
+async def test_a_backup_waits_its_turn_or_is_refused(scene: Scene) -> None:
+    """Two at once of one cell: the one that waits is taken after the other, the one that does not is told."""
+    first = asyncio.create_task(take_backup(scene.source(), Kind.FULL))
+
+    async def is_being_taken() -> bool:
+        return any(scene.archive().bases.glob(".taking-*"))
+
+    await until(is_being_taken, "the first is being taken")
+    with pytest.raises(ArchiveBusy, match="another backup of it is being taken"):
+        await take_backup(scene.source(), Kind.FULL)
+    second = await take_backup(scene.source(), Kind.FULL, patience_seconds=120)
+    assert first.done()
+    assert scene.archive().labels() == [first.result().backup.label, second.backup.label]
 
 
 async def test_a_backup_whose_wal_is_not_archived_does_not_count(
