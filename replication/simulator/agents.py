@@ -96,6 +96,11 @@ class SimAgent:
         """The agent's site."""
         return self._settings.site
 
+    @property
+    def works(self) -> bool:
+        """Whether the process runs and is not stopped."""
+        return self.alive and not self.held
+
     def believes(self) -> Grant | None:
         """Return the grant as the last read showed it."""
         world = self.sight.world

@@ -67,7 +67,7 @@ class Fault:
 
 
 _AT_PLACES = (Kind.SERVER_CRASH, Kind.SERVER_MUTE, Kind.DISK_LOSS, Kind.FORCE)
-FORCED_SHARE = 0.06
+FORCED_SHARE = 0.08
 """Schedules in which a cell is driven into ALONE, loses its primary's site and is promoted at a loss: by
 chance alone that is too rare."""
 
@@ -103,12 +103,13 @@ def draw_faults(rnd: Random, places: list[str]) -> tuple[Fault, ...]:
 def _forced_story(rnd: Random, places: list[str]) -> list[Fault]:
     """The first place is the primary's, the second its sync copy's."""
     home, away = (Site(place.split("-")[1]) for place in places[:2])
-    at_ms = FIRST_MS + int(rnd.random() * 250)
-    lost_ms = at_ms + 650 + int(rnd.random() * 150)
+    at_ms = FIRST_MS + int(rnd.random() * 100)
+    lost_ms = at_ms + 780 + int(rnd.random() * 100)
+    end = rnd.choice((Kind.SITE_CRASH, Kind.SITE_CRASH, Kind.ISOLATE, Kind.AGENT_PAUSE))
     return [
-        Fault(at_ms, Kind.SPLIT, home, places[0], 700 + int(rnd.random() * 300)),
-        Fault(lost_ms, Kind.SITE_CRASH, home, places[0], 1150 + int(rnd.random() * 500)),
-        Fault(lost_ms + 800, Kind.FORCE, away, places[1], 800, number=int(rnd.random() * 4) // 3),
+        Fault(at_ms, Kind.SPLIT, home, places[0], 2000),
+        Fault(lost_ms, end, home, places[0], 1450 + int(rnd.random() * 450)),
+        Fault(lost_ms + 1000, Kind.FORCE, away, places[1], 900, number=int(rnd.random() * 4) // 3),
     ]
 
 

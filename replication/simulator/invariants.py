@@ -39,6 +39,10 @@ class AgentTruth(Protocol):
     def confirmed_ms(self) -> int:
         """When the read was sent, or the swap answered, that last told it about the grant."""
 
+    @property
+    def works(self) -> bool:
+        """Whether the process runs and is not stopped."""
+
     def believes(self) -> Grant | None:
         """The grant as it last read it."""
 
@@ -242,14 +246,15 @@ class Rules:
                 raise Violation("I5", f"{copy.copy} unconfirmed for {age_ms} ms and decides {decision.step}")
 
     def _check_gone(self, primary: CopyId | None, now_ms: int) -> None:
-        """I6: nobody is forced past a primary that has long served under a confirmed grant."""
+        """I6: nobody is forced past a primary that serves, or that its cut-off agent has yet to end."""
         copy = self.copy_of(primary)
         if copy is None or not (copy.running and copy.open):
             return
         agent = self.agents[copy.place.name]
-        confirmed = now_ms - agent.confirmed_ms <= self._look_ms
-        if confirmed and now_ms - copy.started_ms > self._fence_after_ms:
-            raise Violation("I6", f"a copy is forced past {primary}, which serves")
+        age_ms = now_ms - agent.confirmed_ms
+        back = age_ms <= self._look_ms and now_ms - copy.started_ms <= self._fence_after_ms
+        if agent.works and age_ms < self._fence_after_ms and not back:
+            raise Violation("I6", f"a copy is forced past {primary}, which serves, confirmed {age_ms} ms ago")
 
     def check_whole(self) -> None:
         """I4 at the end: the serving primary has everything that was ever acknowledged."""

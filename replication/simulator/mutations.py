@@ -189,6 +189,19 @@ def _force_whatever_was_asked(one: CopyRound, actor: Actor, server: SimServer) -
     one.decide = broken
 
 
+def _force_early(one: CopyRound, actor: Actor, server: SimServer) -> None:
+    """Do not wait until a primary that was cut off has surely been ended by its own agent."""
+    decide = one.decide
+
+    def broken(seen: Seen, limits: FailoverSettings) -> Decision:
+        if seen.force is not None:
+            hasty = limits.degrade_after_ms
+            limits = replace(limits, fence_after_ms=hasty + 1, watchdog_after_ms=hasty + 2)
+        return decide(seen, limits)
+
+    one.decide = broken
+
+
 def _force_at_once(seen: Seen, decision: Decision) -> Decision:
     """Obey the operator though the primary is there."""
     grant = seen.grant
@@ -245,6 +258,8 @@ MUTATIONS = {
            _deciding(_take_where(Why.ALONE_NEVER_PROMOTES))),
         _m("force-on-an-old-price", "I6", "a loss accepted under one grant counts under the next",
            _force_whatever_was_asked),
+        _m("force-before-the-fence", "I6", "a copy is forced before a cut-off primary has ended itself",
+           _force_early),
         _m("force-past-a-living-primary", "I6", "the operator is obeyed although the primary serves",
            _deciding(_force_at_once)),
         _m("believe-the-file", "liveness", "an open pg_hba.conf is taken for an open server", _trust_file),

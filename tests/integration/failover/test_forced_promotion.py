@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from replication.model import DATA_SITES, Mode, Site
+from runbooks.cells import summarise
 from runbooks.drills.arrivals import make_person
 from runbooks.drills.customer import Customers, Request
 from runbooks.drills.read_rows import read_keys
@@ -49,19 +51,22 @@ async def ask(home: Path, *words: str) -> tuple[int, Any]:
     return done.returncode, json.loads(done.stdout)
 
 
-async def read_exposure(home: Path, cell: str) -> dict[str, Any]:
-    _, rows = await ask(home, "cells")
-    found: dict[str, Any] = next(row["exposure"] for row in rows if row["cell"] == cell)
-    return found
+async def get(home: Path, site: Site, path: str) -> Any:
+    """Ask an agent itself: polling by the command line would keep a small machine busy with imports."""
+    url = f"http://127.0.0.1:{settings_of(home, site).agent_port}{path}"
+    async with aiohttp.ClientSession() as http, http.get(url) as answer:
+        return await answer.json()
 
 
-async def wait_for_exposure(home: Path, cell: str, commits: int) -> dict[str, Any]:
-    """Wait until as many commits are shown at risk; they are counted once a second."""
+async def wait_for_exposure(home: Path, commits: int) -> dict[str, Any]:
+    """Wait until so many commits of cell a are shown at risk; they are counted once a second."""
     found: dict[str, Any] = {}
     try:
         async with asyncio.timeout(WITHIN_SECONDS):
             while found.get("commits") != commits:
-                found = await read_exposure(home, cell)
+                rows = summarise({Site.IDC: await get(home, Site.IDC, "/v1/status")})
+                found = next(row["exposure"] for row in rows if row["cell"] == "a")
+                await asyncio.sleep(0.2)
     except TimeoutError:
         raise AssertionError(f"{found}, wanted {commits} commits") from None
     return found
@@ -98,16 +103,16 @@ def is_alone(grants: Grants) -> bool:
     return all(grant.mode is Mode.ALONE for grant in grants.values())
 
 
-async def wait_for_price(home: Path) -> dict[str, Any]:
-    """Ask for the price until nothing speaks against it; what spoke against it before is a refusal."""
+async def wait_for_price(home: Path) -> set[str]:
+    """Wait until nothing speaks against promoting; return what did before."""
+    objections: set[str] = set()
     async with asyncio.timeout(WITHIN_SECONDS):
         while True:
-            code, answer = await ask(home, "promote", "a", "--at", "cloud")
-            assert answer["outcome"] == "priced"
-            if code == 0:
-                found: dict[str, Any] = answer["price"]
-                return found
-            assert answer["price"]["objection"] in {"primary_visible", "primary_not_silent_long_enough"}
+            answer = await get(home, Site.CLOUD, "/v1/cells/a/promote")
+            if answer["price"]["objection"] is None:
+                return objections
+            objections.add(answer["price"]["objection"])
+            await asyncio.sleep(0.1)
 
 
 async def check_nothing_is_promoted_without_consent(home: Path) -> None:
@@ -123,9 +128,8 @@ async def check_nothing_is_promoted_without_consent(home: Path) -> None:
 
 async def test_a_lost_cell_is_promoted_at_the_price_shown_and_what_it_cost_is_written_down(home: Path):
     before = await wait_for_grants(home, is_healthy)
-    assert await read_exposure(home, "a") == {
-        "exposed_bytes": 0, "commits": 0, "moved_fen": 0, "age_s": 0, "known_age_s": 0
-    }  # fmt: skip
+    _, rows = await ask(home, "cells")
+    assert [row["exposure"]["commits"] for row in rows] == [0, 0]
     code, answer = await ask(home, "promote", "a", "--at", "cloud")
     assert (code, answer["price"]["objection"]) == (1, "primary_visible")
     entrances = {str(s): f"http://127.0.0.1:{settings_of(home, s).api_port}" for s in DATA_SITES}
@@ -135,13 +139,19 @@ async def test_a_lost_cell_is_promoted_at_the_price_shown_and_what_it_cost_is_wr
             set_link(home, name, LinkState(LinkMode.CUT))
         await wait_for_grants(home, is_alone)
         lost = [await lend(customers, "a") for _ in range(3)]
-    at_risk = await wait_for_exposure(home, "a", 12)
+    at_risk = await wait_for_exposure(home, 12)
     assert at_risk["moved_fen"] == 3 * AMOUNT_FEN
     assert at_risk["exposed_bytes"] > 0
     assert at_risk["age_s"] > 0
 
     await asyncio.to_thread(kill_site, home, Site.IDC)
-    price = await wait_for_price(home)
+    # A copy that could not stream for long may just be starting again.
+    assert await wait_for_price(home) <= {
+        "primary_visible", "primary_not_silent_long_enough", "not_a_standby"
+    }  # fmt: skip
+    code, answer = await ask(home, "promote", "a", "--at", "cloud")
+    price = answer["price"]
+    assert (code, answer["outcome"]) == (0, "priced")
     assert (price["commits"], price["moved_fen"]) == (12, 3 * AMOUNT_FEN)
     assert 0 < price["gap_bytes"] == price["primary_lsn"] - price["copy_lsn"]
     await check_nothing_is_promoted_without_consent(home)
