@@ -19,8 +19,11 @@ from aiohttp import web
 
 from replication.backup.service import keep_service_running
 from replication.etcd import Etcd, EtcdUnavailable
+from replication.exposure_keeper import ExposureKeeper
 from replication.failover.loop import CopyLoop
 from replication.failover.view import SiteView
+from replication.forced import Forcing
+from replication.forced import routes as forced_routes
 from replication.grants import HOLD, SITES
 from replication.journal import encode
 from replication.model import Beat, Site
@@ -49,6 +52,7 @@ class Agent:
         self.loops = {
             place.name: CopyLoop.of_place(settings, place, self.view, etcd) for place in settings.own_places()
         }
+        self.forcing = Forcing(settings, self.view, self.loops, session)
 
     async def run(self) -> None:
         """Beat, look and loop until cancelled."""
@@ -57,6 +61,7 @@ class Agent:
             tasks.create_task(self._show_life())
             tasks.create_task(self._beat())
             tasks.create_task(self._keep_leader_at_witness())
+            tasks.create_task(ExposureKeeper(self.settings, self.view, self.loops.values(), self.etcd).run())
             for name, loop in self.loops.items():
                 tasks.create_task(_kept_running(loop), name=name)
 
@@ -118,6 +123,7 @@ def status(agent: Agent) -> dict[str, object]:
         "etcd_answers": agent.view.sight.read_ok,
         "silent_for_ms": {site: s.silent_for_ms for site, s in agent.view.sight.silence.items()},
         "hold": world.hold if world else False,
+        "exposures": encode(world.exposures) if world else {},
         "grants": {cell: encode(g.grant) for cell, g in world.grants.items()} if world else {},
         "places": {
             name: {"seen": encode(loop.seen), "decision": encode(loop.decision), "down": encode(loop.down)}
@@ -217,6 +223,7 @@ async def serve(settings: SiteSettings, path: Path) -> None:
         agent = Agent(settings, etcd, session)
         application = web.Application()
         application.add_routes(routes(agent))
+        application.add_routes(forced_routes(agent.forcing))
         runner = web.AppRunner(application, access_log=None)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", settings.agent_port).start()

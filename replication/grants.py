@@ -1,4 +1,4 @@
-"""Grants, beats and the hold flag in etcd: keys, reading, following.
+"""Grants, beats, exposures and the hold flag in etcd: keys, reading, following.
 
 Anyone may read. Changing a grant is `replication.failover.act`'s alone (import contract on
 `replication.grant_swap`).
@@ -6,15 +6,18 @@ Anyone may read. Changing a grant is `replication.failover.act`'s alone (import 
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from replication.etcd import Etcd, EtcdUnavailable, Snapshot
+from replication.exposure import Exposure, SiteExposures
 from replication.model import Beat, Grant, GrantSeen, Site
 
 PREFIX = "/biyi/"
 GRANTS = PREFIX + "grants/"
 SITES = PREFIX + "sites/"
 HOLD = PREFIX + "hold"
+EXPOSURES = PREFIX + "exposures/"
+"""One key a data site, without a lease: it has to outlive the site."""
 
 _PAUSE_SECONDS = 0.1
 """Pause before asking again after no member answered. Source: our choice, one failover tick."""
@@ -28,6 +31,8 @@ class World:
     beats: Mapping[Site, Beat]
     hold: bool
     """The operator asked that cells do not go home by themselves."""
+    exposures: Mapping[Site, Mapping[str, Exposure]] = field(default_factory=dict)
+    """What each site's agent last knew of its exposed cells, by site and cell."""
 
 
 def parse_world(snapshot: Snapshot) -> World:
@@ -42,7 +47,12 @@ def parse_world(snapshot: Snapshot) -> World:
         for key, kv in snapshot.values.items()
         if key.startswith(SITES)
     }
-    return World(grants, beats, HOLD in snapshot.values)
+    exposures = {
+        Site(key.removeprefix(EXPOSURES)): SiteExposures.from_json(kv.value).cells
+        for key, kv in snapshot.values.items()
+        if key.startswith(EXPOSURES)
+    }
+    return World(grants, beats, HOLD in snapshot.values, exposures)
 
 
 async def read_world(etcd: Etcd) -> World:

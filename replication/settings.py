@@ -160,6 +160,9 @@ class SiteSettings:
     failover: FailoverSettings = field(default_factory=FailoverSettings)
     backup: BackupSettings | None = None
     """None: this site keeps no backups."""
+    exposure_query: str | None = None
+    """SQL, run as biyi_read on a primary: `commits` and `moved_fen` (both bigint) of what became visible
+    after the `pg_snapshot` in %(since)s. None: commits and money at risk are shown as unknown."""
 
     def cell(self, name: str) -> CellSettings:
         """Return the cell called `name`; KeyError when there is none."""

@@ -4,6 +4,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
@@ -13,6 +14,7 @@ from rich.table import Table
 
 from replication.model import DATA_SITES, Site, parse_lsn
 from replication.settings import SettingsError, SiteSettings, read_site_settings
+from runbooks.exposure import compute_exposure, word_exposure
 from runbooks.stand.home import default_home
 
 ANSWER_SECONDS = 2.0
@@ -51,6 +53,7 @@ REASONS = {
     "silent_but_stream_alive": "the beat stands still but the WAL stream lives: an etcd hiccup is no death",
     "alone_never_promotes": "no other copy has every acknowledged commit: nothing is promoted by itself",
     "not_in_sync_set": "this copy may lack acknowledged commits: it is not promoted",
+    "forced_by_operator": "an operator accepts the loss: this copy takes the cell over",
     "candidate": "the grant lets this copy take the cell over",
     "other_candidate": "another copy is taking the cell over",
     "waiting_for_primary": "there is no living primary to copy from",
@@ -73,7 +76,10 @@ def site_settings() -> dict[Site, SiteSettings]:
         raise click.ClickException(str(error)) from error
 
 
-async def _ask(url: str, seconds: float, method: str = "GET", body: object = None) -> tuple[int, Any] | None:
+async def ask_agent(
+    url: str, seconds: float, method: str = "GET", body: object = None
+) -> tuple[int, Any] | None:
+    """Return an agent's status code and JSON answer; None when it gives none in time."""
     timeout = aiohttp.ClientTimeout(total=seconds)
     try:
         async with (
@@ -89,14 +95,36 @@ async def read_statuses() -> dict[Site, Any]:
     """Return each living agent's status."""
     settings = site_settings()
     answers = await asyncio.gather(
-        *(_ask(f"http://127.0.0.1:{s.agent_port}/v1/status", ANSWER_SECONDS) for s in settings.values())
+        *(ask_agent(f"http://127.0.0.1:{s.agent_port}/v1/status", ANSWER_SECONDS) for s in settings.values())
     )
     return {site: answer[1] for site, answer in zip(settings, answers, strict=True) if answer}
 
 
-def summarise(statuses: Mapping[Site, Any]) -> list[dict[str, object]]:
-    """Return one row a cell: the newest grant any agent has read, and the lag its primary sees."""
+def read_published(statuses: Mapping[Site, Any]) -> dict[str, Any]:
+    """Return what the sites' agents published of their exposed cells: site -> cell -> the newest figures."""
+    newest: dict[str, dict[str, Any]] = {}
+    for status in statuses.values():
+        for site, cells in status.get("exposures", {}).items():
+            for cell, known in cells.items():
+                held = newest.setdefault(site, {})
+                if cell not in held or held[cell]["at"] < known["at"]:
+                    held[cell] = known
+    return newest
+
+
+def utc_now() -> datetime:
+    """Return the wall clock, for ages shown to people."""
+    return datetime.now(UTC)  # noqa: TID251  the command line is a shell
+
+
+def summarise(statuses: Mapping[Site, Any], now: datetime | None = None) -> list[dict[str, Any]]:
+    """Return one row a cell: the newest grant any agent has read, the lag its primary sees, the exposure.
+
+    `now` is aware UTC, for ages; None: the wall clock.
+    """
     rows = []
+    now = now or utc_now()
+    published = read_published(statuses)
     places = {name: facts for status in statuses.values() for name, facts in status["places"].items()}
     cells = sorted({cell for status in statuses.values() for cell in status["grants"]})
     for cell in cells:
@@ -122,6 +150,7 @@ def summarise(statuses: Mapping[Site, Any]) -> list[dict[str, object]]:
                 "timeline": grant["timeline"],
                 "marker_bytes": parse_lsn(grant["lsn_marker"]),
                 "why": grant["why"],
+                "exposure": compute_exposure(grant, published, now),
             }
         )
     return rows
@@ -142,14 +171,17 @@ def cells_command(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows))
         return
-    table = Table("cell", "home", "epoch", "mode", "primary", "open", "sync set", "lag", "last change")
+    table = Table(
+        "cell", "home", "epoch", "mode", "primary", "open", "sync set", "lag", "at risk", "last change"
+    )
     for row in rows:
         lag = row["replay_lag_bytes"]
         table.add_row(
             str(row["cell"]), str(row["home"] or "?"), str(row["epoch"]), str(row["mode"]),
             str(row["primary"]), {True: "yes", False: "no"}.get(bool(row["open"]), "?"),
             ", ".join(row["sync_set"]) if isinstance(row["sync_set"], list) else "",
-            "-" if lag is None else f"{lag} B", str(row["why"]).replace("_", " "),
+            "-" if lag is None else f"{lag} B", word_exposure(row["exposure"]),
+            str(row["why"]).replace("_", " "),
         )  # fmt: skip
     Console().print(table)
 
@@ -232,7 +264,7 @@ def move_command(cell: str, to: str, as_json: bool) -> None:
         sys.exit(3)
     settings = site_settings()[Site(str(row["primary"]).split("-")[1])]
     url = f"http://127.0.0.1:{settings.agent_port}/v1/cells/{cell}/move"
-    answer = asyncio.run(_ask(url, MOVE_SECONDS, "POST", {"to": to}))
+    answer = asyncio.run(ask_agent(url, MOVE_SECONDS, "POST", {"to": to}))
     outcome = answer[1] if answer else {"outcome": "unknown", "why": "the agent did not answer"}
     click.echo(json.dumps(outcome) if as_json else f"{outcome['outcome']}: {outcome['why']}")
     sys.exit({"done": 0, "refused": 1}.get(outcome["outcome"], 3))
@@ -244,7 +276,7 @@ def hold_command(release: bool) -> None:
     """Keep cells where they are: none goes home by itself until released."""
     for settings in site_settings().values():
         url = f"http://127.0.0.1:{settings.agent_port}/v1/hold"
-        if asyncio.run(_ask(url, ANSWER_SECONDS, "DELETE" if release else "PUT")):
+        if asyncio.run(ask_agent(url, ANSWER_SECONDS, "DELETE" if release else "PUT")):
             click.echo("released: cells go home again" if release else "held: cells stay where they are")
             return
     click.echo("no agent answers; is the stand up? `biyi stand status`", err=True)

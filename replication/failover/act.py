@@ -5,14 +5,14 @@ look sees what became of it, and a swap is settled by another swap on what was t
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
 import psycopg
 
 from replication.etcd import Outcome
 from replication.failover.ports import CopyJournal, CopyServer
-from replication.failover.states import Decision, Seen, Step
+from replication.failover.states import Decision, Seen, Step, Why
 from replication.grant_swap import Register, swap_grant
 from replication.model import CopyId, format_lsn
 from replication.postgres.copy import PostgresError
@@ -164,6 +164,9 @@ class Actor:
 
     async def _take(self, seen: Seen, decision: Decision) -> Outcome:
         self._journal.stage("suspect", decision.epoch, why=decision.why)
+        if decision.why is Why.FORCED_BY_OPERATOR and seen.force is not None:
+            asked = {name: _shown(value) for name, value in asdict(seen.force).items()}
+            self._journal.stage("forced", decision.epoch + 1, **asked)
         outcome = await self._swap(seen, decision)
         if outcome is Outcome.DONE:
             self._journal.stage("grant_taking", decision.epoch + 1)
@@ -270,6 +273,10 @@ def _known(copy: CopyId | None) -> CopyId:
     if copy is None:
         raise ValueError("a step was decided without the copy it is about")
     return copy
+
+
+def _shown(value: object) -> str:
+    return "unknown" if value is None else str(value)
 
 
 def _named(decision: Decision) -> frozenset[CopyId]:

@@ -6,6 +6,7 @@ Safety rests on compare-and-swap and on what PostgreSQL waits for, never on a cl
 
 from dataclasses import replace
 
+from replication.failover.force import is_forced
 from replication.failover.states import (
     CopyState,
     Decision,
@@ -254,6 +255,8 @@ def _as_other(seen: Seen, grant: Grant, limits: FailoverSettings) -> Decision:
         if own.mute_for_ms >= limits.restart_patience_ms:
             return Decision(Step.STOP_HARD, Why.SERVER_MUTE)
         return Decision(Step.HOLD, Why.SERVER_STARTING)
+    if is_forced(seen, limits):
+        return _take(seen, grant, Why.FORCED_BY_OPERATOR)
     if grant.mode is Mode.TAKING:
         if own.copy in grant.sync_set and _candidate_failed(seen, grant, limits):
             return _take(seen, grant, Why.CANDIDATE_FAILED)

@@ -3,11 +3,12 @@
 from typing import Protocol, Self
 
 from replication.etcd import Etcd, Outcome
+from replication.exposure import ExposureTape
 from replication.failover.act import Actor, stop_for_shutdown
 from replication.failover.decide import decide, plan_down
 from replication.failover.observe import CopyObserver
 from replication.failover.ports import CopyJournal, CopyServer
-from replication.failover.states import Decision, Seen, Step
+from replication.failover.states import Decision, ForceAsked, Seen, Step
 from replication.failover.view import SiteView, now_ms
 from replication.journal import Journal
 from replication.model import CopyId, Site
@@ -93,6 +94,11 @@ class CopyLoop:
         return self._round.decision
 
     @property
+    def tape(self) -> ExposureTape:
+        """What no copy at the other site is known to have, while this place is primary."""
+        return self._round.observer.tape
+
+    @property
     def down(self) -> CopyId | None:
         """The copy here that this agent declares down in its beat."""
         return self._round.down
@@ -109,6 +115,11 @@ class CopyLoop:
     def ask_move(self, to: Site | None) -> None:
         """Note that the operator wants the cell at `to`; None takes the wish back."""
         self._round.observer.move_to = to
+        self._view.nudge()
+
+    def ask_force(self, asked: ForceAsked | None) -> None:
+        """Note that an operator accepts a loss for this copy; None takes the wish back."""
+        self._round.observer.force = asked
         self._view.nudge()
 
     async def shut_down(self) -> None:

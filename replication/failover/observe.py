@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 import psycopg
 
+from replication.exposure import ExposureTape, Mark
 from replication.failover.ports import Clock, CopyServer
 from replication.failover.sight import SiteSight
-from replication.failover.states import CopyState, FollowerSeen, OwnCopy, Seen, Stream
+from replication.failover.states import CopyState, FollowerSeen, ForceAsked, OwnCopy, Seen, Stream
 from replication.model import CopyId, GrantSeen, Site
 from replication.postgres.observe import ServerStatus
 from replication.settings import SiteSettings
@@ -63,6 +64,8 @@ class CopyObserver:
         self._clock = clock
         self._memory = _Memory()
         self.move_to: Site | None = None
+        self.force: ForceAsked | None = None
+        self.tape = ExposureTape()
         self.stopped_for_ms = 0
 
     async def observe(self) -> Seen:
@@ -94,6 +97,7 @@ class CopyObserver:
             other_cell_moving=world is not None
             and any(g.grant.candidate is not None for cell, g in world.grants.items() if cell != place.cell),
             move_to=self.move_to,
+            force=self.force,
         )
 
     async def _own_copy(self, grant: GrantSeen | None) -> OwnCopy:
@@ -150,6 +154,7 @@ class CopyObserver:
         elif memory.barrier_lsn is None:
             memory.barrier_lsn = status.wal_flush_lsn
         memory.replies = {f.copy_id: f.reply_token for f in status.followers if f.copy_id}
+        self._note_exposure(own_id, status, grant, at_ms)
         stream = self._stream(status, at_ms)
         upstream = self._place_at(status.upstream)
         primary_site_alive = grant is not None and (
@@ -164,6 +169,7 @@ class CopyObserver:
             open=self._server.is_open(),
             timeline=status.timeline,
             wal_flush_lsn=status.wal_flush_lsn,
+            received_lsn=max(status.received_lsn, status.replayed_lsn) if status.in_recovery else 0,
             barrier_lsn=memory.barrier_lsn,
             epoch_marker=status.epoch,
             sync_names=status.sync_names,
@@ -176,6 +182,24 @@ class CopyObserver:
             upstream=upstream,
             stuck_for_ms=memory.stuck.update(stuck, at_ms),
         )
+
+    def _note_exposure(
+        self, own_id: CopyId | None, status: ServerStatus, grant: GrantSeen | None, at_ms: int
+    ) -> None:
+        """Keep the tape of what no copy at the other site is known to have; it decides nothing."""
+        held = grant.grant if grant else None
+        if own_id is None or held is None or own_id not in (held.primary, held.candidate):
+            self.tape.clear()
+            return
+        if status.snapshot is None:
+            return
+        site = self._server.place.site
+        elsewhere = [f.flush_lsn for f in status.followers if f.copy_id and f.copy_id.site is not site]
+        mark = Mark(status.wal_flush_lsn, status.snapshot, at_ms)
+        # Nothing was acknowledged in this epoch yet, and a primary at the other site had all before it.
+        taken = held.candidate == own_id and held.primary.site is not site
+        first = status.epoch != held.epoch and (taken or held.epoch == 1)
+        self.tape.note((own_id, held.epoch), mark, max(elsewhere, default=0), first=first)
 
     def _stream(self, status: ServerStatus, at_ms: int) -> Stream:
         if status.receiver_state != "streaming":

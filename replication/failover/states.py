@@ -59,6 +59,8 @@ class OwnCopy:
     """Clients are let in."""
     timeline: int = 0
     wal_flush_lsn: int = 0
+    received_lsn: int = 0
+    """A standby's end of WAL: what it has received, or has replayed since it started."""
     barrier_lsn: int | None = None
     """End of WAL when this server started: the sync set must have it before clients see it (I5)."""
     epoch_marker: int | None = None
@@ -72,6 +74,22 @@ class OwnCopy:
     mute_for_ms: int = 0
     stuck_for_ms: int = 0
     """The stream has been gone this long although the primary's site is alive."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForceAsked:
+    """An operator accepts a loss: this copy shall take the cell over although it lacks commits.
+
+    Holds for the grant of `revision` only. `by` is who asked; the rest is the price as it was shown
+    (`replication.failover.price`), None where it could not be known.
+    """
+
+    revision: int
+    by: str
+    token: str = ""
+    gap_bytes: int | None = None
+    commits: int | None = None
+    moved_fen: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +117,7 @@ class Seen:
     other_cell_moving: bool = False
     move_to: Site | None = None
     """What the operator asked for."""
+    force: ForceAsked | None = None
 
 
 class Step(enum.StrEnum):
@@ -161,6 +180,7 @@ class Why(enum.StrEnum):
     SILENT_BUT_STREAM_ALIVE = "silent_but_stream_alive"
     ALONE_NEVER_PROMOTES = "alone_never_promotes"
     NOT_IN_SYNC_SET = "not_in_sync_set"
+    FORCED_BY_OPERATOR = "forced_by_operator"
     CANDIDATE = "candidate"
     OTHER_CANDIDATE = "other_candidate"
     WAITING_FOR_PRIMARY = "waiting_for_primary"

@@ -62,6 +62,8 @@ class ServerStatus:
     sync_names: frozenset[CopyId]
     followers: tuple[Follower, ...]
     epoch: int | None
+    snapshot: str | None = None
+    """A primary's `pg_snapshot`: each commit visible in it ends at or before `wal_flush_lsn`."""
 
 
 async def connect_admin(
@@ -147,6 +149,7 @@ select pg_is_in_recovery() as in_recovery,
        array(select array[application_name, state, coalesce(flush_lsn, '0/0')::text,
                           coalesce(replay_lsn, '0/0')::text, coalesce(reply_time::text, '')]
                from pg_stat_replication order by application_name) as followers,
+       case when pg_is_in_recovery() then null else pg_current_snapshot()::text end as snapshot,
        {epoch} as epoch
 """
 
@@ -174,6 +177,7 @@ async def read_status(conn: AdminConnection) -> ServerStatus:
         sync_names=parse_sync_names(row["sync_names"]),
         followers=tuple(_follower(*fields) for fields in row["followers"]),
         epoch=row["epoch"],
+        snapshot=row["snapshot"],
     )
 
 

@@ -139,7 +139,9 @@ def _read_row(found: dict[str, Any]) -> Row:
     )
 
 
-async def connect_copy(place: PlaceSettings, passfile: Path) -> CopyConnection:
+async def connect_copy(
+    place: PlaceSettings, passfile: Path, *, application: str = "biyi-projector"
+) -> CopyConnection:
     """Connect as biyi_read, autocommit and read-only; psycopg.OperationalError when it cannot be."""
     return await psycopg.AsyncConnection.connect(
         host=place.host,
@@ -151,7 +153,7 @@ async def connect_copy(place: PlaceSettings, passfile: Path) -> CopyConnection:
         connect_timeout=_CONNECT_SECONDS,
         sslmode="disable",
         gssencmode="disable",
-        application_name="biyi-projector",
+        application_name=application,
         options=f"-c default_transaction_read_only=on -c statement_timeout={_STATEMENT_MS} -c timezone=UTC",
         **TCP_OPTIONS,
     )

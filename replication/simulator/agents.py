@@ -8,7 +8,7 @@ from replication.failover.act import Actor
 from replication.failover.loop import CopyLoop, CopyRound
 from replication.failover.observe import CopyObserver
 from replication.failover.sight import SiteSight
-from replication.failover.states import Decision, Seen
+from replication.failover.states import Decision, ForceAsked, Seen
 from replication.grants import World
 from replication.model import Beat, Grant, Site
 from replication.settings import SiteSettings
@@ -96,6 +96,11 @@ class SimAgent:
         """The agent's site."""
         return self._settings.site
 
+    @property
+    def works(self) -> bool:
+        """Whether the process runs and is not stopped."""
+        return self.alive and not self.held
+
     def believes(self) -> Grant | None:
         """Return the grant as the last read showed it."""
         world = self.sight.world
@@ -159,6 +164,12 @@ class SimAgent:
         """Pass on the operator's wish."""
         for loop in self.loops:
             loop.ask_move(to)
+
+    def ask_force(self, place: str, asked: ForceAsked | None) -> None:
+        """Pass on that the operator accepts a loss for the copy at `place`."""
+        for loop in self.loops:
+            if loop.place.name == place:
+                loop.ask_force(asked)
 
     async def swap(self, key: str, value: str, mod_revision: int) -> Outcome:
         """Swap through this site's client; an answer also tells what the grant is."""

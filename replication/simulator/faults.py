@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
+from replication.failover.states import ForceAsked
 from replication.model import Mode, Site, other_data_site
 from replication.simulator.agents import SimAgent
 from replication.simulator.copies import Shelf, SimCopy
@@ -36,13 +37,15 @@ class Kind(enum.StrEnum):
     MOVE = "move"
     HOLD = "hold"
     GRANT_GONE = "grant_gone"
+    FORCE = "force"
+    """An operator accepts a loss at this place: again and again, or once only when `number` is odd."""
 
 
 _WEIGHTS = {
     Kind.SITE_CRASH: 8, Kind.AGENT_CRASH: 5, Kind.AGENT_CRASH_AT: 8, Kind.AGENT_PAUSE: 7,
     Kind.SERVER_CRASH: 8, Kind.SERVER_MUTE: 4, Kind.LINE: 7, Kind.SPLIT: 7, Kind.ISOLATE: 6,
     Kind.MEMBER_DOWN: 3, Kind.QUORUM_LOSS: 3, Kind.ETCD_NOISE: 10, Kind.DISK_STALL: 3,
-    Kind.DISK_LOSS: 2, Kind.MOVE: 6, Kind.HOLD: 1, Kind.GRANT_GONE: 0.05,
+    Kind.DISK_LOSS: 2, Kind.MOVE: 6, Kind.HOLD: 1, Kind.GRANT_GONE: 0.05, Kind.FORCE: 4,
 }  # fmt: skip
 
 
@@ -63,7 +66,10 @@ class Fault:
         return f"{self.at_ms} ms: {self.kind} {where} for {self.for_ms} ms ({self.line}, {self.number})"
 
 
-_AT_PLACES = (Kind.SERVER_CRASH, Kind.SERVER_MUTE, Kind.DISK_LOSS)
+_AT_PLACES = (Kind.SERVER_CRASH, Kind.SERVER_MUTE, Kind.DISK_LOSS, Kind.FORCE)
+FORCED_SHARE = 0.08
+"""Schedules in which a cell is driven into ALONE, loses its primary's site and is promoted at a loss: by
+chance alone that is too rare."""
 
 
 def draw_faults(rnd: Random, places: list[str]) -> tuple[Fault, ...]:
@@ -89,7 +95,22 @@ def draw_faults(rnd: Random, places: list[str]) -> tuple[Fault, ...]:
                 int(rnd.random() * 7),
             )
         )
+    if rnd.random() < FORCED_SHARE:
+        faults += _forced_story(rnd, places)
     return tuple(sorted(faults, key=lambda fault: fault.at_ms))
+
+
+def _forced_story(rnd: Random, places: list[str]) -> list[Fault]:
+    """The first place is the primary's, the second its sync copy's."""
+    home, away = (Site(place.split("-")[1]) for place in places[:2])
+    at_ms = FIRST_MS + int(rnd.random() * 100)
+    lost_ms = at_ms + 780 + int(rnd.random() * 100)
+    end = rnd.choice((Kind.SITE_CRASH, Kind.SITE_CRASH, Kind.ISOLATE, Kind.AGENT_PAUSE))
+    return [
+        Fault(at_ms, Kind.SPLIT, home, places[0], 2000),
+        Fault(lost_ms, end, home, places[0], 1450 + int(rnd.random() * 450)),
+        Fault(lost_ms + 1000, Kind.FORCE, away, places[1], 900, number=int(rnd.random() * 4) // 3),
+    ]
 
 
 @dataclass(slots=True)
@@ -141,6 +162,8 @@ class Stage:
             copy.mute = False
         for agent in self.agents.values():
             agent.crash_after(None)
+            for copy in self.copies(agent.site):
+                agent.ask_force(copy.place.name, None)
             agent.release()
             agent.start()
 
@@ -280,6 +303,29 @@ def _hold(stage: Stage, fault: Fault) -> Undo:
     return undo
 
 
+def _force(stage: Stage, fault: Fault) -> Undo:
+    """The operator looks at the grant and accepts the loss under it; what is asked holds for that grant."""
+    agent = stage.agents[stage.shelf.by_place[fault.place].place.site]
+    engine, over = stage.shelf.engine, [False]
+
+    def ask() -> None:
+        if over[0] or stage.healed:
+            return
+        world = agent.sight.world
+        for seen in world.grants.values() if world else ():
+            stage.rules.asked.add(seen.revision)
+            agent.ask_force(fault.place, ForceAsked(seen.revision, "operator"))
+        if fault.number % 2 == 0:
+            engine.at(100, ask)
+
+    def undo() -> None:
+        over[0] = True
+        agent.ask_force(fault.place, None)
+
+    ask()
+    return undo
+
+
 def _grant_gone(stage: Stage, fault: Fault) -> Undo:
     """Not together with a lost disk: an empty home directory and no grant is how a new cell looks."""
     if stage.rules.lost:
@@ -307,4 +353,5 @@ _EFFECTS: dict[Kind, Callable[[Stage, Fault], Undo]] = {
     Kind.MOVE: _move,
     Kind.HOLD: _hold,
     Kind.GRANT_GONE: _grant_gone,
+    Kind.FORCE: _force,
 }

@@ -5,6 +5,7 @@ own, `liveness` that everything is whole again some time after the last fault, `
 fails in an unforeseen way.
 """
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from replication.failover.states import Decision, Seen, Step, Why
@@ -12,6 +13,14 @@ from replication.model import CopyId, Grant, GrantSeen, Mode
 from replication.simulator.copies import SimCopy
 
 RULES = ("I1", "I2", "I3", "I4", "I5", "I6", "history", "liveness", "total")
+
+
+@dataclass(frozen=True, slots=True)
+class Forced:
+    """A promotion at a loss that an operator accepted."""
+
+    epoch: int
+    old_primary: CopyId
 
 
 class Violation(Exception):
@@ -30,6 +39,10 @@ class AgentTruth(Protocol):
     def confirmed_ms(self) -> int:
         """When the read was sent, or the swap answered, that last told it about the grant."""
 
+    @property
+    def works(self) -> bool:
+        """Whether the process runs and is not stopped."""
+
     def believes(self) -> Grant | None:
         """The grant as it last read it."""
 
@@ -44,6 +57,13 @@ class Rules:
         self.grant: Grant | None = None
         self.acked: dict[int, int] = {}
         """Position of each record that a client was told is done."""
+        self.asked: set[int] = set()
+        """Revisions of the grant under which an operator accepted a loss."""
+        self.forced: Forced | None = None
+        self.forgiven: set[int] = set()
+        """Acknowledged records that a forced promotion may lose."""
+        self._told_of_force: dict[str, int] = {}
+        """By place: when its loop first decided knowing of the last forced promotion."""
         self.lost: set[CopyId] = set()
         """Copies whose disk is gone."""
         self.transitions: set[tuple[str, str]] = set()
@@ -67,6 +87,9 @@ class Rules:
         grant = self.grant
         if grant is None:
             return
+        if self._is_overruled(copy):
+            self.forgiven.add(record)
+            return
         if copy.copy == grant.primary:
             for member in grant.sync_set - self.lost:
                 if not _holds(self.copy_of(member), record, position):
@@ -86,7 +109,10 @@ class Rules:
         if old is None:
             return
         if new.epoch != old.epoch:
-            self._check_epoch(old, new)
+            if new.why == Why.FORCED_BY_OPERATOR and before is not None:
+                self._check_forced(before, new)
+            else:
+                self._check_epoch(old, new)
         if new.primary != old.primary:
             if (old.mode, old.candidate, old.epoch) != (Mode.TAKING, new.primary, new.epoch):
                 raise Violation("I2", f"{new.primary} granted itself what {old} does not give")
@@ -108,6 +134,35 @@ class Rules:
             raise Violation("I2", f"{new.by} gave epoch {new.epoch} to {candidate}")
         if old.mode is Mode.TAKING and old.candidate in new.sync_set:
             raise Violation("I2", f"failed candidate {old.candidate} stays eligible in epoch {new.epoch}")
+
+    def _check_forced(self, before: GrantSeen, new: Grant) -> None:
+        """The one exception to I2 and I6: only as asked; what the candidate lacks now may be lost."""
+        old, candidate = before.grant, new.candidate
+        if before.revision not in self.asked:
+            raise Violation(
+                "I6", f"{candidate} is forced under revision {before.revision}, which nobody accepted"
+            )
+        if new.epoch != old.epoch + 1 or new.mode is not Mode.TAKING or new.primary != old.primary:
+            raise Violation("I2", f"epoch {old.epoch} became {new}")
+        if new.by != str(candidate) or candidate in (None, old.primary, old.candidate):
+            raise Violation("I2", f"{new.by} forced {candidate} where {old}")
+        taker = self.copy_of(candidate)
+        lost = {record for record, position in self.acked.items() if not _holds(taker, record, position)}
+        self.forgiven |= lost
+        self.acked = {record: position for record, position in self.acked.items() if record not in lost}
+        self.forced = Forced(new.epoch, old.primary)
+        self._told_of_force.clear()
+
+    def _is_overruled(self, copy: SimCopy) -> bool:
+        """Say whether this is the old primary of a forced promotion whose agent has not yet ended it.
+
+        An agent that crashed or stands still has a watchdog in production, which the model has not.
+        """
+        forced, grant = self.forced, self.grant
+        if forced is None or grant is None or copy.copy != forced.old_primary or _gives(grant, copy):
+            return False
+        told_ms = self._told_of_force.get(copy.place.name)
+        return told_ms is None or copy.shelf.engine.now - told_ms <= self._look_ms
 
     def _check_history(self, copy_id: CopyId) -> None:
         """I4: whatever any epoch acknowledged is in this copy's log."""
@@ -174,6 +229,10 @@ class Rules:
         place = copy.place.name
         self._decided_under[place] = seen.grant.grant if seen.grant else None
         agent = self.agents[place]
+        if self.forced and seen.grant and seen.read_ok and seen.grant.grant.epoch >= self.forced.epoch:
+            self._told_of_force.setdefault(place, now_ms)
+        if decision.why is Why.FORCED_BY_OPERATOR:
+            self._check_gone(seen.grant.grant.primary if seen.grant else None, now_ms)
         believed, looked = agent.believes(), decision.why not in (Why.ETCD_SILENT, Why.GRANT_UNCONFIRMED)
         serves = copy.open and copy.running and decision.step is not Step.STOP_HARD
         if serves and looked and believed and copy.copy not in (believed.primary, believed.candidate):
@@ -185,6 +244,17 @@ class Rules:
             since_ms = self._looks_again.setdefault(place, now_ms)
             if decision.step is not Step.HOLD or now_ms - since_ms > self._look_ms:
                 raise Violation("I5", f"{copy.copy} unconfirmed for {age_ms} ms and decides {decision.step}")
+
+    def _check_gone(self, primary: CopyId | None, now_ms: int) -> None:
+        """I6: nobody is forced past a primary that serves, or that its cut-off agent has yet to end."""
+        copy = self.copy_of(primary)
+        if copy is None or not (copy.running and copy.open):
+            return
+        agent = self.agents[copy.place.name]
+        age_ms = now_ms - agent.confirmed_ms
+        back = age_ms <= self._look_ms and now_ms - copy.started_ms <= self._fence_after_ms
+        if agent.works and age_ms < self._fence_after_ms and not back:
+            raise Violation("I6", f"a copy is forced past {primary}, which serves, confirmed {age_ms} ms ago")
 
     def check_whole(self) -> None:
         """I4 at the end: the serving primary has everything that was ever acknowledged."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from replication.etcd import Outcome
 from replication.failover.act import Actor, Effect
 from replication.failover.loop import CopyRound
-from replication.failover.states import Decision, Seen, Step, Why
+from replication.failover.states import CopyState, Decision, Seen, Step, Why
 from replication.model import Mode
 from replication.settings import FailoverSettings
 from replication.simulator.server import SimServer
@@ -177,6 +177,42 @@ def _believe_old_looks(one: CopyRound, actor: Actor, server: SimServer) -> None:
     one.decide = broken
 
 
+def _force_whatever_was_asked(one: CopyRound, actor: Actor, server: SimServer) -> None:
+    """Take the operator's consent to an earlier grant for consent to this one."""
+    decide = one.decide
+
+    def broken(seen: Seen, limits: FailoverSettings) -> Decision:
+        if seen.force is not None and seen.grant is not None:
+            seen = replace(seen, force=replace(seen.force, revision=seen.grant.revision))
+        return decide(seen, limits)
+
+    one.decide = broken
+
+
+def _force_early(one: CopyRound, actor: Actor, server: SimServer) -> None:
+    """Do not wait until a primary that was cut off has surely been ended by its own agent."""
+    decide = one.decide
+
+    def broken(seen: Seen, limits: FailoverSettings) -> Decision:
+        if seen.force is not None:
+            hasty = limits.degrade_after_ms
+            limits = replace(limits, fence_after_ms=hasty + 1, watchdog_after_ms=hasty + 2)
+        return decide(seen, limits)
+
+    one.decide = broken
+
+
+def _force_at_once(seen: Seen, decision: Decision) -> Decision:
+    """Obey the operator though the primary is there."""
+    grant = seen.grant
+    if seen.force is None or grant is None or grant.revision != seen.force.revision:
+        return decision
+    if decision.why is not Why.FOLLOWING or seen.own.state is not CopyState.STANDBY:
+        return decision
+    taking = replace(grant.grant, epoch=grant.grant.epoch + 1, mode=Mode.TAKING, candidate=seen.own.copy)
+    return replace(decision, step=Step.TAKE, why=Why.FORCED_BY_OPERATOR, next_grant=taking)
+
+
 def _trust_file(one: CopyRound, actor: Actor, server: SimServer) -> None:
     server.trusts_file = True
 
@@ -220,6 +256,12 @@ MUTATIONS = {
            _believe_old_looks),
         _m("promote-alone", "I6", "a copy takes over a cell that was ALONE",
            _deciding(_take_where(Why.ALONE_NEVER_PROMOTES))),
+        _m("force-on-an-old-price", "I6", "a loss accepted under one grant counts under the next",
+           _force_whatever_was_asked),
+        _m("force-before-the-fence", "I6", "a copy is forced before a cut-off primary has ended itself",
+           _force_early),
+        _m("force-past-a-living-primary", "I6", "the operator is obeyed although the primary serves",
+           _deciding(_force_at_once)),
         _m("believe-the-file", "liveness", "an open pg_hba.conf is taken for an open server", _trust_file),
     )
 }  # fmt: skip

@@ -77,7 +77,7 @@ class Tally:
         known = {
             ("none", Mode.ALONE), (Mode.ALONE, Mode.SYNC), (Mode.SYNC, Mode.ALONE), (Mode.SYNC, Mode.TAKING),
             (Mode.SYNC, Mode.MOVING), (Mode.MOVING, Mode.TAKING), (Mode.MOVING, Mode.SYNC),
-            (Mode.TAKING, Mode.TAKING), (Mode.TAKING, Mode.ALONE),
+            (Mode.TAKING, Mode.TAKING), (Mode.TAKING, Mode.ALONE), (Mode.ALONE, Mode.TAKING),
         }  # fmt: skip
         return sorted(f"{old}->{new}" for old, new in known if (str(old), str(new)) not in self.transitions)
 

@@ -32,6 +32,7 @@ LIMITS = FailoverSettings(
     probe_timeout_ms=50,
     degrade_after_ms=600,
     fence_after_ms=900,
+    watchdog_after_ms=1300,
     site_lease_seconds=1,
     home_after_ms=500,
     drain_ms=60,

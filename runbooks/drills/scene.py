@@ -86,7 +86,7 @@ async def open_scene(
     entrances = await _find_entrances(options.home)
     token = secrets.token_hex(5)
     started = datetime.now(UTC)  # noqa: TID251 - a runbook is a shell: it stamps people's time once
-    folder = _make_folder(options.home, f"{started:%Y%m%dT%H%M%SZ}-{drill}-{facts.get('site', 'both')}")
+    folder = make_folder(options.home, f"{started:%Y%m%dT%H%M%SZ}-{drill}-{facts.get('site', 'both')}")
     history = HistoryWriter(folder / "history.jsonl")
     plan = LoadSettings(rate=options.rate, seed=options.seed, key_prefix=f"drill-{token}")
     started_ns = time.monotonic_ns()
@@ -180,7 +180,8 @@ async def _wait_until_home(scene: Scene) -> None:
         )
 
 
-def _make_folder(home: Path, name: str) -> Path:
+def make_folder(home: Path, name: str) -> Path:
+    """Make a new folder under the stand's evidence/ and return it; a taken name gets a number."""
     folder = home / "evidence" / name
     number = 1
     while folder.exists():

@@ -184,4 +184,5 @@ def site_settings(stand: Stand, site: Site) -> SiteSettings:
         backup=BackupSettings(stand.site_dir(site) / "backup", stand.copies_dir(site) / ".staging")
         if stand.keeps_backups
         else None,
+        exposure_query="select commits, moved_fen from core.money_posted_since(%(since)s::text::pg_snapshot)",
     )

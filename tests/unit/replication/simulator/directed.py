@@ -17,6 +17,20 @@ def directed_faults(name: str, home: Site) -> tuple[Fault, ...] | None:
                 Fault(2450, Kind.AGENT_CRASH_AT, home, primary, 60, number=3),
                 Fault(2451, Kind.SERVER_CRASH, home, primary, 60),
             )
+        case "force-on-an-old-price":
+            return (
+                Fault(110, Kind.FORCE, away, copy, 2600, number=1),
+                Fault(150, Kind.SPLIT, home, primary, 800),
+                Fault(950, Kind.SITE_CRASH, home, primary, 1700),
+            )
+        case "force-before-the-fence":
+            return (
+                Fault(100, Kind.SPLIT, home, primary, 2600),
+                Fault(950, Kind.ISOLATE, home, primary, 1700),
+                Fault(1300, Kind.FORCE, away, copy, 1300),
+            )
+        case "force-past-a-living-primary":
+            return (Fault(1500, Kind.FORCE, away, copy, 900),)
         case "join-on-shown-names":
             return (
                 Fault(200, Kind.SPLIT, home, primary, 900, Line.HOLE),
