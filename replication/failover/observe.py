@@ -74,7 +74,8 @@ class CopyObserver:
         at_ms = self._clock()
         running = own.state in (CopyState.PRIMARY, CopyState.STANDBY)
         self.stopped_for_ms = self._memory.stopped.update(not running, at_ms)
-        home = self._settings.cell(place.cell).home
+        cell = self._settings.cell(place.cell)
+        home = cell.home
         home_in_sync = grant is not None and any(c.site is home for c in grant.grant.sync_set)
         return Seen(
             cell=place.cell,
@@ -94,6 +95,12 @@ class CopyObserver:
             other_cell_moving=world is not None
             and any(g.grant.candidate is not None for cell, g in world.grants.items() if cell != place.cell),
             move_to=self.move_to,
+            holders=self._sight.holders(place.cell) if grant is None else None,
+            peer_waits_for_ms=self._sight.peer_waits_for_ms(),
+            promised_for_ms=self._sight.promised_for_ms(),
+            degrade=cell.degrade,
+            degrade_after_ms=cell.degrade_after_ms,
+            without_etcd=cell.without_etcd,
         )
 
     async def _own_copy(self, grant: GrantSeen | None) -> OwnCopy:
