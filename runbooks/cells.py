@@ -35,7 +35,7 @@ REASONS = {
     "epoch_not_marked": "the epoch must stand in the database before clients may",
     "sync_set_silent": "a copy of the sync set has not acknowledged for degrade_after_ms: go on without it",
     "sync_site_silent": "a copy of the sync set is silent and so is its whole site: go on without it",
-    "better_copy_in_sync": "a better placed copy is in the sync set: the stand-in is not waited for any longer",
+    "better_copy_in_sync": "a better placed copy is in the sync set: the stand-in is not waited for",
     "blocked_without_copy": "no sync copy acknowledges, and this cell never writes alone: clients wait",
     "waiting_for_sync_set": "clients wait until the sync set has the end of this server's WAL",
     "sync_set_has_everything": "the sync set has the end of this server's WAL: let clients in",

@@ -20,7 +20,8 @@ from replication.settings import PlaceSettings, SiteSettings
 
 Effect = Callable[[Seen, Decision], Awaitable[Outcome]]
 MARKER_SECONDS = 1.0
-"""Patience with a marker's commit, and then with its flush on a joining copy. Source: our choice, the copy's status interval."""
+"""Patience with a marker's commit, and then with its flush on a joining copy. Source: our choice, the
+copy's status interval."""
 STOP_SECONDS = 20.0
 """Patience with a clean stop before it becomes a hard one. Source: our choice; a small cell takes 0.2 s."""
 PROMOTE_SECONDS = 30.0

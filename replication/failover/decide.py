@@ -24,6 +24,7 @@ from replication.failover.sync_set import (
 from replication.model import CopyId, Grant, Mode, Site, other_data_site
 from replication.settings import FailoverSettings
 
+
 def decide(seen: Seen, limits: FailoverSettings) -> Decision:
     """Choose this copy's one next step."""
     own = seen.own

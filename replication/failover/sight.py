@@ -57,7 +57,7 @@ class SiteSight:
         self._peer_waits_until_ms = max(self._peer_waits_until_ms, sent_ms + waits_ms)
 
     def promise(self) -> int:
-        """Answer the other site's agent: for how long (ms) nothing is taken over from it, 0 with etcd at hand."""
+        """Answer the other site's agent: for how long nothing is taken over from it (ms); 0: etcd answers."""
         if self.read_ok:
             return 0
         promise_ms = self._settings.failover.peer_promise_ms

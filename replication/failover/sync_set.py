@@ -25,7 +25,7 @@ def decide_leave(seen: Seen, grant: Grant, limits: FailoverSettings) -> Decision
     waited_for = grant.sync_set | seen.own.sync_names
     silent = frozenset(c for c in waited_for if not _heard(seen, c, limits))
     late = frozenset(c for c in silent if seen.sync_silent_for_ms[c] >= degrade_after_ms(seen, limits))
-    with_site = frozenset(c for c in silent if c.site is not seen.own.site and is_silent(seen, c.site, limits))
+    with_site = frozenset(c for c in silent if _lost_with_site(seen, c, limits))
     gone = late | with_site
     if grant.sync_set and grant.sync_set <= gone:
         stands_in = not late & grant.sync_set and _next_to_join(seen, grant, limits) is not None
@@ -79,6 +79,10 @@ def _heard(seen: Seen, copy: CopyId, limits: FailoverSettings) -> bool:
     return seen.sync_silent_for_ms.get(copy, 0) < limits.silence_ms
 
 
+def _lost_with_site(seen: Seen, copy: CopyId, limits: FailoverSettings) -> bool:
+    return copy.site is not seen.own.site and is_silent(seen, copy.site, limits)
+
+
 def _fit_members(seen: Seen, grant: Grant, limits: FailoverSettings) -> list[CopyId]:
     streaming = {f.copy for f in seen.own.followers if f.streaming}
     return [c for c in grant.sync_set & streaming if _heard(seen, c, limits)]
@@ -97,7 +101,7 @@ def _next_to_join(seen: Seen, grant: Grant, limits: FailoverSettings) -> CopyId 
 def _may_join(seen: Seen, follower: FollowerSeen, limits: FailoverSettings) -> bool:
     """A copy that fell silent still looks connected and caught up for a while: it must have been heard."""
     copy = follower.copy
-    if not _heard(seen, copy, limits) or (copy.site is not seen.own.site and is_silent(seen, copy.site, limits)):
+    if not _heard(seen, copy, limits) or _lost_with_site(seen, copy, limits):
         return False
     caught_up = seen.own.wal_flush_lsn - follower.flush_lsn <= CATCH_UP_BYTES
     return follower.streaming and caught_up and copy.cell == seen.cell

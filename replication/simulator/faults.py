@@ -255,7 +255,7 @@ def _disk_stall(stage: Stage, fault: Fault) -> Undo:
 
 
 def _disk_loss(stage: Stage, fault: Fault) -> Undo:
-    """Only while another directory holds all that was acknowledged, and may be promoted if there is a grant."""
+    """Only while another directory holds all that was acknowledged, and may be promoted under the grant."""
     copy, rules = stage.shelf.by_place[fault.place], stage.rules
     grant = rules.grant
     if copy.copy is None or (grant is not None and grant.mode is not Mode.SYNC):

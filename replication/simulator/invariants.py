@@ -1,9 +1,9 @@
 """The rules of the failover protocol, checked after every step against what the model knows to be true.
 
 I1 to I6 are those of the design; `block` says that a cell which never writes alone acknowledges nothing
-without a sync copy, `history` that no copy ever receives another history as its own and no two
-promotions share a timeline, `liveness` that everything is whole again some time after the last fault, `total` that no round
-fails in an unforeseen way.
+without a sync copy, `history` that no copy ever receives another history as its own and that no two
+promotions share a timeline, `liveness` that everything is whole again some time after the last fault,
+`total` that no round fails in an unforeseen way.
 """
 
 from typing import Protocol
@@ -77,7 +77,9 @@ class Rules:
     def acknowledged(self, copy: SimCopy, record: int, position: int) -> None:
         """I1: it is on disk wherever the grant says; I4: a late answer is in the newer history."""
         grant = self.grant
-        if self._block and not (copy.names and (grant is None or grant.primary != copy.copy or grant.sync_set)):
+        if self._block and not (
+            copy.names and (grant is None or grant.primary != copy.copy or grant.sync_set)
+        ):
             raise Violation("block", f"{copy.copy} acknowledged {record} alone: {grant}")
         if grant is None:  # it was deleted: whatever is acknowledged meanwhile counts
             pass
@@ -200,14 +202,14 @@ class Rules:
         serves = copy.open and copy.running and decision.step is not Step.STOP_HARD
         if serves and looked and believed and copy.copy not in (believed.primary, believed.candidate):
             raise Violation("I5", f"{copy.copy} is superseded by {believed.primary} and serves on")
-        age_ms = now_ms - agent.confirmed_ms
-        if decision.step is Step.TAKE and now_ms < agent.promised_until_ms and decision.why in _AGAINST_PROMISE:
-            raise Violation("I5", f"{copy.copy} takes over {agent.promised_until_ms - now_ms} ms too early")
+        age_ms, promised_ms = now_ms - agent.confirmed_ms, agent.promised_until_ms - now_ms
+        if decision.step is Step.TAKE and decision.why in _AGAINST_PROMISE and promised_ms > 0:
+            raise Violation("I5", f"{copy.copy} takes over {promised_ms} ms before its promise ends")
         if decision.why is Why.KEPT_BY_PEER and not self._may_be_kept(copy, agent, now_ms):
             raise Violation("I5", f"{copy.copy} is kept without etcd, a promise or its sync copies")
-        if decision.why is Why.KEPT_BY_PEER:
-            self._looks_again.pop(place, None)
-        elif not (copy.open and copy.running and age_ms >= self._fence_after_ms):
+        if decision.why is Why.KEPT_BY_PEER or not (
+            copy.open and copy.running and age_ms >= self._fence_after_ms
+        ):
             self._looks_again.pop(place, None)
         elif decision.step is not Step.STOP_HARD:
             since_ms = self._looks_again.setdefault(place, now_ms)

@@ -75,8 +75,8 @@ class Tally:
         """Return the changes of mode that the protocol knows and no schedule made."""
         known = {
             ("none", Mode.ALONE), (Mode.ALONE, Mode.SYNC), (Mode.SYNC, Mode.ALONE), (Mode.SYNC, Mode.TAKING),
-            (Mode.SYNC, Mode.SYNC), (Mode.SYNC, Mode.MOVING), (Mode.MOVING, Mode.TAKING), (Mode.MOVING, Mode.SYNC),
-            (Mode.TAKING, Mode.TAKING), (Mode.TAKING, Mode.ALONE),
+            (Mode.SYNC, Mode.SYNC), (Mode.SYNC, Mode.MOVING), (Mode.MOVING, Mode.TAKING),
+            (Mode.MOVING, Mode.SYNC), (Mode.TAKING, Mode.TAKING), (Mode.TAKING, Mode.ALONE),
         }  # fmt: skip
         return sorted(f"{old}->{new}" for old, new in known if (str(old), str(new)) not in self.transitions)
 
