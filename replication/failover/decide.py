@@ -293,6 +293,7 @@ def _as_standby(seen: Seen, grant: Grant, limits: FailoverSettings) -> Decision:
     # A take-over that a step of ours made impossible would be our fault: rebuild only what is not relied on.
     rebuildable = own.copy not in grant.sync_set and grant.mode in (Mode.SYNC, Mode.ALONE)
     alive = not is_silent(seen, primary.site, limits) and str(primary) not in seen.declared_down
+    alive = alive and primary.place != own.place  # a lost directory cannot be made from itself
     match own.state:
         case CopyState.ABSENT | CopyState.BROKEN:
             why = Why.NO_DIRECTORY if own.state is CopyState.ABSENT else Why.DIRECTORY_BROKEN
