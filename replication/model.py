@@ -7,7 +7,7 @@ part made when the directory was made, so a re-cloned or rewound directory is an
 import enum
 import json
 import re
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 
@@ -62,6 +62,9 @@ class CopyId:
     site: Site
     ordinal: int
     nonce: str
+
+    def __hash__(self) -> int:
+        return hash(self.nonce)  # random already; the simulator hashes ids all the time
 
     def __str__(self) -> str:
         return f"{self.place}-{self.nonce}"
@@ -136,7 +139,7 @@ class Grant:
 
     def to_json(self) -> str:
         """Return the stored form: sorted keys, so equal grants are equal bytes."""
-        plain = asdict(self)
+        plain: dict[str, object] = {field.name: getattr(self, field.name) for field in fields(self)}
         plain["primary"] = str(self.primary)
         plain["candidate"] = str(self.candidate) if self.candidate else None
         plain["sync_set"] = sorted(str(copy) for copy in self.sync_set)

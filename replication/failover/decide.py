@@ -40,7 +40,9 @@ def decide(seen: Seen, limits: FailoverSettings) -> Decision:
         decision = _as_primary(seen, grant, limits)
     else:
         decision = _as_other(seen, grant, limits)
-    return replace(decision, epoch=grant.epoch, revision=revision)
+    return Decision(
+        decision.step, decision.why, grant.epoch, revision, decision.next_grant, decision.names, decision.copy
+    )
 
 
 def plan_down(seen: Seen, limits: FailoverSettings, stopped_for_ms: int) -> CopyId | None:

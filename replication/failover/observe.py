@@ -84,11 +84,9 @@ class CopyObserver:
             read_ok=self._sight.read_ok,
             grant=grant,
             confirmed_age_ms=at_ms - self._sight.confirmed_ms,
-            silent_for_ms={site: s.silent_for_ms for site, s in self._sight.silence.items()},
+            silent_for_ms=self._sight.silent_for_ms,
             probe_answered=self._sight.probe_answered(),
-            declared_down=frozenset().union(*(b.down for b in world.beats.values()))
-            if world
-            else frozenset(),
+            declared_down=self._sight.declared_down,
             sync_silent_for_ms=self._sync_silence(own, grant, at_ms),
             home_in_sync_for_ms=self._memory.home_in_sync.update(home_in_sync, at_ms),
             hold=world.hold if world else False,

@@ -3,11 +3,13 @@
 Holds no task and no connection: it is given a read and a clock, so the simulator runs it as it is.
 """
 
+from collections.abc import Mapping
+
 from replication.etcd import EtcdUnavailable
 from replication.failover.ports import Clock, ReadWorld
 from replication.failover.silence import Silence
 from replication.grants import World
-from replication.model import DATA_SITES, other_data_site
+from replication.model import DATA_SITES, Site, other_data_site
 from replication.settings import SiteSettings
 
 
@@ -26,6 +28,9 @@ class SiteSight:
         self.confirmed_ms = 0
         """When the request was sent whose answer last succeeded."""
         self.silence = {site: Silence(None, 0, clock()) for site in DATA_SITES}
+        self.silent_for_ms: Mapping[Site, int] = dict.fromkeys(DATA_SITES, 0)
+        self.declared_down: frozenset[str] = frozenset()
+        """Copies that the agents' last beats declare down."""
 
     async def look(self) -> None:
         """Read once; time that a failed read took counts for no silence."""
@@ -37,12 +42,14 @@ class SiteSight:
             self.read_ok = False
             return
         self.world, self.read_ok, self.confirmed_ms = world, True, sent_ms
+        self.declared_down = frozenset[str]().union(*(beat.down for beat in world.beats.values()))
         at_ms = self._clock()
         for site in DATA_SITES:
             beat = world.beats.get(site)
             self.silence[site] = self.silence[site].after_read(
                 f"{beat.agent}/{beat.count}" if beat else None, at_ms, 5 * limits.tick_ms
             )
+        self.silent_for_ms = {site: silence.silent_for_ms for site, silence in self.silence.items()}
 
     def probe_due(self) -> bool:
         """Say whether the other site's agent shall be asked directly: it, or etcd, is silent for a while."""

@@ -24,6 +24,8 @@ def decide_leave(seen: Seen, grant: Grant, limits: FailoverSettings) -> Decision
     """
     waited_for = grant.sync_set | seen.own.sync_names
     silent = frozenset(c for c in waited_for if not _heard(seen, c, limits))
+    if not silent and len(waited_for) < 2:
+        return None
     late = frozenset(c for c in silent if seen.sync_silent_for_ms[c] >= degrade_after_ms(seen, limits))
     with_site = frozenset(c for c in silent if _lost_with_site(seen, c, limits))
     gone = late | with_site
@@ -90,12 +92,12 @@ def _fit_members(seen: Seen, grant: Grant, limits: FailoverSettings) -> list[Cop
 
 def _next_to_join(seen: Seen, grant: Grant, limits: FailoverSettings) -> CopyId | None:
     """Return the best copy that may join and is better placed than every fit member; None: there is none."""
-    members = [_rank(seen, c) for c in _fit_members(seen, grant, limits)]
     free = [f for f in seen.own.followers if f.copy not in grant.sync_set and _may_join(seen, f, limits)]
     best = min(free, key=lambda f: _rank(seen, f.copy), default=None)
-    if best is None or any(rank <= _rank(seen, best.copy) for rank in members):
+    if best is None:
         return None
-    return best.copy
+    better = [c for c in _fit_members(seen, grant, limits) if _rank(seen, c) <= _rank(seen, best.copy)]
+    return None if better else best.copy
 
 
 def _may_join(seen: Seen, follower: FollowerSeen, limits: FailoverSettings) -> bool:

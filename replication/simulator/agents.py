@@ -212,7 +212,7 @@ class SimAgent:
             due, self._waiting = self._waiting, []
             for answer in due:
                 answer.give(None)
-            engine.at(tick_ms, self._nudged.give, None)
+            engine.at(tick_ms, self._nudged.arrive, None)
             await answered(self._nudged)
             self._nudged = Answer()
 

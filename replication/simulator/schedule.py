@@ -18,7 +18,7 @@ from replication.simulator.agents import Coverage, Scene, SimAgent
 from replication.simulator.copies import Shelf, SimCopy
 from replication.simulator.engine import Engine
 from replication.simulator.etcd import ATTEMPT_MS, Noise, SimEtcd
-from replication.simulator.faults import Fault, Stage, draw_faults
+from replication.simulator.faults import Fault, Kind, Stage, draw_faults
 from replication.simulator.invariants import Rules, Violation
 from replication.simulator.links import Links
 from replication.simulator.server import SimServer
@@ -41,7 +41,11 @@ LIMITS = FailoverSettings(
 )
 """The limits with their order and about a quarter of their length: no safety argument rests on them."""
 HEAL_MS = 2800
-"""All faults are undone at this time."""
+"""All faults are undone at this time at the latest."""
+QUIET_MS = 300
+"""Time between the end of the last fault and the healing; nothing that fails any more is simulated longer."""
+LATE_QUIET_MS = 1500
+"""The same after noise on etcd, whose late swaps arrive by then."""
 WHOLE_MS = 6000
 """The cell must be SYNC, open and at home so long after healing: about 25 s unscaled."""
 BOOTSTRAP_SHARE = 0.1
@@ -183,11 +187,12 @@ class Schedule:
         engine.at(30, self._client)
         for fault in self.faults:
             engine.at(fault.at_ms, self._strike, fault)
-        engine.run_until(HEAL_MS, lambda: False, HEAL_MS)
+        heal_ms = min(HEAL_MS, max(map(_ended_ms, self.faults), default=0))
+        engine.run_until(heal_ms, lambda: False, HEAL_MS)
         self.scene.note("*", "all faults are undone")
         self.stage.heal()
         engine.at(0, self._operate)
-        if engine.run_until(HEAL_MS + WHOLE_MS, self._whole, 60):
+        if engine.run_until(heal_ms + WHOLE_MS, self._whole, 60):
             self.rules.check_whole()
         elif not self.stage.exempt and not self._needs_people():
             raise Violation("liveness", f"not whole {WHOLE_MS} ms after the last fault: {self.rules.grant}")
@@ -228,6 +233,11 @@ class Schedule:
         copies = self.shelf.by_place.values()
         following = all(c is primary or (c.running and c.receiver is not None) for c in copies)
         return primary is not None and primary.open and following
+
+
+def _ended_ms(fault: Fault) -> int:
+    quiet_ms = LATE_QUIET_MS if fault.kind is Kind.ETCD_NOISE else QUIET_MS
+    return fault.at_ms + fault.for_ms + quiet_ms
 
 
 def draw_cell(shape: Random, home: Site) -> CellSettings:
