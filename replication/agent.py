@@ -10,7 +10,7 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import aiohttp
@@ -21,6 +21,7 @@ from replication.backup.service import keep_service_running
 from replication.etcd import Etcd, EtcdUnavailable
 from replication.exposure_keeper import ExposureKeeper
 from replication.failover.loop import CopyLoop
+from replication.failover.states import CopyState
 from replication.failover.view import SiteView
 from replication.forced import Forcing
 from replication.forced import routes as forced_routes
@@ -83,7 +84,7 @@ class Agent:
         while True:
             count += 1
             down = frozenset(str(loop.down) for loop in self.loops.values() if loop.down)
-            beat = Beat(self.settings.site, agent, count, down)
+            beat = Beat(self.settings.site, agent, count, down, holds(self.loops.values()))
             try:
                 renewal_due = count % max(1, limits.site_lease_seconds * 1000 // 3 // limits.beat_ms) == 1
                 if not lease or (renewal_due and not await self.etcd.keep_lease(lease)):
@@ -103,6 +104,14 @@ class Agent:
                     log.info("etcd's leadership was handed to the witness")
             except EtcdUnavailable as error:
                 log.warning("etcd's leader not asked: %s", error)
+
+
+def holds(loops: Iterable[CopyLoop]) -> frozenset[str] | None:
+    """Return the own places with data, broken ones too; None until each has been looked at."""
+    seen = [loop.seen for loop in loops]
+    if not all(seen):
+        return None
+    return frozenset(s.own.place for s in seen if s and s.own.state is not CopyState.ABSENT)
 
 
 async def _kept_running(loop: CopyLoop) -> None:
@@ -170,7 +179,7 @@ def routes(agent: Agent) -> web.RouteTableDef:
 
     @table.get("/v1/probe")
     async def probe(_: web.Request) -> web.Response:
-        return web.json_response({"site": agent.settings.site})
+        return web.json_response({"site": agent.settings.site, "waits_ms": agent.view.sight.promise()})
 
     @table.get("/v1/status")
     async def get_status(_: web.Request) -> web.Response:

@@ -13,7 +13,7 @@ import typing
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from replication.failover.states import Decision, Seen, Step
 from replication.model import CopyId
@@ -22,6 +22,10 @@ T = typing.TypeVar("T")
 
 BYTES_MAX = 64 * 1024 * 1024
 """A journal file is set aside at this size; one older file is kept. Source: our choice, days of decisions."""
+
+
+class JournalUnreadable(Exception):
+    """A whole line of a journal cannot be read; the message names file, line and what is wrong in it."""
 
 
 class Journal:
@@ -69,14 +73,29 @@ class Journal:
 
 
 def read_decisions(path: Path) -> Iterator[tuple[Seen, Decision]]:
-    """Yield what was seen and what was decided, oldest first; a torn last line is passed over."""
+    """Yield what was seen and what was decided, oldest first; a torn last line is passed over.
+
+    What an older program did not know gets its default. JournalUnreadable for a line with a reason, a
+    step or a field that this program does not know: another version wrote it.
+    """
     with path.open(encoding="utf-8") as file:
-        for line in file:
+        for number, line in enumerate(file, 1):
             if not line.endswith("\n"):
                 return
-            entry = json.loads(line)
-            if "seen" in entry:
-                yield decode(Seen, entry["seen"]), decode(Decision, entry["decided"])
+            try:
+                entry = json.loads(line)
+                found = (
+                    (decode(Seen, entry["seen"]), decode(Decision, entry["decided"]))
+                    if "seen" in entry
+                    else None
+                )
+            except (ValueError, KeyError, TypeError) as error:
+                raise JournalUnreadable(
+                    f"{path}: line {number}: {type(error).__name__}: {error}; "
+                    "read it with the version of Biyi that wrote it"
+                ) from error
+            if found is not None:
+                yield found
 
 
 def encode(value: object) -> Any:
@@ -107,6 +126,10 @@ def _decode(kind: Any, plain: Any) -> Any:
     if origin in (types.UnionType, typing.Union):
         inner = next(argument for argument in arguments if argument is not types.NoneType)
         return None if plain is None else _decode(inner, plain)
+    if origin is Literal:
+        if plain not in arguments:
+            raise ValueError(f"{plain!r} is none of {arguments}")
+        return plain
     if kind is CopyId:
         return CopyId.parse(plain)
     if origin is frozenset:

@@ -7,7 +7,8 @@ part made when the directory was made, so a re-cloned or rewound directory is an
 import enum
 import json
 import re
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Literal
 
 
 class Site(enum.StrEnum):
@@ -19,6 +20,11 @@ class Site(enum.StrEnum):
 
 
 DATA_SITES = (Site.IDC, Site.CLOUD)
+
+Degrade = Literal["after", "block"]
+"""A cell's policy when no copy acknowledges: write alone after a while, or wait for one, however long."""
+WithoutEtcd = Literal["stop", "peer"]
+"""A cell's policy when etcd has no quorum: stop, or go on while sync copies and the peer agent agree."""
 
 
 def other_data_site(site: Site) -> Site:
@@ -57,6 +63,9 @@ class CopyId:
     ordinal: int
     nonce: str
 
+    def __hash__(self) -> int:
+        return hash(self.nonce)  # random already; the simulator hashes ids all the time
+
     def __str__(self) -> str:
         return f"{self.place}-{self.nonce}"
 
@@ -84,6 +93,7 @@ class Grant:
     granted; `lsn_marker` the WAL position (`X/Y`) of its epoch marker. `by` is the copy that
     swapped, `at` its wall clock (aware UTC, ISO 8601) for people only: no decision reads it.
     `pinned` says that an operator moved the cell here: it goes home only when told to.
+    `reserved_timeline` is the highest timeline ever given to a candidate of this cell (0: none yet).
     """
 
     cell: str
@@ -94,6 +104,7 @@ class Grant:
     candidate: CopyId | None = None
     timeline: int = 1
     lsn_marker: str = "0/0"
+    reserved_timeline: int = 0
     pinned: bool = False
     why: str = ""
     by: str = ""
@@ -114,9 +125,21 @@ class Grant:
         mode = Mode.SYNC if sync_set else Mode.ALONE
         return replace(self, sync_set=sync_set, mode=mode, candidate=None, **changes)  # type: ignore[arg-type]
 
+    def taking(self, candidate: CopyId, sync_set: frozenset[CopyId], *, pinned: bool = False) -> "Grant":
+        """Return the next epoch's grant, which lets `candidate` promote itself.
+
+        It reserves a timeline for that: PostgreSQL alone takes the first number of which its directory
+        knows nothing, which may be that of a failed candidate whose history nobody else has.
+        """
+        timeline = max(self.reserved_timeline, self.timeline) + 1
+        return replace(
+            self, epoch=self.epoch + 1, mode=Mode.TAKING, candidate=candidate, sync_set=sync_set,
+            reserved_timeline=timeline, pinned=pinned,
+        )  # fmt: skip
+
     def to_json(self) -> str:
         """Return the stored form: sorted keys, so equal grants are equal bytes."""
-        plain = asdict(self)
+        plain: dict[str, object] = {field.name: getattr(self, field.name) for field in fields(self)}
         plain["primary"] = str(self.primary)
         plain["candidate"] = str(self.candidate) if self.candidate else None
         plain["sync_set"] = sorted(str(copy) for copy in self.sync_set)
@@ -146,26 +169,28 @@ class Beat:
     """A site's sign of life: one key a site, refreshed by its agent, whatever its cells do.
 
     `agent` is a random id of the agent process; `count` grows with each beat; `down` lists
-    copies that the agent itself knows to be stopped and cannot get running.
+    copies that the agent itself knows to be stopped and cannot get running; `holds` the places at
+    which it finds data, None while it has not looked at all of them (or is too old to say).
     """
 
     site: Site
     agent: str
     count: int
     down: frozenset[str] = frozenset()
+    holds: frozenset[str] | None = None
 
     def to_json(self) -> str:
         """Return the stored form."""
-        return json.dumps(
-            {"site": self.site, "agent": self.agent, "count": self.count, "down": sorted(self.down)},
-            sort_keys=True,
-        )
+        plain = {"site": self.site, "agent": self.agent, "count": self.count, "down": sorted(self.down)}
+        holds = {} if self.holds is None else {"holds": sorted(self.holds)}
+        return json.dumps(plain | holds, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> "Beat":
         """Read the stored form."""
         plain = json.loads(text)
-        return cls(Site(plain["site"]), plain["agent"], plain["count"], frozenset(plain["down"]))
+        holds = frozenset(plain["holds"]) if "holds" in plain else None
+        return cls(Site(plain["site"]), plain["agent"], plain["count"], frozenset(plain["down"]), holds)
 
 
 def parse_lsn(text: str) -> int:

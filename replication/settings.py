@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from replication.model import Site
+from replication.model import Degrade, Site, WithoutEtcd
 
 _STRICT = ConfigDict(extra="forbid")
 
@@ -40,6 +40,9 @@ class FailoverSettings:
     fence_after_ms: int = 4000
     """Grant unconfirmed this long since the last confirming request was sent: stop hard.
     Source: our choice, above an etcd election; liveness only, no safety argument rests on it."""
+    peer_promise_ms: int = 3000
+    """For how long a peer agent without etcd promises to take nothing over, where a cell's policy asks
+    for that. Source: our choice; above two looks at an etcd whose members all hang (3 x 0.4 s each)."""
     watchdog_after_ms: int = 6000
     """Agent's own loop standing still this long: the watchdog ends its primaries. Source: our choice,
     above `fence_after_ms`, at which a living agent does it itself."""
@@ -63,6 +66,8 @@ class FailoverSettings:
             raise ValueError("silence_ms must span at least two beats (2 x beat_ms)")
         if not self.silence_ms < self.degrade_after_ms < self.fence_after_ms:
             raise ValueError("needs silence_ms < degrade_after_ms < fence_after_ms")
+        if not self.silence_ms < self.peer_promise_ms <= self.fence_after_ms:
+            raise ValueError("needs silence_ms < peer_promise_ms <= fence_after_ms")
         if not self.fence_after_ms < self.watchdog_after_ms:
             raise ValueError("watchdog_after_ms must be above fence_after_ms")
         if not self.probe_timeout_ms < self.silence_ms:
@@ -100,20 +105,32 @@ class BackupSettings:
 
 @dataclass(frozen=True, slots=True)
 class CellSettings:
-    """One cell and the site its primary belongs to when all is well."""
+    """One cell: the site its primary belongs to when all is well, and what it does in doubt.
+
+    The policies are read when an agent starts; give both sites' agents the same.
+    """
 
     __pydantic_config__ = _STRICT
 
     name: str
     home: Site
+    degrade: Degrade = "after"
+    """`after`: a sync copy that is silent for `degrade_after_ms` is left, the cell writes ALONE if need
+    be. `block`: the cell neither opens nor acknowledges without a sync copy; after the loss of a site
+    it then stays shut until a second copy has joined."""
+    degrade_after_ms: int | None = None
+    """None: the site's own limit."""
+    without_etcd: WithoutEtcd = "stop"
+    """`stop`: a primary that cannot confirm its grant stops at `fence_after_ms`. `peer`: not while its
+    sync copies acknowledge and the other site's agent, itself without etcd, promises to wait."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlaceSettings:
     """Where a copy stands: `name` is `<cell>-<site>-<ordinal>`, host and port as seen from here.
 
-    `data_dir` is set only in the settings of the place's own site. Ordinal 0 of a site takes part
-    in the sync set across sites; higher ordinals follow asynchronously.
+    `data_dir` is set only in the settings of the place's own site. A primary prefers a sync copy at the
+    other site, the lowest ordinal first; one beside it only stands in (`failover.sync_set`).
     """
 
     __pydantic_config__ = _STRICT
@@ -163,6 +180,16 @@ class SiteSettings:
     exposure_query: str | None = None
     """SQL, run as biyi_read on a primary: `commits` and `moved_fen` (both bigint) of what became visible
     after the `pg_snapshot` in %(since)s. None: commits and money at risk are shown as unknown."""
+
+    def __post_init__(self) -> None:
+        limits = self.failover
+        for cell in self.cells:
+            own_ms = cell.degrade_after_ms
+            if own_ms is not None and not limits.silence_ms < own_ms < limits.fence_after_ms:
+                raise ValueError(
+                    f"cells.{cell.name}.degrade_after_ms is {own_ms}: needs silence_ms ({limits.silence_ms}) "
+                    f"< degrade_after_ms < fence_after_ms ({limits.fence_after_ms})"
+                )
 
     def cell(self, name: str) -> CellSettings:
         """Return the cell called `name`; KeyError when there is none."""

@@ -20,7 +20,8 @@ from replication.settings import PlaceSettings, SiteSettings
 
 Effect = Callable[[Seen, Decision], Awaitable[Outcome]]
 MARKER_SECONDS = 1.0
-"""Patience with a marker's flush on a joining copy. Source: our choice, the copy's status interval."""
+"""Patience with a marker's commit, and then with its flush on a joining copy. Source: our choice, the
+copy's status interval."""
 STOP_SECONDS = 20.0
 """Patience with a clean stop before it becomes a hard one. Source: our choice; a small cell takes 0.2 s."""
 PROMOTE_SECONDS = 30.0
@@ -74,6 +75,7 @@ class Actor:
             Step.TAKE: self._take,
             Step.PROMOTE: self._promote,
             Step.FINISH_TAKING: self._finish_taking,
+            Step.FINISH_SHUT: self._finish_shut,
             Step.MARK_EPOCH: self._mark_epoch,
             Step.OPEN: self._open,
             Step.SET_NAMES: self._set_names,
@@ -176,13 +178,20 @@ class Actor:
         """No stream may feed or acknowledge anything once the end of WAL is looked at (pitfall 18)."""
         await self._server.stop_receiver(_known(seen.own.copy))
         self._journal.stage("receiver_stopped", decision.epoch)
-        timeline = await self._server.promote(PROMOTE_SECONDS)
+        reserved = seen.grant.grant.reserved_timeline if seen.grant else 0
+        timeline = await self._server.promote(reserved, PROMOTE_SECONDS)
         self._journal.stage("promoted", decision.epoch, timeline=timeline)
         return Outcome.DONE
 
     async def _finish_taking(self, seen: Seen, decision: Decision) -> Outcome:
-        own_id = _known(seen.own.copy)
-        lsn = await self._write_marker(decision.epoch, own_id, wait_for_copies=False)
+        outcome = await self._finish_shut(seen, decision)
+        if outcome is Outcome.DONE:
+            await self._server.open_to_clients()
+            self._journal.stage("opened", decision.epoch)
+        return outcome
+
+    async def _finish_shut(self, seen: Seen, decision: Decision) -> Outcome:
+        lsn = await self._write_marker(decision.epoch, _known(seen.own.copy))
         next_grant = decision.next_grant
         if next_grant is None:
             raise ValueError("finish_taking decided without a next grant")
@@ -192,12 +201,10 @@ class Actor:
             # This swap of our own left every other copy out: names of an earlier life may go (I3).
             await self._server.set_sync_names(frozenset())
             self._journal.stage("grant_primary", decision.epoch)
-            await self._server.open_to_clients()
-            self._journal.stage("opened", decision.epoch)
         return outcome
 
     async def _mark_epoch(self, seen: Seen, decision: Decision) -> Outcome:
-        await self._write_marker(decision.epoch, _known(seen.own.copy), wait_for_copies=False)
+        await self._write_marker(decision.epoch, _known(seen.own.copy))
         return Outcome.DONE
 
     async def _open(self, seen: Seen, decision: Decision) -> Outcome:
@@ -212,15 +219,17 @@ class Actor:
         return Outcome.DONE
 
     async def _join(self, seen: Seen, decision: Decision) -> Outcome:
-        """Prove that commits wait for the copy too, have a marker wait for it, then grant (pitfall 5).
+        """Prove that commits wait for the copy too, see a marker flushed there, then grant (pitfall 5).
 
         The names are set once more: a SET_NAMES that failed half-way shows them in every session, and
-        nothing shows that commits do not yet wait for them (found by the simulator).
+        nothing shows that commits do not yet wait for them (found by the simulator). Whoever has the
+        marker has every commit begun before; the marker itself waits for nobody, since another copy of
+        the sync set may be silent: this one then comes in before that one leaves.
         """
         joining = _known(decision.copy)
         await self._server.set_sync_names(seen.own.sync_names | {joining})
-        lsn = await self._write_marker(decision.epoch, _known(seen.own.copy), wait_for_copies=True)
-        if not await self._server.has_flushed(joining, lsn):
+        lsn = await self._write_marker(decision.epoch, _known(seen.own.copy))
+        if not await self._server.wait_flushed(joining, lsn, MARKER_SECONDS):
             return Outcome.REFUSED
         outcome = await self._swap(seen, decision)
         if outcome is Outcome.DONE:
@@ -259,10 +268,8 @@ class Actor:
             self._journal.stage("handed_over", decision.epoch + 1)
         return outcome
 
-    async def _write_marker(self, epoch: int, own_id: CopyId, *, wait_for_copies: bool) -> int:
-        return await self._server.write_marker(
-            epoch, own_id, wait_for_copies=wait_for_copies, timeout_seconds=MARKER_SECONDS
-        )
+    async def _write_marker(self, epoch: int, own_id: CopyId) -> int:
+        return await self._server.write_marker(epoch, own_id, MARKER_SECONDS)
 
     def _upstream(self, decision: Decision) -> PlaceSettings:
         return self._settings.place(_known(decision.copy).place)

@@ -10,17 +10,20 @@ from replication.failover.force import is_forced
 from replication.failover.states import (
     CopyState,
     Decision,
-    FollowerSeen,
     Seen,
     Step,
     Stream,
     Why,
 )
+from replication.failover.sync_set import (
+    decide_join,
+    decide_leave,
+    degrade_after_ms,
+    is_blocked,
+    is_silent,
+)
 from replication.model import CopyId, Grant, Mode, Site, other_data_site
 from replication.settings import FailoverSettings
-
-CATCH_UP_BYTES = 256 * 1024
-"""Lag under which a copy may be named: commits then wait for it. Source: our choice, 32 WAL pages."""
 
 
 def decide(seen: Seen, limits: FailoverSettings) -> Decision:
@@ -38,7 +41,9 @@ def decide(seen: Seen, limits: FailoverSettings) -> Decision:
         decision = _as_primary(seen, grant, limits)
     else:
         decision = _as_other(seen, grant, limits)
-    return replace(decision, epoch=grant.epoch, revision=revision)
+    return Decision(
+        decision.step, decision.why, grant.epoch, revision, decision.next_grant, decision.names, decision.copy
+    )
 
 
 def plan_down(seen: Seen, limits: FailoverSettings, stopped_for_ms: int) -> CopyId | None:
@@ -58,9 +63,25 @@ def plan_down(seen: Seen, limits: FailoverSettings, stopped_for_ms: int) -> Copy
 def _without_etcd(seen: Seen, limits: FailoverSettings) -> Decision:
     epoch = seen.grant.grant.epoch if seen.grant else 0
     running = seen.own.state in (CopyState.PRIMARY, CopyState.MUTE)
-    if running and not _was_standby(seen) and seen.confirmed_age_ms >= limits.fence_after_ms:
-        return Decision(Step.STOP_HARD, Why.GRANT_UNCONFIRMED, epoch)
-    return Decision(Step.HOLD, Why.ETCD_SILENT, epoch)
+    if not running or _was_standby(seen) or seen.confirmed_age_ms < limits.fence_after_ms:
+        return Decision(Step.HOLD, Why.ETCD_SILENT, epoch)
+    if seen.without_etcd == "peer" and _kept_by_peer(seen, limits):
+        return Decision(Step.HOLD, Why.KEPT_BY_PEER, epoch)
+    return Decision(Step.STOP_HARD, Why.GRANT_UNCONFIRMED, epoch)
+
+
+def _kept_by_peer(seen: Seen, limits: FailoverSettings) -> bool:
+    """The sync copies acknowledge, and the only other agent, without etcd too, has promised to wait.
+
+    No commit depends on that: who is promoted against the promise takes its acknowledgement away (I4).
+    """
+    own, grant = seen.own, seen.grant.grant if seen.grant else None
+    if grant is None or grant.mode is not Mode.SYNC or own.copy != grant.primary:
+        return False
+    streaming = {f.copy for f in own.followers if f.streaming}
+    late = {c for c, ms in seen.sync_silent_for_ms.items() if ms >= degrade_after_ms(seen, limits)}
+    heard = own.state is CopyState.PRIMARY and grant.sync_set <= own.sync_names & streaming - late
+    return heard and seen.peer_waits_for_ms > 0
 
 
 def _was_standby(seen: Seen) -> bool:
@@ -78,16 +99,23 @@ def _without_grant(seen: Seen) -> Decision:
         return Decision(Step.HOLD, Why.NO_GRANT_YET)
     match own.state:
         case CopyState.ABSENT:
-            return Decision(Step.INITIALISE, Why.BOOTSTRAP)
+            return _unless_data_elsewhere(seen, Decision(Step.INITIALISE, Why.BOOTSTRAP))
         case CopyState.STOPPED if own.was_primary:
             return Decision(Step.START_PRIMARY, Why.BOOTSTRAP)
         case CopyState.PRIMARY if own.epoch_marker is None and own.copy is not None:
             first = Grant(seen.cell, 1, own.copy, frozenset(), Mode.ALONE, timeline=own.timeline)
-            return Decision(Step.CREATE_GRANT, Why.BOOTSTRAP, 1, 0, first)
+            return _unless_data_elsewhere(seen, Decision(Step.CREATE_GRANT, Why.BOOTSTRAP, 1, 0, first))
         case CopyState.PRIMARY | CopyState.STANDBY | CopyState.STOPPED:
             # Data of an earlier life without a grant: only people can say who was primary.
             return Decision(Step.HOLD, Why.GRANT_LOST)
     return Decision(Step.HOLD, Why.SERVER_STARTING)
+
+
+def _unless_data_elsewhere(seen: Seen, decision: Decision) -> Decision:
+    """A cell is new only if nobody holds data of it: a lost grant with a lost directory looks like one."""
+    if seen.holders is None:
+        return Decision(Step.HOLD, Why.EMPTINESS_NOT_PROVEN)
+    return decision if seen.holders <= {seen.own.place} else Decision(Step.HOLD, Why.GRANT_LOST)
 
 
 def _as_primary(seen: Seen, grant: Grant, limits: FailoverSettings) -> Decision:
@@ -96,7 +124,7 @@ def _as_primary(seen: Seen, grant: Grant, limits: FailoverSettings) -> Decision:
         return _as_primary_while_taken(seen, grant, limits)
     match own.state:
         case CopyState.STOPPED if grant.mode is Mode.MOVING and own.clean and grant.candidate:
-            given = replace(grant, epoch=grant.epoch + 1, mode=Mode.TAKING)
+            given = grant.taking(grant.candidate, grant.sync_set, pinned=grant.pinned)
             return Decision(Step.HAND_OVER, Why.MOVING, next_grant=given, copy=grant.candidate)
         case CopyState.STOPPED:
             return Decision(Step.START_PRIMARY, Why.GRANTED)
@@ -108,8 +136,7 @@ def _as_primary(seen: Seen, grant: Grant, limits: FailoverSettings) -> Decision:
             return _move(seen, grant, limits)
         case CopyState.PRIMARY:
             return _serve(seen, grant, limits)
-        case CopyState.ABSENT | CopyState.BROKEN | CopyState.STANDBY:
-            return Decision(Step.HOLD, Why.PRIMARY_DIRECTORY_LOST)
+    # A lost or broken directory has no copy id; a granted copy that is a standby was never promoted.
     return Decision(Step.HOLD, Why.SERVER_STARTING)
 
 
@@ -130,36 +157,18 @@ def _serve(seen: Seen, grant: Grant, limits: FailoverSettings) -> Decision:
     own = seen.own
     if not grant.sync_set <= own.sync_names:
         return Decision(Step.SET_NAMES, Why.NAMES_BEHIND_GRANT, names=own.sync_names | grant.sync_set)
-    if leave := _leave(seen, grant, limits):
+    if leave := decide_leave(seen, grant, limits):
         return leave
-    if not own.open:
-        if _flushed_by_all(seen, grant):
-            return Decision(Step.OPEN, Why.SYNC_SET_HAS_EVERYTHING)
-        return Decision(Step.HOLD, Why.WAITING_FOR_SYNC_SET)
-    if join := _join(seen, grant, limits):
+    blocked = is_blocked(seen, grant, limits)
+    if not own.open and not blocked and _flushed_by_all(seen, grant):
+        return Decision(Step.OPEN, Why.SYNC_SET_HAS_EVERYTHING)
+    if join := decide_join(seen, grant, limits):
         return join
+    if blocked:
+        return Decision(Step.HOLD, Why.BLOCKED_WITHOUT_COPY)
+    if not own.open:
+        return Decision(Step.HOLD, Why.WAITING_FOR_SYNC_SET)
     return _relocate(seen, grant, limits)
-
-
-def _leave(seen: Seen, grant: Grant, limits: FailoverSettings) -> Decision | None:
-    """Leave silent copies behind: the grant first, PostgreSQL's names after that swap is confirmed (I3).
-
-    A silent copy of a silent site is not waited for any longer; one whose site beats on (a cut link,
-    a stall) has until `degrade_after_ms`.
-    """
-    waited_for = grant.sync_set | seen.own.sync_names
-    silent = {c for c in waited_for if seen.sync_silent_for_ms.get(c, 0) >= limits.silence_ms}
-    with_site = {c for c in silent if c.site is not seen.own.site and _silent(seen, c.site, limits)}
-    late = {c for c in silent if seen.sync_silent_for_ms[c] >= limits.degrade_after_ms}
-    gone = frozenset(with_site | late)
-    if not gone:
-        return None
-    return Decision(
-        Step.LEAVE,
-        Why.SYNC_SITE_SILENT if with_site else Why.SYNC_SET_SILENT,
-        next_grant=grant.with_sync_set(grant.sync_set - gone),
-        names=seen.own.sync_names - gone,
-    )
 
 
 def _flushed_by_all(seen: Seen, grant: Grant) -> bool:
@@ -168,30 +177,6 @@ def _flushed_by_all(seen: Seen, grant: Grant) -> bool:
         return False
     flushed = {f.copy for f in seen.own.followers if f.streaming and f.flush_lsn >= barrier_lsn}
     return grant.sync_set <= flushed
-
-
-def _join(seen: Seen, grant: Grant, limits: FailoverSettings) -> Decision | None:
-    """Take a caught-up copy of the other site in: named, then a marker flushed there, then granted."""
-    own = seen.own
-    for follower in own.followers:
-        if follower.copy in grant.sync_set or not _may_join(seen, follower, limits):
-            continue
-        if follower.copy not in own.sync_names:
-            names = own.sync_names | {follower.copy}
-            return Decision(Step.SET_NAMES, Why.COPY_CAUGHT_UP, names=names, copy=follower.copy)
-        joined = grant.with_sync_set(grant.sync_set | {follower.copy})
-        return Decision(Step.JOIN, Why.COPY_NAMED, next_grant=joined, copy=follower.copy)
-    return None
-
-
-def _may_join(seen: Seen, follower: FollowerSeen, limits: FailoverSettings) -> bool:
-    """A copy that fell silent still looks connected and caught up for a while: it must have been heard."""
-    heard = seen.sync_silent_for_ms.get(follower.copy, 0) < limits.silence_ms
-    if not heard or _silent(seen, follower.copy.site, limits):
-        return False
-    caught_up = seen.own.wal_flush_lsn - follower.flush_lsn <= CATCH_UP_BYTES
-    across = follower.copy.site is not seen.own.site and follower.copy.ordinal == 0
-    return follower.streaming and caught_up and across and follower.copy.cell == seen.cell
 
 
 def _relocate(seen: Seen, grant: Grant, limits: FailoverSettings) -> Decision:
@@ -203,7 +188,7 @@ def _relocate(seen: Seen, grant: Grant, limits: FailoverSettings) -> Decision:
             return Decision(Step.HOLD, Why.MOVE_TARGET_NOT_IN_SYNC)
         moving = replace(grant, mode=Mode.MOVING, candidate=target, pinned=seen.move_to is not seen.home)
         return Decision(Step.BEGIN_MOVE, Why.OPERATOR_ASKED, next_grant=moving, copy=target)
-    home_copy = _sync_copy_at(grant, seen.home)
+    home_copy = _sync_copy_at(grant, seen.home) if own.site is not seen.home else None
     free_to_go = not seen.hold and not grant.pinned and not seen.other_cell_moving
     if home_copy and free_to_go and seen.home_in_sync_for_ms >= limits.home_after_ms:
         moving = replace(grant, mode=Mode.MOVING, candidate=home_copy)
@@ -217,8 +202,7 @@ def _sync_copy_at(grant: Grant, site: Site) -> CopyId | None:
 
 def _move(seen: Seen, grant: Grant, limits: FailoverSettings) -> Decision:
     target = grant.candidate
-    silent_for_ms = seen.sync_silent_for_ms.get(target, 0) if target else limits.degrade_after_ms
-    if silent_for_ms >= limits.degrade_after_ms:
+    if target is None or seen.sync_silent_for_ms.get(target, 0) >= degrade_after_ms(seen, limits):
         back = grant.with_sync_set(grant.sync_set)
         return Decision(Step.ABANDON_MOVE, Why.MOVE_TARGET_SILENT, next_grant=back)
     return Decision(Step.DRAIN_AND_STOP, Why.MOVING, copy=target)
@@ -236,7 +220,8 @@ def _as_candidate(seen: Seen, grant: Grant) -> Decision:
                 grant, primary=own.copy, sync_set=frozenset(), mode=Mode.ALONE, candidate=None,
                 timeline=own.timeline,
             )  # fmt: skip
-            return Decision(Step.FINISH_TAKING, Why.CANDIDATE, next_grant=finished)
+            step = Step.FINISH_SHUT if seen.degrade == "block" else Step.FINISH_TAKING
+            return Decision(step, Why.CANDIDATE, next_grant=finished)
         case CopyState.STOPPED if own.was_primary:
             return Decision(Step.START_PRIMARY, Why.CANDIDATE)
         case CopyState.STOPPED:
@@ -270,10 +255,12 @@ def _take_over(seen: Seen, grant: Grant, limits: FailoverSettings) -> Decision |
     """Two independent signs of death, and a place in the sync set (I2, I6); None: nothing suspicious."""
     if str(grant.primary) in seen.declared_down:
         why = Why.PRIMARY_DECLARED_DOWN
-    elif grant.primary.site is seen.own.site or not _silent(seen, grant.primary.site, limits):
+    elif grant.primary.site is seen.own.site or not is_silent(seen, grant.primary.site, limits):
         return None
     elif seen.own.stream is Stream.ALIVE and seen.probe_answered is not False:
         return Decision(Step.HOLD, Why.SILENT_BUT_STREAM_ALIVE)
+    elif seen.promised_for_ms > 0:
+        return Decision(Step.HOLD, Why.PROMISED_TO_WAIT)
     else:
         why = Why.PRIMARY_SITE_SILENT
     if grant.mode is Mode.ALONE:
@@ -281,10 +268,6 @@ def _take_over(seen: Seen, grant: Grant, limits: FailoverSettings) -> Decision |
     if seen.own.copy not in grant.sync_set:
         return Decision(Step.HOLD, Why.NOT_IN_SYNC_SET)
     return _take(seen, grant, why)
-
-
-def _silent(seen: Seen, site: Site, limits: FailoverSettings) -> bool:
-    return seen.silent_for_ms.get(site, 0) >= limits.silence_ms
 
 
 def _candidate_failed(seen: Seen, grant: Grant, limits: FailoverSettings) -> bool:
@@ -296,7 +279,7 @@ def _candidate_failed(seen: Seen, grant: Grant, limits: FailoverSettings) -> boo
         return True
     if candidate.site is not other_data_site(seen.own.site):
         return False
-    return _silent(seen, candidate.site, limits) and seen.probe_answered is False
+    return is_silent(seen, candidate.site, limits) and seen.probe_answered is False
 
 
 def _take(seen: Seen, grant: Grant, why: Why) -> Decision:
@@ -304,11 +287,9 @@ def _take(seen: Seen, grant: Grant, why: Why) -> Decision:
     sync_set = grant.sync_set
     if grant.mode is Mode.TAKING and grant.candidate is not None:
         sync_set = sync_set - {grant.candidate}
-    taking = replace(
-        grant, epoch=grant.epoch + 1, mode=Mode.TAKING, candidate=seen.own.copy,
-        sync_set=sync_set, pinned=False,
-    )  # fmt: skip
-    return Decision(Step.TAKE, why, next_grant=taking)
+    if seen.own.copy is None:
+        return Decision(Step.HOLD, Why.NOT_IN_SYNC_SET)
+    return Decision(Step.TAKE, why, next_grant=grant.taking(seen.own.copy, sync_set))
 
 
 def _as_standby(seen: Seen, grant: Grant, limits: FailoverSettings) -> Decision:
@@ -316,7 +297,8 @@ def _as_standby(seen: Seen, grant: Grant, limits: FailoverSettings) -> Decision:
     own, primary = seen.own, grant.primary
     # A take-over that a step of ours made impossible would be our fault: rebuild only what is not relied on.
     rebuildable = own.copy not in grant.sync_set and grant.mode in (Mode.SYNC, Mode.ALONE)
-    alive = not _silent(seen, primary.site, limits) and str(primary) not in seen.declared_down
+    alive = not is_silent(seen, primary.site, limits) and str(primary) not in seen.declared_down
+    alive = alive and primary.place != own.place  # a lost directory cannot be made from itself
     match own.state:
         case CopyState.ABSENT | CopyState.BROKEN:
             why = Why.NO_DIRECTORY if own.state is CopyState.ABSENT else Why.DIRECTORY_BROKEN

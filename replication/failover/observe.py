@@ -77,7 +77,8 @@ class CopyObserver:
         at_ms = self._clock()
         running = own.state in (CopyState.PRIMARY, CopyState.STANDBY)
         self.stopped_for_ms = self._memory.stopped.update(not running, at_ms)
-        home = self._settings.cell(place.cell).home
+        cell = self._settings.cell(place.cell)
+        home = cell.home
         home_in_sync = grant is not None and any(c.site is home for c in grant.grant.sync_set)
         return Seen(
             cell=place.cell,
@@ -86,11 +87,9 @@ class CopyObserver:
             read_ok=self._sight.read_ok,
             grant=grant,
             confirmed_age_ms=at_ms - self._sight.confirmed_ms,
-            silent_for_ms={site: s.silent_for_ms for site, s in self._sight.silence.items()},
+            silent_for_ms=self._sight.silent_for_ms,
             probe_answered=self._sight.probe_answered(),
-            declared_down=frozenset().union(*(b.down for b in world.beats.values()))
-            if world
-            else frozenset(),
+            declared_down=self._sight.declared_down,
             sync_silent_for_ms=self._sync_silence(own, grant, at_ms),
             home_in_sync_for_ms=self._memory.home_in_sync.update(home_in_sync, at_ms),
             hold=world.hold if world else False,
@@ -98,6 +97,12 @@ class CopyObserver:
             and any(g.grant.candidate is not None for cell, g in world.grants.items() if cell != place.cell),
             move_to=self.move_to,
             force=self.force,
+            holders=self._sight.holders(place.cell) if grant is None else None,
+            peer_waits_for_ms=self._sight.peer_waits_for_ms(),
+            promised_for_ms=self._sight.promised_for_ms(),
+            degrade=cell.degrade,
+            degrade_after_ms=cell.degrade_after_ms,
+            without_etcd=cell.without_etcd,
         )
 
     async def _own_copy(self, grant: GrantSeen | None) -> OwnCopy:

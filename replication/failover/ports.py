@@ -112,19 +112,17 @@ class CopyServer(Protocol):
     async def stop_receiver(self, own_id: CopyId) -> None:
         """Receive nothing more and replay what was received."""
 
-    async def promote(self, timeout_seconds: float) -> int:
-        """Make the standby a primary; return its timeline."""
+    async def promote(self, timeline: int, timeout_seconds: float) -> int:
+        """Make the standby a primary on the reserved `timeline` (0: none is); return the one it got."""
 
     async def set_sync_names(self, names: frozenset[CopyId]) -> None:
         """Have every commit that begins after this returned wait for all of `names`."""
 
-    async def write_marker(
-        self, epoch: int, own_id: CopyId, *, wait_for_copies: bool, timeout_seconds: float
-    ) -> int:
-        """Commit the epoch's row; return a WAL position at or after the commit."""
+    async def write_marker(self, epoch: int, own_id: CopyId, timeout_seconds: float) -> int:
+        """Commit the epoch's row, waiting for no copy; return a WAL position at or after the commit."""
 
-    async def has_flushed(self, copy: CopyId, lsn: int) -> bool:
-        """Say whether the primary knows that a standby has flushed up to `lsn`."""
+    async def wait_flushed(self, copy: CopyId, lsn: int, timeout_seconds: float) -> bool:
+        """Say whether the primary learns in time that a standby has flushed up to `lsn`."""
 
     async def checkpoint(self) -> None:
         """Write a checkpoint."""

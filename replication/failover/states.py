@@ -8,7 +8,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from replication.model import CopyId, Grant, GrantSeen, Site
+from replication.model import CopyId, Degrade, Grant, GrantSeen, Site, WithoutEtcd
 
 
 class CopyState(enum.StrEnum):
@@ -118,6 +118,16 @@ class Seen:
     move_to: Site | None = None
     """What the operator asked for."""
     force: ForceAsked | None = None
+    holders: frozenset[str] | None = None
+    """Places of this cell that hold data, if fresh beats of both data sites tell; None: not known."""
+    peer_waits_for_ms: int = 0
+    """For how long the other site's agent, itself without etcd, has promised to take nothing over."""
+    promised_for_ms: int = 0
+    """For how long this agent has promised that to the other one."""
+    degrade: Degrade = "after"
+    degrade_after_ms: int | None = None
+    """The cell's own limit; None: that of the site."""
+    without_etcd: WithoutEtcd = "stop"
 
 
 class Step(enum.StrEnum):
@@ -136,6 +146,9 @@ class Step(enum.StrEnum):
     TAKE = "take"
     PROMOTE = "promote"
     FINISH_TAKING = "finish_taking"
+    """Hold the grant and let clients in."""
+    FINISH_SHUT = "finish_shut"
+    """Hold the grant; clients wait for a sync copy."""
     MARK_EPOCH = "mark_epoch"
     OPEN = "open"
     SET_NAMES = "set_names"
@@ -151,18 +164,21 @@ class Why(enum.StrEnum):
     """The reason of a decision, also for holding still."""
 
     ETCD_SILENT = "etcd_silent"
+    KEPT_BY_PEER = "kept_by_peer"
     GRANT_UNCONFIRMED = "grant_unconfirmed"
     NO_GRANT_YET = "no_grant_yet"
     GRANT_LOST = "grant_lost"
+    EMPTINESS_NOT_PROVEN = "emptiness_not_proven"
     BOOTSTRAP = "bootstrap"
     SUPERSEDED = "superseded"
     GRANTED = "granted"
-    PRIMARY_DIRECTORY_LOST = "primary_directory_lost"
     SERVER_MUTE = "server_mute"
     SERVER_STARTING = "server_starting"
     EPOCH_NOT_MARKED = "epoch_not_marked"
     SYNC_SET_SILENT = "sync_set_silent"
     SYNC_SITE_SILENT = "sync_site_silent"
+    BETTER_COPY_IN_SYNC = "better_copy_in_sync"
+    BLOCKED_WITHOUT_COPY = "blocked_without_copy"
     WAITING_FOR_SYNC_SET = "waiting_for_sync_set"
     SYNC_SET_HAS_EVERYTHING = "sync_set_has_everything"
     NAMES_BEHIND_GRANT = "names_behind_grant"
@@ -178,6 +194,7 @@ class Why(enum.StrEnum):
     PRIMARY_DECLARED_DOWN = "primary_declared_down"
     CANDIDATE_FAILED = "candidate_failed"
     SILENT_BUT_STREAM_ALIVE = "silent_but_stream_alive"
+    PROMISED_TO_WAIT = "promised_to_wait"
     ALONE_NEVER_PROMOTES = "alone_never_promotes"
     NOT_IN_SYNC_SET = "not_in_sync_set"
     FORCED_BY_OPERATOR = "forced_by_operator"

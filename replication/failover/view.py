@@ -69,11 +69,13 @@ class SiteView:
 
     async def _ask(self, site: Site) -> None:
         timeout = aiohttp.ClientTimeout(total=self._settings.failover.probe_timeout_ms / 1000)
+        sent_ms, waits_ms = now_ms(), 0
         try:
             async with self._session.get(
                 self._settings.agent_urls[site] + "/v1/probe", timeout=timeout
             ) as answer:
                 answered = answer.status == 200
-        except (aiohttp.ClientError, TimeoutError):
+                waits_ms = int((await answer.json()).get("waits_ms", 0)) if answered else 0
+        except (aiohttp.ClientError, TimeoutError, ValueError):
             answered = False
-        self.sight.note_probe(answered)
+        self.sight.note_probe(answered, sent_ms, waits_ms)

@@ -30,6 +30,7 @@ from replication.postgres.copy import (
 )
 from replication.postgres.hba import write_fenced
 from replication.postgres.processes import end_leftovers, kill_all, read_postmaster, wait_gone
+from replication.postgres.timelines import forget_reserved
 
 __all__ = [
     "ClusterState",
@@ -134,6 +135,8 @@ async def start(copy: Copy, *, settings: Mapping[str, str] | None = None) -> Non
     if is_broken(copy):
         raise PostgresError(f"{copy.place.name}: a rewind failed half-way, the directory needs a new clone")
     await end_leftovers(copy)
+    if is_standby_directory(copy):
+        forget_reserved(copy)
     write_conf(copy, settings or {})
     copy.log_file.parent.mkdir(parents=True, exist_ok=True)
     with copy.log_file.open("ab") as log:

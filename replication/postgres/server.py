@@ -6,13 +6,15 @@ A thin joint: every method is one call into this package, through the agent's st
 import asyncio
 import contextlib
 import logging
+import time
 from pathlib import Path
 
 from replication.failover.ports import Directory, StoppedServer
 from replication.model import CopyId
-from replication.postgres import bootstrap, conf, control, hba, quarantine, replica
+from replication.postgres import bootstrap, conf, control, hba, quarantine, replica, timelines
 from replication.postgres.copy import Copy, PostgresError
 from replication.postgres.observe import ServerStatus, connect_admin, read_status
+from replication.postgres.processes import POLL_SECONDS
 from replication.postgres.standing import StandingConnection
 from replication.settings import PlaceSettings
 
@@ -127,31 +129,37 @@ class PostgresServer:
         """End the WAL receiver and replay to the end."""
         await replica.stop_receiver(self._copy, await self._standing.get(), own_id)
 
-    async def promote(self, timeout_seconds: float) -> int:
-        """Promote; return the new timeline."""
-        return await replica.promote(self._copy, await self._standing.get(), timeout_seconds=timeout_seconds)
+    async def promote(self, timeline: int, timeout_seconds: float) -> int:
+        """Promote onto the reserved timeline; return the new one."""
+        connection = await self._standing.get()
+        timelines.reserve(self._copy, await replica.read_timeline(connection), timeline)
+        return await replica.promote(self._copy, connection, timeout_seconds=timeout_seconds)
 
     async def set_sync_names(self, names: frozenset[CopyId]) -> None:
         """Set synchronous_standby_names, proven by a checkpoint."""
         await conf.set_sync_names(self._copy, await self._standing.get(), names)
 
-    async def write_marker(
-        self, epoch: int, own_id: CopyId, *, wait_for_copies: bool, timeout_seconds: float
-    ) -> int:
+    async def write_marker(self, epoch: int, own_id: CopyId, timeout_seconds: float) -> int:
         """Commit the marker on a connection of its own, which is dropped, never cancelled."""
         connection = await connect_admin(
             self._copy.place, self._copy.passfile, dbname="biyi", timeout_seconds=timeout_seconds
         )
         try:
             return await bootstrap.write_epoch_marker(
-                connection, epoch, own_id, wait_for_copies=wait_for_copies, timeout_seconds=timeout_seconds
+                connection, epoch, own_id, wait_for_copies=False, timeout_seconds=timeout_seconds
             )
         finally:
             await connection.close()
 
-    async def has_flushed(self, copy: CopyId, lsn: int) -> bool:
-        """Ask pg_stat_replication."""
-        return await replica.has_flushed(await self._standing.get(), copy, lsn)
+    async def wait_flushed(self, copy: CopyId, lsn: int, timeout_seconds: float) -> bool:
+        """Ask pg_stat_replication until it says so."""
+        connection = await self._standing.get()
+        deadline = time.monotonic() + timeout_seconds
+        while not await replica.has_flushed(connection, copy, lsn):
+            if time.monotonic() > deadline:
+                return False
+            await asyncio.sleep(POLL_SECONDS)
+        return True
 
     async def checkpoint(self) -> None:
         """Write a checkpoint."""

@@ -8,9 +8,10 @@ from replication.failover.act import Actor
 from replication.failover.loop import CopyLoop, CopyRound
 from replication.failover.observe import CopyObserver
 from replication.failover.sight import SiteSight
-from replication.failover.states import Decision, ForceAsked, Seen
+from replication.failover.states import CopyState, Decision, ForceAsked, Seen
 from replication.grants import World
 from replication.model import Beat, Grant, Site
+from replication.postgres.copy import PostgresError
 from replication.settings import SiteSettings
 from replication.simulator.copies import SimCopy
 from replication.simulator.engine import Answer, Engine, Task, answered, pause
@@ -85,6 +86,8 @@ class SimAgent:
         self.alive = False
         self.held = False
         self.confirmed_ms = -1
+        self.promised_until_ms = self.peer_promised_until_ms = 0
+        self._stopping: list[Task] = []
         self.lives = 0
         self.looks = 0
         self.started = 0
@@ -108,10 +111,14 @@ class SimAgent:
         return seen.grant if seen else None
 
     def start(self) -> None:
-        """Start the process with an empty memory."""
+        """Start the process with an empty memory, once the one before has ended."""
         if self.alive:
             return
         scene = self._scene
+        if not all(task.dead for task in self._stopping):
+            scene.engine.at(20, self.start)
+            return
+        self.promised_until_ms = self.peer_promised_until_ms = 0
         self.alive, self.held, self._crash_after, self.confirmed_ms = True, False, None, -1
         self.lives += 1
         self.looks = self.started = 0
@@ -136,6 +143,14 @@ class SimAgent:
         for task in self._tasks:
             task.kill()
         self.alive = False
+
+    def stop(self) -> None:
+        """End it as SIGTERM does: its servers are shut down cleanly."""
+        if not self.alive or self.held:
+            return
+        self.crash()
+        self._stopping = [Task(self._scene.engine, _shut_down(loop)) for loop in self.loops]
+        self._tasks = self._stopping
 
     def crash_after(self, effects: int | None) -> None:
         """End the process just before its n-th effect from now; None: not at all."""
@@ -208,7 +223,7 @@ class SimAgent:
             due, self._waiting = self._waiting, []
             for answer in due:
                 answer.give(None)
-            engine.at(tick_ms, self._nudged.give, None)
+            engine.at(tick_ms, self._nudged.arrive, None)
             await answered(self._nudged)
             self._nudged = Answer()
 
@@ -216,11 +231,23 @@ class SimAgent:
         peer, links = self.peer, self._scene.etcd.links
         self._probing = True
         up = peer is not None and peer.alive and not peer.held and links.connected(self.site, peer.site)
-        delay_ms = 5 if up else self._settings.failover.probe_timeout_ms
-        self._scene.engine.at(delay_ms, self._probed, self.sight, up)
+        engine, sent_ms = self._scene.engine, self._scene.engine.now
+        if peer is not None and up:
+            engine.at(2, self._ask, peer, self.sight, sent_ms)
+        else:
+            engine.at(self._settings.failover.probe_timeout_ms, self._probed, self.sight, False, sent_ms, 0)
 
-    def _probed(self, sight: SiteSight, answered_: bool) -> None:
-        sight.note_probe(answered_)
+    def _ask(self, peer: "SimAgent", sight: SiteSight, sent_ms: int) -> None:
+        """The request arrives at the other agent."""
+        waits_ms = peer.sight.promise() if peer.alive else 0
+        until_ms = self._scene.engine.now + waits_ms
+        if waits_ms:
+            peer.promised_until_ms = until_ms
+            self.peer_promised_until_ms = max(self.peer_promised_until_ms, until_ms)
+        self._scene.engine.at(3, self._probed, sight, peer.alive, sent_ms, waits_ms)
+
+    def _probed(self, sight: SiteSight, answered_: bool, sent_ms: int, waits_ms: int) -> None:
+        sight.note_probe(answered_, sent_ms, waits_ms)
         self._probing = False
 
     async def _beat(self) -> None:
@@ -228,6 +255,17 @@ class SimAgent:
         while True:
             count += 1
             down = frozenset(str(one.down) for one in self._rounds if one.down)
-            beat = Beat(self.site, f"{self.site}{self.lives}", count, down)
+            looked = [one.seen for one in self._rounds]
+            held = frozenset(s.own.place for s in looked if s and s.own.state is not CopyState.ABSENT)
+            holds = held if all(looked) else None
+            beat = Beat(self.site, f"{self.site}{self.lives}", count, down, holds)
             self._client.put_beat(beat, limits.site_lease_seconds * 1000)
             await pause(limits.beat_ms)
+
+
+async def _shut_down(loop: CopyLoop) -> None:
+    """What does not end in time is left to the next agent."""
+    try:
+        await loop.shut_down()
+    except PostgresError:
+        return

@@ -55,6 +55,9 @@ class Watcher(Protocol):
     def promoting(self, copy: "SimCopy") -> None:
         """A standby was told to become a primary."""
 
+    def promoted(self, copy: "SimCopy") -> None:
+        """A standby became a primary, on its new timeline."""
+
     def forked_stream(self, standby: "SimCopy", upstream: "SimCopy") -> None:
         """A standby would receive another history as if it were its own."""
 
@@ -239,13 +242,16 @@ class SimCopy:
             return
         self._end(clean=True, reset=True)
 
-    def begin_promotion(self) -> None:
-        """Become a primary soon. With a live receiver the end of WAL was looked at before it ended."""
+    def begin_promotion(self, timeline: int) -> None:
+        """Become a primary soon, on `timeline` (0: the next one that this directory knows nothing of).
+
+        With a live receiver the end of WAL was looked at before it ended.
+        """
         self.shelf.watch.promoting(self)
         end = self.replayed if self.receiver is not None else len(self.log)
-        self.shelf.engine.at(5 + int(self.shelf.rnd.random() * 40), self._promote, self.life, end)
+        self.shelf.engine.at(5 + int(self.shelf.rnd.random() * 40), self._promote, self.life, end, timeline)
 
-    def _promote(self, life: int, end: int) -> None:
+    def _promote(self, life: int, end: int, timeline: int) -> None:
         if life != self.life or not self.running or self.primary:
             return
         if self.receiver is not None:
@@ -254,7 +260,8 @@ class SimCopy:
         if end < len(self.log):
             self.log = self.log[:end]
         self.history = (*self.history, (self.timeline, len(self.log)))
-        self.timeline += 1
+        self.timeline = timeline or self.timeline + 1
+        self.shelf.watch.promoted(self)
         self.primary, self.standby_signal = True, False
         self.started_ms = self.shelf.engine.now
         self.names = self.names_shown = self.names_file

@@ -67,6 +67,14 @@ class Answer:
         if self._task is not None:
             self._task.engine.at(0, self._task.step, value)
 
+    def arrive(self, value: Any) -> None:
+        """Make it known as an event of its own: who waits goes on at once, not through the queue."""
+        if self._known:
+            return
+        self._known, self._value = True, value
+        if self._task is not None:
+            self._task.step(value)
+
     def awaited_by(self, task: "Task") -> None:
         """Note who waits; one that is known already answers through the queue."""
         self._task = task

@@ -49,18 +49,19 @@ class SimEtcd:
 
     def _serving_leader(self) -> Site | None:
         """Return the leader if it has a majority now; start an election when it has none."""
-        if self.leader is not None and self._majority(self.leader):
+        if self.leader is not None and (self._whole() or self._majority(self.leader)):
             return self.leader if self.engine.now >= self.electing_until_ms else None
         fit = [member for member in (Site.WITNESS, Site.CLOUD, Site.IDC) if self._majority(member)]
         self.leader = fit[0] if fit else None
         self.electing_until_ms = self.engine.now + ELECTION_MS
         return None
 
+    def _whole(self) -> bool:
+        return len(self.up) == len(MEMBERS) and not self.links.touched
+
     def _majority(self, member: Site) -> bool:
         if member not in self.up:
             return False
-        if len(self.up) == len(MEMBERS) and not self.links._lines:
-            return True
         return sum(self.links.connected(member, other) for other in self.up) * 2 > len(MEMBERS)
 
     def reaches(self, client: Site) -> bool:
@@ -68,7 +69,7 @@ class SimEtcd:
         leader = self._serving_leader()
         if leader is None:
             return False
-        if not self.links._lines and client in self.up:
+        if self._whole():
             return True
         return any(
             self.links.connected(client, member) and self.links.connected(member, leader)
@@ -103,19 +104,19 @@ class EtcdClient:
 
     async def read_world(self) -> World:
         """Read linearizably; EtcdUnavailable when no member serves it in time."""
-        etcd, answer = self._etcd, Answer()
-        etcd.engine.at(self._way_ms(), self._serve_read, answer)
-        etcd.engine.at(ATTEMPT_MS, answer.give, None)
+        etcd, answer, way_ms = self._etcd, Answer(), self._way_ms()
+        etcd.engine.at(way_ms, self._serve_read, answer, ATTEMPT_MS - way_ms)
         world = await answered(answer)
         if world is None:
             raise EtcdUnavailable("no member")
         return world  # type: ignore[no-any-return]
 
-    def _serve_read(self, answer: Answer) -> None:
+    def _serve_read(self, answer: Answer, patience_ms: int) -> None:
         etcd = self._etcd
         if etcd.rnd.random() < etcd.noise.lost_request or not etcd.reaches(self._site):
-            return
-        etcd.engine.at(self._way_ms(), answer.give, etcd.world(self._cell))
+            etcd.engine.at(patience_ms, answer.arrive, None)
+        else:
+            etcd.engine.at(self._way_ms(), answer.arrive, etcd.world(self._cell))
 
     async def ask_swap(self, key: str, value: str, mod_revision: int) -> Outcome:
         """Swap the grant; UNKNOWN when the answer is lost, whatever became of it."""

@@ -23,6 +23,7 @@ class Kind(enum.StrEnum):
     SITE_CRASH = "site_crash"
     AGENT_CRASH = "agent_crash"
     AGENT_CRASH_AT = "agent_crash_at"
+    AGENT_STOP = "agent_stop"
     AGENT_PAUSE = "agent_pause"
     SERVER_CRASH = "server_crash"
     SERVER_MUTE = "server_mute"
@@ -43,9 +44,10 @@ class Kind(enum.StrEnum):
 
 _WEIGHTS = {
     Kind.SITE_CRASH: 8, Kind.AGENT_CRASH: 5, Kind.AGENT_CRASH_AT: 8, Kind.AGENT_PAUSE: 7,
+    Kind.AGENT_STOP: 4,
     Kind.SERVER_CRASH: 8, Kind.SERVER_MUTE: 4, Kind.LINE: 7, Kind.SPLIT: 7, Kind.ISOLATE: 6,
-    Kind.MEMBER_DOWN: 3, Kind.QUORUM_LOSS: 3, Kind.ETCD_NOISE: 10, Kind.DISK_STALL: 3,
-    Kind.DISK_LOSS: 2, Kind.MOVE: 6, Kind.HOLD: 1, Kind.GRANT_GONE: 0.05, Kind.FORCE: 4,
+    Kind.MEMBER_DOWN: 3, Kind.QUORUM_LOSS: 5, Kind.ETCD_NOISE: 10, Kind.DISK_STALL: 3,
+    Kind.DISK_LOSS: 2, Kind.MOVE: 6, Kind.HOLD: 1, Kind.GRANT_GONE: 0.2, Kind.FORCE: 4,
 }  # fmt: skip
 
 
@@ -188,6 +190,8 @@ def _agent_crash(stage: Stage, fault: Fault) -> Undo:
     agent = stage.agents[fault.site]
     if fault.kind is Kind.AGENT_CRASH:
         agent.crash()
+    elif fault.kind is Kind.AGENT_STOP:
+        agent.stop()
     else:
         agent.crash_after(fault.number)
     return agent.start
@@ -274,13 +278,15 @@ def _disk_stall(stage: Stage, fault: Fault) -> Undo:
 
 
 def _disk_loss(stage: Stage, fault: Fault) -> Undo:
-    """Only while another directory holds all that was acknowledged, and may be promoted."""
+    """Only while another directory holds all that was acknowledged, and may be promoted under the grant."""
     copy, rules = stage.shelf.by_place[fault.place], stage.rules
     grant = rules.grant
-    if grant is None or copy.copy is None or grant.mode is not Mode.SYNC:
+    if copy.copy is None or (grant is not None and grant.mode is not Mode.SYNC):
         return None
-    if copy.copy in {grant.primary, *grant.sync_set}:
-        rest = [rules.copy_of(c) for c in {grant.primary, *grant.sync_set} if c != copy.copy]
+    others = {c.copy for c in stage.shelf.by_place.values() if c.present and not c.broken}
+    relied_on = {grant.primary, *grant.sync_set} if grant else {copy.copy, *others}
+    if copy.copy in relied_on:
+        rest = [rules.copy_of(c) for c in relied_on if c != copy.copy]
         if not any(c and rules.holds_all(c) for c in rest) or rules.lost:
             return None
     rules.lost.add(copy.copy)
@@ -327,9 +333,7 @@ def _force(stage: Stage, fault: Fault) -> Undo:
 
 
 def _grant_gone(stage: Stage, fault: Fault) -> Undo:
-    """Not together with a lost disk: an empty home directory and no grant is how a new cell looks."""
-    if stage.rules.lost:
-        return None
+    """Together with a lost disk at home it looks like a new cell."""
     stage.etcd.grant = stage.rules.grant = None
     stage.exempt = True
     return None
@@ -339,6 +343,7 @@ _EFFECTS: dict[Kind, Callable[[Stage, Fault], Undo]] = {
     Kind.SITE_CRASH: _site_crash,
     Kind.AGENT_CRASH: _agent_crash,
     Kind.AGENT_CRASH_AT: _agent_crash,
+    Kind.AGENT_STOP: _agent_crash,
     Kind.AGENT_PAUSE: _agent_pause,
     Kind.SERVER_CRASH: _server_crash,
     Kind.SERVER_MUTE: _server_mute,

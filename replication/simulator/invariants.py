@@ -1,8 +1,9 @@
 """The rules of the failover protocol, checked after every step against what the model knows to be true.
 
-I1 to I6 are those of the design; `history` says that no copy ever receives another history as its
-own, `liveness` that everything is whole again some time after the last fault, `total` that no round
-fails in an unforeseen way.
+I1 to I6 are those of the design; `block` says that a cell which never writes alone acknowledges nothing
+without a sync copy, `history` that no copy ever receives another history as its own and that no two
+promotions share a timeline, `liveness` that everything is whole again some time after the last fault,
+`total` that no round fails in an unforeseen way.
 """
 
 from dataclasses import dataclass
@@ -12,7 +13,10 @@ from replication.failover.states import Decision, Seen, Step, Why
 from replication.model import CopyId, Grant, GrantSeen, Mode
 from replication.simulator.copies import SimCopy
 
-RULES = ("I1", "I2", "I3", "I4", "I5", "I6", "history", "liveness", "total")
+RULES = ("I1", "I2", "I3", "I4", "I5", "I6", "block", "history", "liveness", "total")
+
+
+_AGAINST_PROMISE = (Why.PRIMARY_SITE_SILENT, Why.PROMISED_TO_WAIT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,11 @@ class AgentTruth(Protocol):
     def works(self) -> bool:
         """Whether the process runs and is not stopped."""
 
+    promised_until_ms: int
+    """Until when it said, in this life, that it takes nothing over."""
+    peer_promised_until_ms: int
+    """Until when the other agent said so to this one."""
+
     def believes(self) -> Grant | None:
         """The grant as it last read it."""
 
@@ -50,7 +59,7 @@ class AgentTruth(Protocol):
 class Rules:
     """Checks one schedule of one cell."""
 
-    def __init__(self, fence_after_ms: int, look_ms: int) -> None:
+    def __init__(self, fence_after_ms: int, look_ms: int, *, block: bool = False) -> None:
         self.copies: dict[str, SimCopy] = {}
         self.agents: dict[str, AgentTruth] = {}
         """By place."""
@@ -72,6 +81,9 @@ class Rules:
         self._granted: dict[CopyId, Grant] = {}
         """By copy: the last grant that named it primary."""
         self._candidates: set[CopyId] = set()
+        self._block = block
+        self._timelines: dict[int, CopyId | None] = {}
+        """By timeline: who was promoted onto it."""
         self._look_ms = look_ms
         self._looks_again: dict[str, int] = {}
         """By place: when it began to wait for one more look, unconfirmed."""
@@ -85,12 +97,16 @@ class Rules:
     def acknowledged(self, copy: SimCopy, record: int, position: int) -> None:
         """I1: it is on disk wherever the grant says; I4: a late answer is in the newer history."""
         grant = self.grant
-        if grant is None:
-            return
-        if self._is_overruled(copy):
+        if self._block and not (
+            copy.names and (grant is None or grant.primary != copy.copy or grant.sync_set)
+        ):
+            raise Violation("block", f"{copy.copy} acknowledged {record} alone: {grant}")
+        if grant is None:  # it was deleted: whatever is acknowledged meanwhile counts
+            pass
+        elif self._is_overruled(copy):
             self.forgiven.add(record)
             return
-        if copy.copy == grant.primary:
+        elif copy.copy == grant.primary:
             for member in grant.sync_set - self.lost:
                 if not _holds(self.copy_of(member), record, position):
                     raise Violation("I1", f"{copy.copy} acknowledged {record}, {member} lacks it: {grant}")
@@ -107,6 +123,7 @@ class Rules:
         if new.candidate is not None and new.mode is Mode.TAKING:
             self._candidates.add(new.candidate)
         if old is None:
+            self._check_history(new.primary)
             return
         if new.epoch != old.epoch:
             if new.why == Why.FORCED_BY_OPERATOR and before is not None:
@@ -220,6 +237,13 @@ class Rules:
         if copy.copy not in self._candidates:
             raise Violation("I2", f"{copy.copy} is promoted and was never a candidate")
 
+    def promoted(self, copy: SimCopy) -> None:
+        """Whoever compares histories compares timeline numbers first."""
+        if copy.timeline in self._timelines:
+            other = self._timelines[copy.timeline]
+            raise Violation("history", f"{copy.copy} and {other} were both promoted onto {copy.timeline}")
+        self._timelines[copy.timeline] = copy.copy
+
     def forked_stream(self, standby: SimCopy, upstream: SimCopy) -> None:
         """Two histories on one timeline must never meet."""
         raise Violation("history", f"{standby.copy} streams from {upstream.copy}, another history")
@@ -237,8 +261,14 @@ class Rules:
         serves = copy.open and copy.running and decision.step is not Step.STOP_HARD
         if serves and looked and believed and copy.copy not in (believed.primary, believed.candidate):
             raise Violation("I5", f"{copy.copy} is superseded by {believed.primary} and serves on")
-        age_ms = now_ms - agent.confirmed_ms
-        if not (copy.open and copy.running and age_ms >= self._fence_after_ms):
+        age_ms, promised_ms = now_ms - agent.confirmed_ms, agent.promised_until_ms - now_ms
+        if decision.step is Step.TAKE and decision.why in _AGAINST_PROMISE and promised_ms > 0:
+            raise Violation("I5", f"{copy.copy} takes over {promised_ms} ms before its promise ends")
+        if decision.why is Why.KEPT_BY_PEER and not self._may_be_kept(copy, agent, now_ms):
+            raise Violation("I5", f"{copy.copy} is kept without etcd, a promise or its sync copies")
+        if decision.why is Why.KEPT_BY_PEER or not (
+            copy.open and copy.running and age_ms >= self._fence_after_ms
+        ):
             self._looks_again.pop(place, None)
         elif decision.step is not Step.STOP_HARD:
             since_ms = self._looks_again.setdefault(place, now_ms)
@@ -255,6 +285,12 @@ class Rules:
         back = age_ms <= self._look_ms and now_ms - copy.started_ms <= self._fence_after_ms
         if agent.works and age_ms < self._fence_after_ms and not back:
             raise Violation("I6", f"a copy is forced past {primary}, which serves, confirmed {age_ms} ms ago")
+
+    def _may_be_kept(self, copy: SimCopy, agent: AgentTruth, now_ms: int) -> bool:
+        grant, since_ms = agent.believes(), now_ms - self._fence_after_ms
+        heard = {f.name for f in copy.followers if f.replied_ms > since_ms}
+        synced = grant is not None and grant.sync_set and grant.sync_set <= heard & copy.names
+        return bool(synced) and now_ms < agent.peer_promised_until_ms
 
     def check_whole(self) -> None:
         """I4 at the end: the serving primary has everything that was ever acknowledged."""

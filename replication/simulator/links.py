@@ -22,6 +22,11 @@ class Links:
         self._random = rnd.random
         self._lines: dict[tuple[Site, Site], Line] = {}
 
+    @property
+    def touched(self) -> bool:
+        """Say whether any direction was ever changed since the last healing."""
+        return bool(self._lines)
+
     def set(self, source: Site, target: Site, line: Line) -> None:
         """Change one direction."""
         self._lines[source, target] = line

@@ -99,10 +99,8 @@ def _join_unproven(actor: Actor, server: SimServer, effect: Effect) -> Effect:
     async def join(seen: Seen, decision: Decision) -> Outcome:
         if seen.own.copy is None or decision.copy is None:
             return Outcome.REFUSED
-        lsn = await server.write_marker(
-            decision.epoch, seen.own.copy, wait_for_copies=True, timeout_seconds=1.0
-        )
-        if not await server.has_flushed(decision.copy, lsn):
+        lsn = await server.write_marker(decision.epoch, seen.own.copy, 1.0)
+        if not await server.wait_flushed(decision.copy, lsn, 1.0):
             return Outcome.REFUSED
         return await _swap_of(actor)(seen, decision)
 
@@ -128,7 +126,18 @@ def _open_first(actor: Actor, server: SimServer, effect: Effect) -> Effect:
 
 def _promote_only(actor: Actor, server: SimServer, effect: Effect) -> Effect:
     async def promote(seen: Seen, decision: Decision) -> Outcome:
-        await server.promote(30.0)
+        await server.promote(seen.grant.grant.reserved_timeline if seen.grant else 0, 30.0)
+        return Outcome.DONE
+
+    return promote
+
+
+def _promote_unreserved(actor: Actor, server: SimServer, effect: Effect) -> Effect:
+    async def promote(seen: Seen, decision: Decision) -> Outcome:
+        if seen.own.copy is None:
+            return Outcome.REFUSED
+        await server.stop_receiver(seen.own.copy)
+        await server.promote(0, 30.0)
         return Outcome.DONE
 
     return promote
@@ -148,7 +157,7 @@ def _take_where(why: Why) -> Rewrite:
         if decision.why is not why or seen.grant is None or seen.own.copy is None:
             return decision
         grant = seen.grant.grant
-        taking = replace(grant, epoch=grant.epoch + 1, mode=Mode.TAKING, candidate=seen.own.copy)
+        taking = grant.taking(seen.own.copy, grant.sync_set)
         return replace(decision, step=Step.TAKE, next_grant=taking)
 
     return rewrite
@@ -166,6 +175,22 @@ def _keep_candidate(seen: Seen, decision: Decision) -> Decision:
         return decision
     kept = replace(decision.next_grant, sync_set=seen.grant.grant.sync_set)
     return replace(decision, next_grant=kept)
+
+
+def _ignore_block(one: CopyRound, actor: Actor, server: SimServer) -> None:
+    decide = one.decide
+    one.decide = lambda seen, limits: decide(replace(seen, degrade="after"), limits)
+
+
+def _keep_without_promise(seen: Seen, decision: Decision) -> Decision:
+    if decision.why is not Why.GRANT_UNCONFIRMED or seen.without_etcd != "peer" or seen.read_ok:
+        return decision
+    return replace(decision, step=Step.HOLD, why=Why.KEPT_BY_PEER)
+
+
+def _bootstrap_unproven(one: CopyRound, actor: Actor, server: SimServer) -> None:
+    decide = one.decide
+    one.decide = lambda seen, limits: decide(replace(seen, holders=frozenset()), limits)
 
 
 def _believe_old_looks(one: CopyRound, actor: Actor, server: SimServer) -> None:
@@ -262,6 +287,15 @@ MUTATIONS = {
            _force_early),
         _m("force-past-a-living-primary", "I6", "the operator is obeyed although the primary serves",
            _deciding(_force_at_once)),
+        _m("ignore-block", "block", "a cell that never writes alone opens or goes on alone", _ignore_block),
+        _m("keep-without-promise", "I5", "a primary without etcd serves on though its peer promised nothing",
+           _deciding(_keep_without_promise)),
+        _m("break-the-promise", "I5", "an agent that promised to wait takes over at once",
+           _deciding(_take_where(Why.PROMISED_TO_WAIT))),
+        _m("bootstrap-unproven", "I4", "a cell is made anew where others may hold data of it",
+           _bootstrap_unproven),
+        _m("reuse-a-timeline", "history", "a copy is promoted on the next number it knows nothing of",
+           _acting(Step.PROMOTE, _promote_unreserved)),
         _m("believe-the-file", "liveness", "an open pg_hba.conf is taken for an open server", _trust_file),
     )
 }  # fmt: skip

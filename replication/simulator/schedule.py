@@ -18,7 +18,7 @@ from replication.simulator.agents import Coverage, Scene, SimAgent
 from replication.simulator.copies import Shelf, SimCopy
 from replication.simulator.engine import Engine
 from replication.simulator.etcd import ATTEMPT_MS, Noise, SimEtcd
-from replication.simulator.faults import Fault, Stage, draw_faults
+from replication.simulator.faults import Fault, Kind, Stage, draw_faults
 from replication.simulator.invariants import Rules, Violation
 from replication.simulator.links import Links
 from replication.simulator.server import SimServer
@@ -32,6 +32,7 @@ LIMITS = FailoverSettings(
     probe_timeout_ms=50,
     degrade_after_ms=600,
     fence_after_ms=900,
+    peer_promise_ms=500,
     watchdog_after_ms=1300,
     site_lease_seconds=1,
     home_after_ms=500,
@@ -41,11 +42,18 @@ LIMITS = FailoverSettings(
 )
 """The limits with their order and about a quarter of their length: no safety argument rests on them."""
 HEAL_MS = 2800
-"""All faults are undone at this time."""
+"""All faults are undone at this time at the latest."""
+QUIET_MS = 300
+"""Time between the end of the last fault and the healing; nothing that fails any more is simulated longer."""
+LATE_QUIET_MS = 1500
+"""The same after noise on etcd, whose late swaps arrive by then."""
 WHOLE_MS = 6000
 """The cell must be SYNC, open and at home so long after healing: about 25 s unscaled."""
 BOOTSTRAP_SHARE = 0.1
 """Schedules that begin with empty directories; the others begin with a cell in sync."""
+
+THREE_COPIES_SHARE = 0.4
+"""Schedules of a cell with a copy beside its home primary."""
 
 BreakRule = Callable[[CopyRound, Actor, SimServer], None]
 
@@ -76,19 +84,29 @@ class Schedule:
     """One cell under one seed."""
 
     def __init__(
-        self, seed: int, faults: tuple[Fault, ...] | None, break_rule: BreakRule | None, *, trace: bool
+        self,
+        seed: int,
+        faults: tuple[Fault, ...] | None = None,
+        break_rule: BreakRule | None = None,
+        *,
+        trace: bool = False,
+        cell: CellSettings | None = None,
+        copies: int | None = None,
     ) -> None:
         self.seed = seed
         shape = Random(f"{seed} shape")  # noqa: S311  a schedule's dice, nothing secret
         rnd = Random(f"{seed} run")  # noqa: S311
         self.home = shape.choice(DATA_SITES)
-        self.places = _places(self.home, three=shape.random() < 0.4)
+        drawn = 3 if shape.random() < THREE_COPIES_SHARE else 2
+        self.places = _places(self.home, three=(copies or drawn) == 3)
         names = [place.name for place in self.places]
         self.faults = draw_faults(shape, names) if faults is None else faults
         bootstrap = shape.random() < BOOTSTRAP_SHARE
+        self.cell = draw_cell(shape, self.home) if cell is None else replace(cell, home=self.home)
         self.engine = Engine()
         links = Links(rnd)
-        self.rules = Rules(LIMITS.fence_after_ms, LIMITS.tick_ms + 2 * ATTEMPT_MS)
+        block = self.cell.degrade == "block"
+        self.rules = Rules(LIMITS.fence_after_ms, LIMITS.tick_ms + 2 * ATTEMPT_MS, block=block)
         self.shelf = Shelf(self.engine, links, rnd, self.rules)
         self.etcd = SimEtcd(self.engine, links, rnd, self.rules.grant_changed)
         self.etcd.noise = Noise(lost_answer=0.01, late=0.01, lost_request=0.01)
@@ -109,7 +127,7 @@ class Schedule:
             site=site,
             home_dir=nowhere,
             etcd_urls=(),
-            cells=(CellSettings(CELL, self.home),),
+            cells=(self.cell,),
             places=self.places,
             agent_urls={},
             agent_port=0,
@@ -170,11 +188,12 @@ class Schedule:
         engine.at(30, self._client)
         for fault in self.faults:
             engine.at(fault.at_ms, self._strike, fault)
-        engine.run_until(HEAL_MS, lambda: False, HEAL_MS)
+        heal_ms = min(HEAL_MS, max(map(_ended_ms, self.faults), default=0))
+        engine.run_until(heal_ms, lambda: False, HEAL_MS)
         self.scene.note("*", "all faults are undone")
         self.stage.heal()
         engine.at(0, self._operate)
-        if engine.run_until(HEAL_MS + WHOLE_MS, self._whole, 60):
+        if engine.run_until(heal_ms + WHOLE_MS, self._whole, 60):
             self.rules.check_whole()
         elif not self.stage.exempt and not self._needs_people():
             raise Violation("liveness", f"not whole {WHOLE_MS} ms after the last fault: {self.rules.grant}")
@@ -210,9 +229,27 @@ class Schedule:
         if grant is None or grant.mode is not Mode.SYNC or grant.primary.site is not self.home:
             return False
         primary = self.rules.copy_of(grant.primary)
+        if any(member.site is self.home for member in grant.sync_set):
+            return False
         copies = self.shelf.by_place.values()
         following = all(c is primary or (c.running and c.receiver is not None) for c in copies)
         return primary is not None and primary.open and following
+
+
+def _ended_ms(fault: Fault) -> int:
+    quiet_ms = LATE_QUIET_MS if fault.kind is Kind.ETCD_NOISE else QUIET_MS
+    return fault.at_ms + fault.for_ms + quiet_ms
+
+
+def draw_cell(shape: Random, home: Site) -> CellSettings:
+    """Draw the cell's policies."""
+    return CellSettings(
+        CELL,
+        home,
+        "block" if shape.random() < 0.25 else "after",
+        400 + int(shape.random() * 400) if shape.random() < 0.2 else None,
+        "peer" if shape.random() < 0.4 else "stop",
+    )
 
 
 def _places(home: Site, *, three: bool) -> tuple[PlaceSettings, ...]:
@@ -229,6 +266,8 @@ def run_schedule(
     faults: tuple[Fault, ...] | None = None,
     break_rule: BreakRule | None = None,
     trace: bool = False,
+    cell: CellSettings | None = None,
+    copies: int | None = None,
 ) -> Ran:
-    """Run the schedule of `seed`, with its own faults or those given."""
-    return Schedule(seed, faults, break_rule, trace=trace).run()
+    """Run the schedule of `seed`, with its own faults, policies and number of copies or those given."""
+    return Schedule(seed, faults, break_rule, trace=trace, cell=cell, copies=copies).run()

@@ -11,7 +11,7 @@ from replication.postgres.observe import Follower, ServerStatus
 from replication.postgres.replica import UpstreamHistory, is_contained
 from replication.settings import PlaceSettings
 from replication.simulator.copies import RECORD_BYTES, Shelf, SimCopy
-from replication.simulator.engine import Answer, answered, pause
+from replication.simulator.engine import pause
 from replication.simulator.streams import can_serve, keep_streaming
 
 PATIENCE = 0.15
@@ -244,11 +244,11 @@ class SimServer:
         await self._session(10)
         copy.replayed = len(copy.log)
 
-    async def promote(self, timeout_seconds: float) -> int:
+    async def promote(self, timeline: int, timeout_seconds: float) -> int:
         """Promote; the promotion goes on whether or not anyone waits for it."""
         copy = await self._session()
         if not copy.primary:
-            copy.begin_promotion()
+            copy.begin_promotion(timeline)
         deadline_ms = self._shelf.engine.now + int(timeout_seconds * 1000 * PATIENCE)
         while not copy.primary:
             if self._shelf.engine.now > deadline_ms:
@@ -269,25 +269,24 @@ class SimServer:
     async def _reload(self) -> None:
         (await self._session()).reload()
 
-    async def write_marker(
-        self, epoch: int, own_id: CopyId, *, wait_for_copies: bool, timeout_seconds: float
-    ) -> int:
-        """Commit the epoch's row."""
+    async def write_marker(self, epoch: int, own_id: CopyId, timeout_seconds: float) -> int:
+        """Commit the epoch's row, waiting for nobody."""
         copy = await self._session()
         if not copy.primary:
             raise PostgresError("read-only")
-        answer, record = Answer(), self._shelf.new_record()
+        record = self._shelf.new_record()
         self._shelf.markers.append((len(copy.log) + 1, record, epoch))
-        copy.commit(record, lambda: answer.give(True), client=False, wait=wait_for_copies)
-        self._shelf.engine.at(int(timeout_seconds * 1000 * PATIENCE), answer.give, False)
-        if not await answered(answer):
-            raise PostgresError("marker: outcome unknown")
+        copy.append(record)
         return len(copy.log) * RECORD_BYTES
 
-    async def has_flushed(self, copy: CopyId, lsn: int) -> bool:
-        """Ask the primary what it knows of a follower."""
-        own = await self._session()
-        return any(f.name == copy and f.acked * RECORD_BYTES >= lsn for f in own.followers)
+    async def wait_flushed(self, copy: CopyId, lsn: int, timeout_seconds: float) -> bool:
+        """Ask the primary what it knows of a follower, until it is enough."""
+        deadline_ms = self._shelf.engine.now + int(timeout_seconds * 1000 * PATIENCE)
+        while self._shelf.engine.now <= deadline_ms:
+            own = await self._session()
+            if any(f.name == copy and f.acked * RECORD_BYTES >= lsn for f in own.followers):
+                return True
+        return False
 
     async def checkpoint(self) -> None:
         """Write a checkpoint."""

@@ -187,7 +187,7 @@ async def _answers(http: aiohttp.ClientSession, stand: Stand, site: Site, servic
 
 
 async def _cells_serve(http: aiohttp.ClientSession, stand: Stand) -> bool:
-    """Every grant is SYNC, its primary open, and every copy of its sync set follows now.
+    """Every grant is SYNC with the other site, its primary open, and every copy of its sync set follows now.
 
     The grant alone is not enough: it outlives a clean stop of everything.
     """
@@ -212,7 +212,9 @@ async def _cells_serve(http: aiohttp.ClientSession, stand: Stand) -> bool:
 def _serves(grant: Grant, place: dict[str, Any] | None) -> bool:
     own = ((place or {}).get("seen") or {}).get("own") or {}
     following = {follower["copy"] for follower in own.get("followers", ())}
-    return grant.mode is Mode.SYNC and bool(own.get("open")) and {str(c) for c in grant.sync_set} <= following
+    across = any(copy.site is not grant.primary.site for copy in grant.sync_set)
+    in_sync = grant.mode is Mode.SYNC and across and {str(copy) for copy in grant.sync_set} <= following
+    return in_sync and bool(own.get("open"))
 
 
 def plain_up(done: UpDone) -> str:

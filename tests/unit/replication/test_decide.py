@@ -174,12 +174,9 @@ def test_a_copy_is_named_before_it_is_granted():
     assert decision.next_grant.sync_set == frozenset({CLOUD})
 
 
-def test_a_copy_that_lags_or_stands_beside_the_primary_does_not_join():
+def test_a_copy_that_lags_does_not_join():
     lagging = serving(sync_names=frozenset(), wal_flush_lsn=10**9)
-    beside = FollowerSeen(CopyId.parse("a-idc-1-cccc"), True, 200)
-    local = serving(sync_names=frozenset(), followers=(beside,))
     assert decide(seen(lagging, ALONE), LIMITS).why is Why.SERVING
-    assert decide(seen(local, ALONE), LIMITS).why is Why.SERVING
 
 
 def test_a_copy_that_just_fell_silent_is_not_taken_back_though_it_looks_connected():
@@ -266,8 +263,16 @@ def test_a_grant_that_vanished_is_never_made_up_again():
 def test_only_the_home_place_bootstraps_a_cell():
     nothing = OwnCopy("a-idc-0", Site.IDC, CopyState.ABSENT)
     away = OwnCopy("a-cloud-0", Site.CLOUD, CopyState.ABSENT)
-    assert decide(seen(nothing, None), LIMITS).step is Step.INITIALISE
-    assert decide(seen(away, None), LIMITS).step is Step.HOLD
+    assert decide(seen(nothing, None, holders=frozenset()), LIMITS).step is Step.INITIALISE
+    assert decide(seen(away, None, holders=frozenset()), LIMITS).step is Step.HOLD
+
+
+@pytest.mark.parametrize("own", [OwnCopy("a-idc-0", Site.IDC, CopyState.ABSENT), own_copy()])
+def test_a_cell_is_made_anew_only_where_nobody_is_known_to_hold_data_of_it(own: OwnCopy):
+    mine, others = frozenset({"a-idc-0"}), frozenset({"a-idc-0", "a-cloud-0"})
+    assert decide(seen(own, None, holders=mine), LIMITS).why is Why.BOOTSTRAP
+    assert decide(seen(own, None, holders=others), LIMITS).why is Why.GRANT_LOST
+    assert decide(seen(own, None, holders=None), LIMITS).why is Why.EMPTINESS_NOT_PROVEN
 
 
 def test_a_directory_in_the_sync_set_is_never_rewound():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from replication.model import CopyId, Grant, Mode, format_lsn, parse_lsn
+from replication.model import Beat, CopyId, Grant, Mode, Site, format_lsn, parse_lsn
 
 PRIMARY = CopyId.parse("a-idc-0-aaaa")
 COPY = CopyId.parse("a-cloud-0-bbbb")
@@ -34,3 +34,26 @@ def test_lsn_text_and_bytes_agree():
 def test_a_name_that_is_no_copy_is_not_taken_for_one(text: str):
     with pytest.raises(ValueError, match="copy id"):
         CopyId.parse(text)
+
+
+@pytest.mark.parametrize("holds", [None, frozenset(), frozenset({"a-idc-0"})])
+def test_a_beat_survives_its_stored_form_and_not_knowing_is_not_holding_nothing(holds):
+    beat = Beat(Site.IDC, "x", 3, frozenset({"a-idc-0-aaaa"}), holds)
+    assert Beat.from_json(beat.to_json()) == beat
+
+
+def test_a_beat_of_an_agent_that_does_not_tell_what_it_holds_is_read():
+    old = '{"agent": "x", "count": 3, "down": [], "site": "idc"}'
+    assert Beat.from_json(old).holds is None
+
+
+def test_no_two_takings_of_a_cell_reserve_the_same_timeline():
+    grant = Grant("a", 3, PRIMARY, frozenset({COPY}), Mode.SYNC, timeline=4)
+    first = grant.taking(COPY, frozenset({COPY}))
+    again = first.taking(PRIMARY, frozenset())
+    back = Grant(
+        "a", 5, PRIMARY, frozenset(), Mode.ALONE, timeline=4, reserved_timeline=again.reserved_timeline
+    )
+    assert (first.reserved_timeline, again.reserved_timeline) == (5, 6)
+    assert back.taking(COPY, frozenset()).reserved_timeline == 7
+    assert Grant.from_json(again.to_json()) == again

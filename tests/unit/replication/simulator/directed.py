@@ -12,6 +12,17 @@ def directed_faults(name: str, home: Site) -> tuple[Fault, ...] | None:
     match name:
         case "act-on-an-old-look":
             return tuple(Fault(at, Kind.AGENT_PAUSE, home, primary, 1200) for at in (400, 1900))
+        case "bootstrap-unproven":
+            return (
+                Fault(400, Kind.GRANT_GONE, home, primary, 60),
+                Fault(500, Kind.DISK_LOSS, home, primary, 60),
+            )
+        case "reuse-a-timeline":
+            return (
+                Fault(400, Kind.SITE_CRASH, home, primary, 500),
+                Fault(401, Kind.AGENT_CRASH_AT, away, copy, 900, number=7),
+                Fault(2200, Kind.MOVE, away, copy, 500),
+            )
         case "believe-the-file":
             return (
                 Fault(2450, Kind.AGENT_CRASH_AT, home, primary, 60, number=3),

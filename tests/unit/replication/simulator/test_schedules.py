@@ -21,7 +21,7 @@ MOST_TRIES = 400
 def first_broken(name: str) -> Ran | None:
     """Return the first schedule in which the mutation is found."""
     for seed in range(MOST_TRIES):
-        faults = directed_faults(name, Schedule(seed, None, None, trace=False).home)
+        faults = directed_faults(name, Schedule(seed).home)
         ran = run_schedule(seed, faults=faults, break_rule=MUTATIONS[name].apply)
         if ran.found is not None:
             return ran
@@ -50,14 +50,14 @@ def test_finds_the_broken_rule(name: str):
 @pytest.mark.parametrize("name", [n for n in MUTATIONS if directed_faults(n, "idc") is not None])
 def test_directed_faults_break_nothing_by_themselves(name: str):
     for seed in range(40):
-        faults = directed_faults(name, Schedule(seed, None, None, trace=False).home)
+        faults = directed_faults(name, Schedule(seed).home)
         assert run_schedule(seed, faults=faults).found is None
 
 
 def test_a_move_whose_target_falls_silent_is_abandoned():
     reached = set()
     for seed in range(90):
-        home = Schedule(seed, None, None, trace=False).home
+        home = Schedule(seed).home
         faults = (
             Fault(600, Kind.SPLIT, home, f"a-{home}-0", 1500, Line.HOLE),
             Fault(1140 + seed, Kind.MOVE, other_data_site(home), f"a-{home}-0", 400),
