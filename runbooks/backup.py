@@ -34,7 +34,7 @@ T = TypeVar("T")
 AT_ONCE = 4
 """Backups taken at a time by a command. Source: our choice, two a data site."""
 BUSY_SECONDS = 120.0
-"""Patience with a backup that the site's service is taking. Source: our choice; a small cell takes 2 s."""
+"""Patience with a backup that the site's own service is taking. Source: our choice; a small cell: 2 s."""
 Tell = Callable[[str, int, int], None]
 _cell = click.option("--cell", help="Only this cell.")
 _site = click.option(

@@ -151,6 +151,7 @@ async def test_an_interrupted_backup_leaves_nothing_that_counts(scene: Scene) ->
     assert not killed.exists()
 
 
+@pytest.mark.slow
 async def test_a_backup_waits_its_turn_or_is_refused(scene: Scene) -> None:
     """Two at once of one cell: the one that waits is taken after the other, the one that does not is told."""
     first = asyncio.create_task(take_backup(scene.source(), Kind.FULL))
