@@ -246,7 +246,10 @@ def _as_other(seen: Seen, grant: Grant, limits: FailoverSettings) -> Decision:
         if own.copy in grant.sync_set and _candidate_failed(seen, grant, limits):
             return _take(seen, grant, Why.CANDIDATE_FAILED)
         return Decision(Step.HOLD, Why.OTHER_CANDIDATE)
-    if take := _take_over(seen, grant, limits):
+    take = _take_over(seen, grant, limits)
+    stopped = own.state is CopyState.STOPPED and not own.was_primary
+    # A copy that may not take over is started all the same: it may be the only one an operator has left.
+    if take is not None and not (stopped and take.step is Step.HOLD):
         return take
     return _as_standby(seen, grant, limits)
 

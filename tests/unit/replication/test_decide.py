@@ -103,6 +103,16 @@ def test_alone_is_never_promoted_however_dead_the_primary_looks():
     assert decide(snapshot, LIMITS).why is Why.ALONE_NEVER_PROMOTES
 
 
+@pytest.mark.parametrize("grant", [ALONE, replace(SYNC, sync_set=frozenset({CopyId.parse("a-idc-1-cccc")}))])
+def test_a_stopped_copy_of_a_dead_primary_is_started_although_it_may_not_take_over(grant: Grant):
+    """A rewind stops the copy first and fails when the primary's site is lost meanwhile."""
+    snapshot = seen(
+        own_copy(CLOUD, CopyState.STOPPED), grant, silent_for_ms={Site.IDC: 60_000}, probe_answered=False
+    )
+    decision = decide(snapshot, LIMITS)
+    assert (decision.step, decision.copy) == (Step.START_STANDBY, IDC)
+
+
 def test_an_etcd_hiccup_with_a_living_stream_moves_nothing():
     snapshot = seen(standby(), silent_for_ms={Site.IDC: 5000}, probe_answered=True)
     assert decide(snapshot, LIMITS).why is Why.SILENT_BUT_STREAM_ALIVE
