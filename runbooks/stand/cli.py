@@ -50,7 +50,9 @@ def stand() -> None:
 
 @stand.command("up")
 @click.option(
-    "--copies", type=click.IntRange(2, 3), help="Copies a cell (default 2; 3 adds a local asynchronous one)."
+    "--copies",
+    type=click.IntRange(2, 3),
+    help="Copies a cell (default 2; 3 adds a stand-in beside the home primary).",
 )
 @click.option(
     "--fresh", is_flag=True, help="Stop it, delete its data and keys, choose new ports; keeps evidence."
