@@ -50,7 +50,9 @@ def stand() -> None:
 
 @stand.command("up")
 @click.option(
-    "--copies", type=click.IntRange(2, 3), help="Copies a cell (default 2; 3 adds a local asynchronous one)."
+    "--copies",
+    type=click.IntRange(2, 3),
+    help="Copies a cell (default 2; 3 adds a stand-in beside the home primary).",
 )
 @click.option("--cells", type=click.IntRange(1, 64), help="Cells, at home in idc and cloud by turns (2).")
 @click.option(

@@ -33,7 +33,7 @@ class Stand:
     __pydantic_config__ = ConfigDict(extra="forbid")
 
     copies: int
-    """Copies a cell: 2, or 3 with an asynchronous one at the home site."""
+    """Copies a cell: 2, or 3 with one beside the home primary, which stands in for a lost sync copy."""
     ports: dict[str, int]
     """Port of every name in `ports.needed_ports`, chosen once."""
     pg_bin: Path

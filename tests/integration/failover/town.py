@@ -1,6 +1,7 @@
 """A stand with customers: what the plain failover cases need of both sites at once."""
 
 import asyncio
+import contextlib
 import json
 import os
 import secrets
@@ -10,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from replication.etcd import Etcd
+from replication.etcd import Etcd, EtcdUnavailable
 from replication.grants import read_world
 from replication.model import DATA_SITES, Grant, Mode, Site
 from replication.settings import SiteSettings, read_site_settings
@@ -43,9 +44,10 @@ async def wait_for_grants(home: Path, holds: Callable[[Grants], bool], viewer: S
         try:
             async with asyncio.timeout(WITHIN_SECONDS):
                 while True:
-                    grants = {cell: g.grant for cell, g in (await read_world(etcd)).grants.items()}
-                    if holds(grants):
-                        return grants
+                    with contextlib.suppress(EtcdUnavailable):
+                        grants = {cell: g.grant for cell, g in (await read_world(etcd)).grants.items()}
+                        if holds(grants):
+                            return grants
                     await asyncio.sleep(0.1)
         except TimeoutError:
             raise AssertionError(f"grants after {WITHIN_SECONDS:g} s: {grants}") from None

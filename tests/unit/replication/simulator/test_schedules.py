@@ -7,6 +7,7 @@ import pytest
 
 from replication.failover.states import Step, Why
 from replication.model import other_data_site
+from replication.settings import CellSettings
 from replication.simulator.faults import Fault, Kind
 from replication.simulator.links import Line
 from replication.simulator.mutations import MUTATIONS
@@ -104,3 +105,46 @@ def test_a_failure_is_shrunk_to_faults_that_still_break_the_same_rule():
     again = run_schedule(ran.seed, faults=tuple(kept), break_rule=MUTATIONS[name].apply)
     assert again.found is not None
     assert again.found.rule == failure.rule
+
+
+def test_a_primary_that_lost_etcd_is_kept_by_its_peer_which_then_keeps_its_promise():
+    """The quorum is lost; then the primary's site dies while the peer is bound by its promise."""
+    reached = set()
+    for seed in range(60):
+        home = Schedule(seed).home
+        faults = (
+            Fault(400, Kind.QUORUM_LOSS, home, f"a-{home}-0", 1100),
+            Fault(1480 + seed, Kind.SITE_CRASH, home, f"a-{home}-0", 900),
+        )
+        cell = CellSettings("a", home, without_etcd="peer")
+        ran = run_schedule(seed, faults=faults, cell=cell, copies=2)
+        assert ran.found is None
+        reached |= {why for _, why in ran.coverage.decisions}
+    assert {Why.KEPT_BY_PEER, Why.PROMISED_TO_WAIT, Why.PRIMARY_SITE_SILENT} <= reached
+
+
+def test_a_stand_in_is_promoted_when_the_server_is_lost_after_the_other_site():
+    reached = set()
+    for seed in range(40):
+        home = Schedule(seed).home
+        faults = (
+            Fault(300, Kind.SITE_CRASH, other_data_site(home), f"a-{home}-0", 2400),
+            Fault(1300, Kind.DISK_LOSS, home, f"a-{home}-0", 60),
+        )
+        ran = run_schedule(seed, faults=faults, cell=CellSettings("a", home), copies=3)
+        assert ran.found is None
+        reached |= ran.coverage.decisions
+    assert {(Step.LEAVE, Why.SYNC_SITE_SILENT), (Step.TAKE, Why.PRIMARY_DECLARED_DOWN)} <= reached
+
+
+def test_a_cell_that_never_writes_alone_waits_and_is_whole_again():
+    reached = set()
+    for seed in range(40):
+        home = Schedule(seed).home
+        cell = CellSettings("a", home, degrade="block")
+        faults = (Fault(300, Kind.SITE_CRASH, home, f"a-{home}-0", 1500),)
+        ran = run_schedule(seed, faults=faults, cell=cell, copies=2)
+        assert ran.found is None
+        reached |= ran.coverage.decisions
+        assert ("SYNC", "ALONE") not in ran.coverage.transitions
+    assert {(Step.FINISH_SHUT, Why.CANDIDATE), (Step.HOLD, Why.BLOCKED_WITHOUT_COPY)} <= reached
