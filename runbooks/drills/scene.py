@@ -26,6 +26,7 @@ from runbooks.drills.read_rows import Unreadable, read_cell, read_keys
 from runbooks.drills.records import Header, Mark
 from runbooks.drills.rows import CellRows
 from runbooks.drills.watch import GrantWatch, find_not_home
+from runbooks.stand.topology import outside_settings, read_stand
 
 _READY_S = 20.0
 """Patience with cells that are on their way home. Source: our choice; above home_after plus a move."""
@@ -76,13 +77,17 @@ class Scene:
 
 @asynccontextmanager
 async def open_scene(
-    drill: str, viewer: Site, options: DrillOptions, say: Callable[[str], None], **facts: Any
+    drill: str, viewer: Site | None, options: DrillOptions, say: Callable[[str], None], **facts: Any
 ) -> AsyncIterator[Scene]:
     """Make the evidence folder and yield a scene whose cells are all SYNC at home; DrillRefused if not.
 
-    Addresses are as seen from `viewer`, which has to survive the drill. `facts` go into the header.
+    Addresses are as seen from `viewer`, which has to survive the drill; None looks from outside all sites.
+    `facts` go into the header.
     """
-    settings = _read_settings(options.home, viewer)
+    if viewer is None:
+        settings = outside_settings(read_stand(options.home))
+    else:
+        settings = read_drill_settings(options.home, viewer)
     entrances = await _find_entrances(options.home)
     token = secrets.token_hex(5)
     started = datetime.now(UTC)  # noqa: TID251 - a runbook is a shell: it stamps people's time once
@@ -143,7 +148,8 @@ async def _read_patiently(scene: Scene, etcd: Etcd, cell: str) -> CellRows | Non
             await asyncio.sleep(0.5)
 
 
-def _read_settings(home: Path, viewer: Site) -> SiteSettings:
+def read_drill_settings(home: Path, viewer: Site) -> SiteSettings:
+    """Return a data site's settings; DrillRefused when there is no stand."""
     try:
         return read_site_settings(home / viewer / "site.json")
     except SettingsError as error:
@@ -155,7 +161,7 @@ async def _find_entrances(home: Path) -> dict[str, str]:
     entrances = {}
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=3)) as session:
         for site in DATA_SITES:
-            url = f"http://127.0.0.1:{_read_settings(home, site).api_port}"
+            url = f"http://127.0.0.1:{read_drill_settings(home, site).api_port}"
             try:
                 async with session.get(url + "/readyz") as response:
                     ready, found = response.status == 200, f"answers {response.status} to /readyz"

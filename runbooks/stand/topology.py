@@ -7,7 +7,7 @@ of a data site read, with every address as seen from that site.
 import json
 import os
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -173,4 +173,23 @@ def site_settings(stand: Stand, site: Site) -> SiteSettings:
         backup=BackupSettings(stand.site_dir(site) / "backup", stand.copies_dir(site) / ".staging")
         if stand.keeps_backups
         else None,
+    )
+
+
+def outside_settings(stand: Stand) -> SiteSettings:
+    """Return the addresses of an onlooker who belongs to no site: every server itself, past all borders.
+
+    For whoever judges a run; a site and its links may be gone and the onlooker still sees the rest.
+    """
+    inside = site_settings(stand, Site.IDC)
+    return replace(
+        inside,
+        etcd_urls=tuple(
+            f"http://{LOOPBACK}:{stand.port(site, 'etcd-client')}" for site in (Site.WITNESS, *DATA_SITES)
+        ),
+        places=tuple(
+            replace(place, port=stand.port(place.site, f"copy:{place.name}"), data_dir=None)
+            for place in inside.places
+        ),
+        agent_urls={to: f"http://{LOOPBACK}:{stand.port(to, 'agent')}" for to in DATA_SITES},
     )
