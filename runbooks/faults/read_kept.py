@@ -70,7 +70,7 @@ async def read_kept(settings: SiteSettings, grant: Grant, batch: int | None = No
     return KeptRows(
         grant.cell,
         epoch,
-        tuple(DoneRow(*row[:6], answer=row[6] or {}, legs_fen=tuple(row[7])) for row in done),
+        tuple(DoneRow(*facts, answer or {}, tuple(legs)) for *facts, answer, legs in done),
         tuple(AccountRow(*row) for row in accounts),
         tuple(RegisterRow(*row) for row in registers),
     )

@@ -8,8 +8,9 @@ not HOLDS ends the run; the stand is left as it is.
 
 import asyncio
 import contextlib
+import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,7 @@ async def _open_run(options: MatrixOptions, say: Callable[[str], None]) -> Async
     facts = {"site": "matrix", "faults": options.schedule.faults, "matrix_rate": options.matrix_rate}
     async with contextlib.AsyncExitStack() as stack:
         scene = await stack.enter_async_context(open_scene("faults", None, drill, say, **facts))
+        stack.enter_context(_own_log(scene.folder / "runner.log"))
         write_schedule(scene.folder / "schedule.json", options.schedule)
         history = HistoryWriter(scene.folder / "faults.jsonl", _TYPES)
         stack.callback(history.close)
@@ -155,6 +157,24 @@ async def _open_run(options: MatrixOptions, say: Callable[[str], None]) -> Async
             if injection.ground.active:
                 say("healing what is still broken")
                 await asyncio.shield(start_over(injection, WHOLE_S))
+
+
+@contextlib.contextmanager
+def _own_log(path: Path) -> Iterator[None]:
+    """Send what the pools tell of lost connections to a file: here it is what is to be expected."""
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    loggers = [logging.getLogger(name) for name in ("psycopg", "asyncio", "core_app")]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.propagate = False
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+            logger.propagate = True
+        handler.close()
 
 
 def _remember(run: Run, value: Any) -> None:
