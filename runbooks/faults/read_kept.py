@@ -70,7 +70,10 @@ async def read_kept(settings: SiteSettings, grant: Grant, batch: int | None = No
     return KeptRows(
         grant.cell,
         epoch,
-        tuple(DoneRow(*facts, answer or {}, tuple(legs)) for *facts, answer, legs in done),
+        tuple(
+            DoneRow(token, number, action, at_epoch, copy, at_us, answer or {}, tuple(legs))
+            for token, number, action, at_epoch, copy, at_us, answer, legs in done
+        ),
         tuple(AccountRow(*row) for row in accounts),
         tuple(RegisterRow(*row) for row in registers),
     )

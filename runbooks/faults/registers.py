@@ -91,6 +91,8 @@ def _check_values(key: str, ops: Iterable[Op], rows: Mapping[int, str]) -> list[
         if op.outcome is not Outcome.OK or op.action is Action.PEEK:
             continue
         version = int(op.answer["version"])
+        if version and version not in rows:
+            defects.append(f"{key}: {op.action} {op.token} saw version {version}, which nobody kept")
         if op.is_write and op.answer.get("done") and rows.get(version) != op.token:
             defects.append(
                 f"{key}: version {version} acknowledged to {op.token}, kept by {rows.get(version)}"
