@@ -208,9 +208,24 @@ async def _run_batches(run: Run) -> None:
             return
         findings = await _run_batch(run, batch)
         run.rounds.append(findings)
+        run.scene.say(_tell_batch(run, batch, overall(findings)))
         if overall(findings) is not Verdict.HOLDS:
             run.scene.say(f"batch {batch.number} does not hold: the run ends here")
             return
+
+
+def _tell_batch(run: Run, batch: Batch, verdict: Verdict) -> str:
+    done = run.batches[-1]
+    whole = (
+        "never whole"
+        if done.whole_ns is None
+        else f"whole {(done.whole_ns - done.healed_ns) / 1e9:.1f} s later"
+    )
+    broke = (done.healed_ns - done.began_ns) / 1e9
+    return (
+        f"batch {batch.number}: {len(batch.faults)} faults in {broke:.0f} s, {whole}, {verdict}; "
+        f"{run.happened} of {run.options.schedule.faults} faults so far"
+    )
 
 
 async def _run_batch(run: Run, batch: Batch) -> tuple[Finding, ...]:
