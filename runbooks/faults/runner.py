@@ -47,8 +47,9 @@ from runbooks.stand.status import read_status
 from runbooks.stand.topology import LOOPBACK, read_stand
 from runbooks.stand.up import cells_serve
 
-WHOLE_S = 90.0
-"""Limit for the stand to be whole after healing. Source: our choice; 60 s to rejoin and one re-clone."""
+WHOLE_S = 180.0
+"""Limit for the stand to be whole after healing. Source: our choice; three times the 60 s to rejoin, for
+two cores that others use as well."""
 READ_S = 30.0
 """Patience with a cell that moves while its rows are wanted. Source: our choice, a move and a rejoin."""
 _LOOK_S = 0.2
@@ -121,7 +122,7 @@ async def run_matrix(
         run.rounds.append(await _judge_rows(run, None))
         verdict = await judge(run)
         if overall(merge_findings(run.rounds)) is Verdict.HOLDS:
-            await _each_cell(run, drop_tables)
+            await _drop_patiently(run)
         return verdict
 
 
@@ -302,6 +303,20 @@ async def _read_patiently(run: Run, cell: str, batch: int | None) -> KeptRows | 
                 run.scene.say(f"rows of cell {cell} could not be read: {error}")
                 return None
             await asyncio.sleep(0.5)
+
+
+async def _drop_patiently(run: Run) -> None:
+    """Drop the tables; a cell may just be on its way home. Left-over tables are dropped by the next run."""
+    end_s = time.monotonic() + READ_S
+    while True:
+        try:
+            await _each_cell(run, drop_tables)
+            return
+        except (EtcdUnavailable, Unreadable) as error:
+            if time.monotonic() > end_s:
+                run.scene.say(f"the tables of the matrix were left: {error}")
+                return
+        await asyncio.sleep(0.5)
 
 
 async def _each_cell(run: Run, work: Callable[[Any, Any], Any]) -> None:

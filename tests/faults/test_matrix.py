@@ -60,7 +60,7 @@ def run_loss(home: Path) -> tuple[int, dict[str, str]]:
     write_schedule(home / "loss.json", LOSS)
     words = ("faults", "run", "--schedule", str(home / "loss.json"), "--stand", str(home), "--json")
     done = biyi(home, *words, within_s=WITHIN_S)
-    assert done.returncode in (0, 1, 3), done.stderr[-3000:]
+    assert done.stdout, done.stderr[-3000:]
     return done.returncode, json.loads(done.stdout)["checks"]
 
 
