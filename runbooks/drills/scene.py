@@ -17,7 +17,7 @@ import aiohttp
 
 from replication.etcd import Etcd, EtcdUnavailable
 from replication.grants import read_world
-from replication.model import DATA_SITES, Grant, Site
+from replication.model import DATA_SITES, Grant, Mode, Site
 from replication.settings import SettingsError, SiteSettings, read_site_settings
 from runbooks.drills.customer import Customers
 from runbooks.drills.history import HistoryWriter
@@ -25,7 +25,7 @@ from runbooks.drills.load import Load, LoadSettings
 from runbooks.drills.read_rows import Unreadable, read_cell, read_keys
 from runbooks.drills.records import Header, Mark
 from runbooks.drills.rows import CellRows
-from runbooks.drills.watch import GrantWatch, find_not_home
+from runbooks.drills.watch import Grants, GrantWatch, find_not_home
 from runbooks.stand.topology import outside_settings, read_stand
 
 _READY_S = 20.0
@@ -81,8 +81,8 @@ async def open_scene(
 ) -> AsyncIterator[Scene]:
     """Make the evidence folder and yield a scene whose cells are all SYNC at home; DrillRefused if not.
 
-    Addresses are as seen from `viewer`, which has to survive the drill; None looks from outside all sites.
-    `facts` go into the header.
+    Addresses are as seen from `viewer`, which has to survive the drill. None looks from outside all sites
+    and takes cells in sync wherever they are. `facts` go into the header.
     """
     if viewer is None:
         settings = outside_settings(read_stand(options.home))
@@ -110,7 +110,7 @@ async def open_scene(
             load = Load(customers, history, plan)
             scene = Scene(options, settings, folder, history, load, watch, started_ns, say)
             try:
-                await _wait_until_home(scene)
+                await _wait_until_ready(scene, at_home=viewer is not None)
                 yield scene
             finally:
                 await load.close()
@@ -176,12 +176,16 @@ async def _find_entrances(home: Path) -> dict[str, str]:
     return entrances
 
 
-async def _wait_until_home(scene: Scene) -> None:
-    cells = scene.settings.cells
-    if await scene.watch.until(lambda grants: not find_not_home(cells, grants), _READY_S) is None:
-        faults = "; ".join(find_not_home(cells, scene.watch.grants))
+async def _wait_until_ready(scene: Scene, *, at_home: bool) -> None:
+    def find_faults(grants: Grants) -> list[str]:
+        faults = find_not_home(scene.settings.cells, grants)
+        in_sync = len(grants) == len(scene.homes) and all(g.mode is Mode.SYNC for g in grants.values())
+        return faults if at_home or not in_sync else []
+
+    if await scene.watch.until(lambda grants: not find_faults(grants), _READY_S) is None:
         raise DrillRefused(
-            f"a drill starts with every cell in sync and at home, but {faults}; "
+            f"a drill starts with every cell in sync{' and at home' if at_home else ''}, but "
+            f"{'; '.join(find_faults(scene.watch.grants))}; "
             "see `biyi cells` and `biyi why <cell>`, or start afresh with `biyi stand up`"
         )
 
