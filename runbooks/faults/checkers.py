@@ -16,6 +16,8 @@ from runbooks.faults.records import Action, Op
 from runbooks.faults.registers import find_register_defects, find_stale_peeks
 from runbooks.faults.rows import DoneRow, Kept, KeptRows
 
+_PROOF = (Action.ADD, Action.TRANSFER, Action.WRITE)
+
 
 @dataclass(frozen=True, slots=True)
 class Opening:
@@ -199,7 +201,8 @@ def _find_stale_balances(ops: Sequence[LendingOp]) -> list[tuple[str, float]]:
             missed = [at_ns for at_ns, left_fen in repaid[op.subject] if left_fen < seen_fen]
             oldest_ns = min(missed, default=op.invoked_ns)
             if oldest_ns < op.invoked_ns:
-                stale.append((op.subject, (op.invoked_ns - oldest_ns) / 1e9))
+                what = f"balance of {op.subject} read by {op.op_id} in epoch {op.epoch}"
+                stale.append((what, (op.invoked_ns - oldest_ns) / 1e9))
     return stale
 
 
@@ -212,12 +215,14 @@ def check_unknowns_are_resolved(ops: Sequence[Op]) -> Finding:
 
 def check_every_cell_served(ops: Sequence[Op], kept: Kept) -> Finding:
     """Each cell acknowledged something of each workload: a check over nothing proves nothing."""
+    missing = [f"cell {cell}: no {action} acknowledged" for cell, action in find_not_served(ops, kept)]
+    return as_unsure(make_finding("every_cell_served", [], len(_PROOF) * len(kept), kept), missing)
+
+
+def find_not_served(ops: Iterable[Op], cells: Iterable[str]) -> list[tuple[str, Action]]:
+    """Return each cell and action of which nothing was acknowledged, for one action a workload."""
     served = {(op.cell, op.action) for op in ops if op.outcome is Outcome.OK}
-    wanted = [(cell, action) for cell in kept for action in (Action.ADD, Action.TRANSFER, Action.WRITE)]
-    missing = [
-        f"cell {cell}: no {action} acknowledged" for cell, action in wanted if (cell, action) not in served
-    ]
-    return as_unsure(make_finding("every_cell_served", [], len(wanted), kept), missing)
+    return [(cell, action) for cell in cells for action in _PROOF if (cell, action) not in served]
 
 
 def merge_findings(rounds: Iterable[Sequence[Finding]]) -> tuple[Finding, ...]:

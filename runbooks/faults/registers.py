@@ -47,7 +47,7 @@ def find_register_defects(
 
 
 def find_stale_peeks(ops: Iterable[Op]) -> list[tuple[str, float]]:
-    """Return (key, seconds) of each plain read that missed a version acknowledged so long before it."""
+    """Return (what, seconds) of each plain read that missed a version acknowledged so long before it."""
     done: dict[str, list[tuple[int, int]]] = defaultdict(list)
     peeks: list[Op] = []
     for op in ops:
@@ -64,7 +64,8 @@ def find_stale_peeks(ops: Iterable[Op]) -> list[tuple[str, float]]:
         ends = done[op.key]
         first = bisect.bisect_right([version for _, version in ends], int(op.answer["version"]))
         if first < len(ends) and ends[first][0] < op.invoked_ns:
-            stale.append((op.key, (op.invoked_ns - ends[first][0]) / 1e9))
+            what = f"{op.key} read by {op.op_id} in epoch {op.epoch}"
+            stale.append((what, (op.invoked_ns - ends[first][0]) / 1e9))
     return stale
 
 

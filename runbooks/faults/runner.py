@@ -33,7 +33,7 @@ from runbooks.drills.scene import (
     read_drill_settings,
     read_earlier,
 )
-from runbooks.faults.checkers import check_workloads, merge_findings
+from runbooks.faults.checkers import check_workloads, find_not_served, merge_findings
 from runbooks.faults.ground import Ground
 from runbooks.faults.inject import Injection, start_over
 from runbooks.faults.model import Batch, BatchDone, FaultDone, Schedule
@@ -53,8 +53,9 @@ two cores that others use as well."""
 READ_S = 30.0
 """Patience with a cell that moves while its rows are wanted. Source: our choice, a move and a rejoin."""
 _LOOK_S = 0.2
-_CALM_S = 1.0
-"""Workloads go on so long on a whole stand, so that every register sees the epoch it ended in."""
+CALM_S = 30.0
+"""Workloads go on until each cell has acknowledged each of them in this batch, at most so long. Source:
+our choice; at a few operations a second on a whole stand it takes a second or two."""
 _TYPES = {
     "begun": Begun, "op": Op, "resolved": Resolved, "fault": FaultDone, "batch": BatchDone,
 }  # fmt: skip
@@ -241,7 +242,7 @@ async def _run_batch(run: Run, batch: Batch) -> tuple[Finding, ...]:
         surprises = await start_over(run.injection, WHOLE_S)
         healed_ns = time.monotonic_ns()
         whole_ns = await _wait_until_whole(run)
-        await asyncio.sleep(_CALM_S)
+        await _wait_until_served(run, batch.number)
     finally:
         stop.set()
         await asyncio.wait({load})
@@ -249,6 +250,7 @@ async def _run_batch(run: Run, batch: Batch) -> tuple[Finding, ...]:
     run.injection.record(done)
     run.phase = f"batch {batch.number}: judging"
     await run.workloads.resolve()
+    await run.scene.load.resolve()
     return (*await _judge_rows(run, batch.number), *judge_batch(done))
 
 
@@ -272,6 +274,15 @@ async def _wait_until_whole(run: Run) -> int | None:
                 return time.monotonic_ns()
             await asyncio.sleep(_LOOK_S)
     return None
+
+
+async def _wait_until_served(run: Run, batch: int) -> None:
+    """Let the workloads go on until each cell has served each of them; the check tells if it never did."""
+    end_s = time.monotonic() + CALM_S
+    while time.monotonic() < end_s:
+        if not find_not_served([op for op in run.ops.values() if op.batch == batch], run.scene.homes):
+            return
+        await asyncio.sleep(_LOOK_S)
 
 
 async def _entrances_serve(http: aiohttp.ClientSession, run: Run) -> bool:

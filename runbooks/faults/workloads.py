@@ -34,6 +34,8 @@ OP_S = 12.0
 """Patience with an operation. Source: our choice, over twice the 5 s limit for taking over."""
 RESOLVE_S = 30.0
 """Patience with resolving one unknown operation. Source: as runbooks.drills.load."""
+RESOLVE_AT_ONCE = 10
+"""Source: as runbooks.drills.load."""
 MOST_IN_FLIGHT = 60
 """Operations at once; more are not begun but counted. Source: our choice, 5 s of 12 operations a second."""
 _PAUSE_S, _PAUSE_MOST_S = 0.02, 0.25
@@ -109,7 +111,7 @@ class Workloads:
         self._prefix = prefix
         self._ids = itertools.count(1)
         self._versions: dict[str, int] = {}
-        self._unknown: dict[int, tuple[Begun, dict[str, Any]]] = {}
+        self._unknown: dict[int, Begun] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self, seed: str, rate: float, batch: int, stop: asyncio.Event) -> None:
@@ -133,9 +135,15 @@ class Workloads:
         await asyncio.gather(*self._tasks)
 
     async def resolve(self) -> None:
-        """Repeat the token of every unknown operation until its outcome is definite or patience ends."""
+        """Repeat the token of every unknown operation, a few at a time, until definite or patience ends."""
         unknown, self._unknown = self._unknown, {}
-        await asyncio.gather(*(self._resolve(begun, arguments) for begun, arguments in unknown.values()))
+        turn = asyncio.Semaphore(RESOLVE_AT_ONCE)
+
+        async def take_turn(begun: Begun) -> None:
+            async with turn:
+                await self._resolve(begun)
+
+        await asyncio.gather(*(take_turn(begun) for begun in unknown.values()))
 
     async def close(self) -> None:
         """Give up whatever is in flight; the history keeps it as unknown."""
@@ -171,7 +179,7 @@ class Workloads:
             key = arguments["key"]
             self._versions[key] = max(self._versions.get(key, 0), answer["version"])
         if outcome is Outcome.UNKNOWN:
-            self._unknown[op_id] = (begun, arguments)
+            self._unknown[op_id] = begun
 
     async def _settle(
         self, begun: Begun, entrance: str, patience_s: float
@@ -211,10 +219,10 @@ class Workloads:
             seen = await router.write(begun.cell, work, deadline_seconds=seconds)
         return seen.value, seen.epoch
 
-    async def _resolve(self, begun: Begun, arguments: dict[str, Any]) -> None:
+    async def _resolve(self, begun: Begun) -> None:
         outcome, epoch, answer, _, _ = await self._settle(begun, min(self._routers), RESOLVE_S)
         # Not getting through says nothing about the attempts before: only an answer is definite.
         known = outcome if outcome is Outcome.OK else Outcome.UNKNOWN
         self._record(Resolved(begun.op_id, time.monotonic_ns(), known, epoch, answer))
         if known is Outcome.UNKNOWN:
-            self._unknown[begun.op_id] = (begun, arguments)
+            self._unknown[begun.op_id] = begun

@@ -148,7 +148,7 @@ def test_catches_an_epoch_that_was_opened_at_two_places() -> None:
 
 def test_a_stale_plain_read_is_measured_from_the_acknowledgement_it_missed() -> None:
     ops = (FIRST, make_write(5, 2), make_write(6, 3), make_read(10, 1, "t-3", Action.PEEK))
-    assert find_stale_reads(ops, ()) == [("k", 4.5)]
+    assert find_stale_reads(ops, ()) == [("k read by 10 in epoch 1", 4.5)]
     assert check_staleness([("k", 4.5)], 4.0, 1).verdict is Verdict.BROKEN
     assert check_staleness([("k", 4.5)], 5.0, 1).verdict is Verdict.HOLDS
 
@@ -167,7 +167,7 @@ def lending(number: int, kind: Kind, balance_fen: int) -> LendingOp:
 
 def test_a_balance_that_misses_a_repayment_is_stale() -> None:
     ops = (lending(1, Kind.REPAYMENT, 900), lending(2, Kind.REPAYMENT, 800), lending(6, Kind.BALANCE, 900))
-    assert find_stale_reads((), ops) == [("L1", 3.5)]
+    assert find_stale_reads((), ops) == [("balance of L1 read by 6 in epoch 0", 3.5)]
 
 
 def test_the_worst_of_several_rounds_counts() -> None:

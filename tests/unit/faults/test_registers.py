@@ -97,7 +97,7 @@ Drawn = tuple[bool, int, int, int]
     st.lists(
         st.tuples(st.booleans(), st.integers(0, 6), st.integers(1, 4), st.integers(0, 3)),
         min_size=1,
-        max_size=6,
+        max_size=5,
     )
 )
 def test_agrees_with_trying_every_order(drawn: list[Drawn]) -> None:
