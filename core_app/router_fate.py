@@ -7,13 +7,14 @@ import psycopg
 # Class 57P: the server shuts down, crashed, or starts. 25006: it is a standby. 28000: it is fenced.
 # 3D000, 42883, 3F000: it is not yet made. 53300: it has no free session. BY001: it is in another epoch.
 _ELSEWHERE = frozenset({"25006", "28000", "3D000", "3F000", "53300", "BY001"})
-_COLLIDED = frozenset({"40001", "40P01"})
+# The last two: the server ended a transaction that was open for too long, most often behind a row lock.
+_COLLIDED = frozenset({"40001", "40P01", "25P03", "25P04"})
 
 
 class Fate(enum.Enum):
     """What the router does next."""
 
-    RUN_AGAIN = "rolled back by a collision: run again"
+    RUN_AGAIN = "rolled back by a collision or a limit of time: run again"
     WAIT = "not done: look whether this primary still is one, then run again"
     UNKNOWN = "COMMIT was sent and its answer is missing: run again, its key decides"
     FINAL = "rolled back, and running it again would not help: the caller's"

@@ -7,6 +7,7 @@ from runbooks.cache import cache
 from runbooks.cells import cells_command, hold_command, move_command, why_command
 from runbooks.demo import demo_command
 from runbooks.drills.cli import drill
+from runbooks.faults.cli import faults
 from runbooks.promote import promote_command
 from runbooks.quarantine import quarantine_command
 from runbooks.restore import restore_command
@@ -22,6 +23,7 @@ def main() -> None:
     Try it:      biyi demo
     By hand:     biyi stand up; biyi cells; biyi site kill idc; biyi why a; biyi site start idc
     A drill:     biyi drill run site-loss --site idc
+    Everything:  biyi faults run --faults 20
     Simulated:   biyi sim --schedules 10000
     Exit codes:  0 done, 1 refused or a check failed, 2 usage, 3 could not tell
     """
@@ -29,7 +31,7 @@ def main() -> None:
 
 for command in (
     demo_command, stand, site, link, cells_command, why_command, move_command, promote_command, hold_command,
-    quarantine_command, cache, drill, sim_command, backup, restore_command,
+    quarantine_command, cache, drill, faults, sim_command, backup, restore_command,
 ):  # fmt: skip
     main.add_command(command)
 

@@ -76,13 +76,13 @@ def check_acknowledged_is_kept(ops: Sequence[Op], cells: Cells) -> Finding:
     writes = _acknowledged(ops)
     homes: Counter[str] = Counter(row.key for rows in _readable(cells) for row in rows.commands)
     defects = [f"{op.kind} {op.key}: in {homes[op.key]} cells" for op in writes if homes[op.key] != 1]
-    return _finding("acknowledged_is_kept", defects, len(writes), cells)
+    return make_finding("acknowledged_is_kept", defects, len(writes), cells)
 
 
 def check_earlier_rows_are_kept(cells: Cells) -> Finding:
     """Every command that was there before the drill began is still there."""
     defects = [f"{rows.cell}: {key}" for rows in _readable(cells) for key in rows.earlier_missing]
-    return _finding(
+    return make_finding(
         "earlier_rows_are_kept", defects, sum(len(rows.commands) for rows in _readable(cells)), cells
     )
 
@@ -96,7 +96,7 @@ def check_answers_agree(ops: Sequence[Op], cells: Cells) -> Finding:
         for op, row in pairs
         if dict(row.response) != op.answer
     ]
-    return _finding("answers_agree", defects, len(pairs), cells)
+    return make_finding("answers_agree", defects, len(pairs), cells)
 
 
 def check_no_overlapping_epochs(ops: Sequence[Op], cells: Cells) -> Finding:
@@ -115,7 +115,7 @@ def check_no_overlapping_epochs(ops: Sequence[Op], cells: Cells) -> Finding:
             defects.append(f"{op.key}: acknowledged in epoch {op.epoch}, not in epoch {newest[op.cell]}")
         elif row is not None and row.epoch != op.epoch:
             defects.append(f"{op.key}: acknowledged in epoch {op.epoch}, kept by epoch {row.epoch}")
-    return _finding("no_overlapping_epochs", defects, len(writes), cells)
+    return make_finding("no_overlapping_epochs", defects, len(writes), cells)
 
 
 def check_effects_happened_once(ops: Sequence[Op], cells: Cells) -> Finding:
@@ -128,7 +128,7 @@ def check_effects_happened_once(ops: Sequence[Op], cells: Cells) -> Finding:
     defects = [f"{op.kind} {op.key}: {why}" for op in money if (why := _effect_defect(op, entries[op.key]))]
     subjects = Counter(op.answer.get("repayment_id") or op.answer.get("loan_id") for op in money)
     defects += [f"{subject}: given to {times} commands" for subject, times in subjects.items() if times > 1]
-    return _finding("effects_happened_once", defects, len(money), cells)
+    return make_finding("effects_happened_once", defects, len(money), cells)
 
 
 def _effect_defect(op: Op, transactions: Mapping[str, list[int]]) -> str:
@@ -155,7 +155,7 @@ def check_no_phantom(ops: Sequence[Op], cells: Cells, key_prefix: str) -> Findin
     ]
     orphans = {e.key for cell in _readable(cells) for e in cell.entries if e.key and e.key not in rows}
     defects += [f"{key}: ledger entries without a command" for key in sorted(orphans)]
-    return _finding("no_phantom", defects, len(rows), cells)
+    return make_finding("no_phantom", defects, len(rows), cells)
 
 
 def check_trial_balance(cells: Cells) -> Finding:
@@ -165,7 +165,7 @@ def check_trial_balance(cells: Cells) -> Finding:
         for rows in _readable(cells)
         if rows.trial_balance_fen != 0
     ]
-    return _finding("trial_balance", defects, sum(len(rows.entries) for rows in _readable(cells)), cells)
+    return make_finding("trial_balance", defects, sum(len(rows.entries) for rows in _readable(cells)), cells)
 
 
 def check_balances_equal_entries(cells: Cells) -> Finding:
@@ -176,7 +176,7 @@ def check_balances_equal_entries(cells: Cells) -> Finding:
         for loan in loans
         if loan.balance_fen != loan.entries_fen
     ]
-    return _finding("balances_equal_entries", defects, len(loans), cells)
+    return make_finding("balances_equal_entries", defects, len(loans), cells)
 
 
 def check_repayments_explain_balances(ops: Sequence[Op], cells: Cells) -> Finding:
@@ -196,8 +196,8 @@ def check_repayments_explain_balances(ops: Sequence[Op], cells: Cells) -> Findin
         for loan, owed in known.items()
         if loan not in unsure and final.get(loan) != owed
     ]
-    found = _finding("repayments_explain_balances", defects, len(known), cells)
-    return _unsure(found, sorted(unsure & known.keys())) if not defects else found
+    found = make_finding("repayments_explain_balances", defects, len(known), cells)
+    return as_unsure(found, sorted(unsure & known.keys())) if not defects else found
 
 
 def check_reads_saw_what_was_acknowledged(ops: Sequence[Op]) -> Finding:
@@ -212,15 +212,15 @@ def check_reads_saw_what_was_acknowledged(ops: Sequence[Op]) -> Finding:
         earlier = [balance for done, balance in repaid[read.subject] if done < read.invoked_ns]
         if earlier and read.answer["balance_fen"] > min(earlier):
             defects.append(f"{read.subject}: read {read.answer['balance_fen']} after {min(earlier)} fen")
-    return _finding("reads_saw_what_was_acknowledged", defects, len(reads), {})
+    return make_finding("reads_saw_what_was_acknowledged", defects, len(reads), {})
 
 
 def check_unknowns_are_resolved(ops: Sequence[Op]) -> Finding:
     """No write is left of which nobody knows whether it took effect."""
     writes = [op for op in ops if op.is_write]
     open_keys = [op.key for op in writes if op.outcome is Outcome.UNKNOWN]
-    found = _finding("unknowns_are_resolved", [], len(writes), {})
-    return _unsure(found, open_keys)
+    found = make_finding("unknowns_are_resolved", [], len(writes), {})
+    return as_unsure(found, open_keys)
 
 
 def _acknowledged(ops: Iterable[Op]) -> list[Op]:
@@ -235,7 +235,10 @@ def _command_rows(cells: Cells) -> dict[str, CommandRow]:
     return {row.key: row for rows in _readable(cells) for row in rows.commands}
 
 
-def _finding(name: str, defects: Sequence[str], looked_at: int, cells: Cells) -> Finding:
+def make_finding(
+    name: str, defects: Sequence[str], looked_at: int, cells: Mapping[str, object | None]
+) -> Finding:
+    """Return BROKEN with defects, HOLDS without; UNKNOWN when the rows of a cell are None."""
     unread = [cell for cell, rows in cells.items() if rows is None]
     if unread:
         # With a cell missing from the evidence neither a defect nor its absence is proven.
@@ -245,7 +248,8 @@ def _finding(name: str, defects: Sequence[str], looked_at: int, cells: Cells) ->
     return Finding(name, verdict, len(defects), looked_at, tuple(defects[:_EXAMPLES]))
 
 
-def _unsure(found: Finding, open_things: Sequence[str]) -> Finding:
+def as_unsure(found: Finding, open_things: Sequence[str]) -> Finding:
+    """Return UNKNOWN instead of HOLDS when something is left open."""
     if not open_things or found.verdict is not Verdict.HOLDS:
         return found
     return Finding(

@@ -6,6 +6,7 @@ is known, so that a drill that dies in the middle still knows which keys may hav
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,27 +19,26 @@ from runbooks.drills.records import (
     Invoke,
     Mark,
     Op,
-    Record,
     Resolution,
     compose_history,
 )
 
-_TYPES: dict[str, type[Any]] = {
+TYPES: Mapping[str, type[Any]] = {
     "header": Header, "invoke": Invoke, "op": Op, "resolution": Resolution, "grant": GrantNote, "mark": Mark,
 }  # fmt: skip
-_NAMES = {kind: name for name, kind in _TYPES.items()}
-_READERS = {name: TypeAdapter(kind) for name, kind in _TYPES.items()}
+"""Names of a drill's records in its file."""
 
 
 class HistoryWriter:
     """Append-only file of records; each line is flushed, so a killed drill leaves what it knew."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, types: Mapping[str, type[Any]] = TYPES) -> None:
+        self._names = {kind: name for name, kind in types.items()}
         self._file: IO[str] = path.open("a", encoding="utf-8")
 
-    def write(self, record: Record) -> None:
-        """Append one record and hand it to the operating system."""
-        plain = {"type": _NAMES[type(record)], **dataclasses.asdict(record)}
+    def write(self, record: Any) -> None:
+        """Append one record (a dataclass of the writer's types) and hand it to the operating system."""
+        plain = {"type": self._names[type(record)], **dataclasses.asdict(record)}
         self._file.write(json.dumps(plain, ensure_ascii=False, separators=(",", ":")) + "\n")
         self._file.flush()
 
@@ -47,10 +47,11 @@ class HistoryWriter:
         self._file.close()
 
 
-def read_records(path: Path) -> list[Record]:
+def read_records(path: Path, types: Mapping[str, type[Any]] = TYPES) -> list[Any]:
     """Read a history file; a torn last line (the writer was killed) is left out, any other is an error."""
     lines = path.read_text(encoding="utf-8").splitlines()
-    records: list[Record] = []
+    readers = {name: TypeAdapter(kind) for name, kind in types.items()}
+    records: list[Any] = []
     for number, line in enumerate(lines, start=1):
         try:
             plain = json.loads(line)
@@ -58,7 +59,7 @@ def read_records(path: Path) -> list[Record]:
             if number == len(lines):
                 break
             raise ValueError(f"{path}:{number}: not JSON") from None
-        records.append(_READERS[plain.pop("type")].validate_python(plain))
+        records.append(readers[plain.pop("type")].validate_python(plain))
     return records
 
 

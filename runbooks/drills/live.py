@@ -37,7 +37,9 @@ class LiveView:
         elapsed_s = (time.monotonic_ns() - scene.started_ns) / 1e9
         phase = Text.assemble((f"{elapsed_s:6.1f} s  ", "dim"), (scene.phase, "bold"))
         sites = Columns([_site_text(scene, str(site)) for site in DATA_SITES], padding=(0, 4))
-        return Panel(Group(phase, sites, _cells(scene), _counts(scene)), title=self._title, padding=(0, 1))
+        return Panel(
+            Group(phase, sites, cells_table(scene), counts_text(scene)), title=self._title, padding=(0, 1)
+        )
 
 
 @contextmanager
@@ -53,7 +55,8 @@ def _site_text(scene: Scene, site: str) -> Text:
     return Text.assemble((f"{site} ", "bold"), ("DEAD", "bold white on red") if dead else ("up", "green"))
 
 
-def _cells(scene: Scene) -> Table:
+def cells_table(scene: Scene) -> Table:
+    """Return one row a cell: who serves it, in which epoch and mode, how fast."""
     table = Table(box=None, padding=(0, 2), header_style="dim")
     for name in ("cell", "home", "served by", "epoch", "mode", "in sync with", "ops/s", "last answer"):
         table.add_column(name, justify="right" if name in ("epoch", "ops/s", "last answer") else "left")
@@ -78,7 +81,8 @@ def _cells(scene: Scene) -> Table:
     return table
 
 
-def _counts(scene: Scene) -> Text:
+def counts_text(scene: Scene) -> Text:
+    """Return what customers got so far."""
     stats = scene.load.stats
     return Text.assemble(
         (f"{stats.acknowledged:,} acknowledged", "green"),

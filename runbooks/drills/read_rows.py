@@ -34,7 +34,7 @@ class Unreadable(Exception):
 async def read_keys(settings: SiteSettings, grant: Grant) -> frozenset[str]:
     """Return the idempotency keys a cell holds now; Unreadable when its primary does not answer."""
     try:
-        async with await _connect(settings, grant) as connection:
+        async with await connect_granted(settings, grant) as connection:
             cursor = await connection.execute("select idempotency_key from core.commands")
             return frozenset([row[0] for row in await cursor.fetchall()])
     except psycopg.Error as error:
@@ -47,9 +47,9 @@ async def read_cell(settings: SiteSettings, grant: Grant, earlier: Collection[st
     Unreadable when the primary does not answer, is no primary, or is of another epoch than granted.
     """
     try:
-        async with await _connect(settings, grant) as connection:
+        async with await connect_granted(settings, grant) as connection:
             await connection.execute("set transaction isolation level repeatable read, read only")
-            epoch = await _check_is_granted(connection, grant)
+            epoch = await check_is_granted(connection, grant)
             commands = await (await connection.execute(_COMMANDS)).fetchall()
             entries = await (await connection.execute(_ENTRIES)).fetchall()
             loans = await (await connection.execute(_LOANS, (_LOAN_ACCOUNT,))).fetchall()
@@ -69,7 +69,8 @@ async def read_cell(settings: SiteSettings, grant: Grant, earlier: Collection[st
     )
 
 
-async def _check_is_granted(connection: psycopg.AsyncConnection[tuple[Any, ...]], grant: Grant) -> int:
+async def check_is_granted(connection: psycopg.AsyncConnection[tuple[Any, ...]], grant: Grant) -> int:
+    """Return the epoch of a cell's own row; Unreadable when this is no primary in the granted epoch."""
     cursor = await connection.execute("select epoch, pg_is_in_recovery() from biyi.epoch")
     row = await cursor.fetchone()
     if row is None or row[1] or row[0] != grant.epoch:
@@ -79,7 +80,8 @@ async def _check_is_granted(connection: psycopg.AsyncConnection[tuple[Any, ...]]
     return grant.epoch
 
 
-async def _connect(settings: SiteSettings, grant: Grant) -> psycopg.AsyncConnection[tuple[Any, ...]]:
+async def connect_granted(settings: SiteSettings, grant: Grant) -> psycopg.AsyncConnection[tuple[Any, ...]]:
+    """Connect as administrator to the place of the granted primary; psycopg.Error when it does not answer."""
     place = settings.place(grant.primary.place)
     return await psycopg.AsyncConnection.connect(
         host=place.host,

@@ -162,7 +162,10 @@ class History:
     marks: tuple[Mark, ...] = ()
 
     def settled(self) -> tuple[Op, ...]:
-        """Return the operations with what resolving brought to light put in; times stay as they were."""
+        """Return the operations with what resolving brought to light put in.
+
+        A resolved one is complete only since then: it may have taken effect as late as that.
+        """
         last = {resolution.op_id: resolution for resolution in self.resolutions}
         return tuple(_settle(op, last.get(op.op_id)) for op in self.ops)
 
@@ -175,8 +178,8 @@ def _settle(op: Op, found: Resolution | None) -> Op:
     if found is None or op.outcome is not Outcome.UNKNOWN or found.outcome is Outcome.UNKNOWN:
         return op
     return dataclasses.replace(
-        op, outcome=found.outcome, cell=found.cell or op.cell, epoch=found.epoch, status=found.status,
-        replayed=found.replayed, answer=found.answer,
+        op, completed_ns=found.at_ns, outcome=found.outcome, cell=found.cell or op.cell, epoch=found.epoch,
+        status=found.status, replayed=found.replayed, answer=found.answer,
     )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ import aiohttp
 
 from replication.etcd import Etcd, EtcdUnavailable
 from replication.grants import read_world
-from replication.model import DATA_SITES, Grant, Site
+from replication.model import DATA_SITES, Grant, Mode, Site
 from replication.settings import SettingsError, SiteSettings, read_site_settings
 from runbooks.drills.customer import Customers
 from runbooks.drills.history import HistoryWriter
@@ -25,7 +25,8 @@ from runbooks.drills.load import Load, LoadSettings
 from runbooks.drills.read_rows import Unreadable, read_cell, read_keys
 from runbooks.drills.records import Header, Mark
 from runbooks.drills.rows import CellRows
-from runbooks.drills.watch import GrantWatch, find_not_home
+from runbooks.drills.watch import Grants, GrantWatch, find_not_home
+from runbooks.stand.topology import outside_settings, read_stand
 
 _READY_S = 20.0
 """Patience with cells that are on their way home. Source: our choice; above home_after plus a move."""
@@ -76,13 +77,17 @@ class Scene:
 
 @asynccontextmanager
 async def open_scene(
-    drill: str, viewer: Site, options: DrillOptions, say: Callable[[str], None], **facts: Any
+    drill: str, viewer: Site | None, options: DrillOptions, say: Callable[[str], None], **facts: Any
 ) -> AsyncIterator[Scene]:
     """Make the evidence folder and yield a scene whose cells are all SYNC at home; DrillRefused if not.
 
-    Addresses are as seen from `viewer`, which has to survive the drill. `facts` go into the header.
+    Addresses are as seen from `viewer`, which has to survive the drill. None looks from outside all sites
+    and takes cells in sync wherever they are. `facts` go into the header.
     """
-    settings = _read_settings(options.home, viewer)
+    if viewer is None:
+        settings = outside_settings(read_stand(options.home))
+    else:
+        settings = read_drill_settings(options.home, viewer)
     entrances = await _find_entrances(options.home)
     token = secrets.token_hex(5)
     started = datetime.now(UTC)  # noqa: TID251 - a runbook is a shell: it stamps people's time once
@@ -105,7 +110,7 @@ async def open_scene(
             load = Load(customers, history, plan)
             scene = Scene(options, settings, folder, history, load, watch, started_ns, say)
             try:
-                await _wait_until_home(scene)
+                await _wait_until_ready(scene, at_home=viewer is not None)
                 yield scene
             finally:
                 await load.close()
@@ -143,7 +148,8 @@ async def _read_patiently(scene: Scene, etcd: Etcd, cell: str) -> CellRows | Non
             await asyncio.sleep(0.5)
 
 
-def _read_settings(home: Path, viewer: Site) -> SiteSettings:
+def read_drill_settings(home: Path, viewer: Site) -> SiteSettings:
+    """Return a data site's settings; DrillRefused when there is no stand."""
     try:
         return read_site_settings(home / viewer / "site.json")
     except SettingsError as error:
@@ -155,7 +161,7 @@ async def _find_entrances(home: Path) -> dict[str, str]:
     entrances = {}
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=3)) as session:
         for site in DATA_SITES:
-            url = f"http://127.0.0.1:{_read_settings(home, site).api_port}"
+            url = f"http://127.0.0.1:{read_drill_settings(home, site).api_port}"
             try:
                 async with session.get(url + "/readyz") as response:
                     ready, found = response.status == 200, f"answers {response.status} to /readyz"
@@ -170,12 +176,16 @@ async def _find_entrances(home: Path) -> dict[str, str]:
     return entrances
 
 
-async def _wait_until_home(scene: Scene) -> None:
-    cells = scene.settings.cells
-    if await scene.watch.until(lambda grants: not find_not_home(cells, grants), _READY_S) is None:
-        faults = "; ".join(find_not_home(cells, scene.watch.grants))
+async def _wait_until_ready(scene: Scene, *, at_home: bool) -> None:
+    def find_faults(grants: Grants) -> list[str]:
+        faults = find_not_home(scene.settings.cells, grants)
+        in_sync = len(grants) == len(scene.homes) and all(g.mode is Mode.SYNC for g in grants.values())
+        return faults if at_home or not in_sync else []
+
+    if await scene.watch.until(lambda grants: not find_faults(grants), _READY_S) is None:
         raise DrillRefused(
-            f"a drill starts with every cell in sync and at home, but {faults}; "
+            f"a drill starts with every cell in sync{' and at home' if at_home else ''}, but "
+            f"{'; '.join(find_faults(scene.watch.grants))}; "
             "see `biyi cells` and `biyi why <cell>`, or start afresh with `biyi stand up`"
         )
 

@@ -32,7 +32,7 @@ def print_site_loss(console: Console, result: SiteLossResult, plain: Mapping[str
         f"cells went home by themselves: {'yes' if result.failed_back else 'NO'}.",
         highlight=False,
     )
-    _print_checks(console, result.findings)
+    print_checks(console, result.findings)
     console.print(f"Evidence: {plain['evidence']}/report.html", highlight=False, soft_wrap=True)
 
 
@@ -49,7 +49,7 @@ def print_moves(console: Console, result: MovesResult) -> None:
         f"Write pause p50 {pause['p50']} s, p99 {pause['p99']} s, max {pause['max']} s.", highlight=False
     )
     _print_requests(console, result.plain)
-    _print_checks(console, result.findings)
+    print_checks(console, result.findings)
     console.print(f"Evidence: {result.plain['evidence']}/report.html", highlight=False, soft_wrap=True)
 
 
@@ -76,7 +76,8 @@ def _print_requests(console: Console, plain: Mapping[str, Any]) -> None:
     )
 
 
-def _print_checks(console: Console, findings: tuple[Finding, ...]) -> None:
+def print_checks(console: Console, findings: tuple[Finding, ...]) -> None:
+    """Print every check with its verdict and first examples."""
     table = Table(title="Checks", title_justify="left", title_style="bold", show_header=False)
     for finding in findings:
         meaning, _ = MEANINGS.get(finding.name, (finding.name, ""))

@@ -43,6 +43,35 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
     "went_home": ("Every cell went home by itself", "各单元自动回迁"),
     "no_failed_request": ("No request failed during the moves", "迁移期间没有失败的请求"),
     "moves_were_done": ("Every planned move reached its site", "每次计划迁移都已到位"),
+    "matrix_acknowledged_is_kept": (
+        "Every acknowledged write of the matrix is kept",
+        "矩阵中已确认的写入均已保存",
+    ),
+    "matrix_no_phantom": ("Nothing is kept that nobody sent, or twice", "没有未发送或重复的写入"),
+    "matrix_answers_agree": ("Each kept answer is the one that was given", "留存的结果与返回一致"),
+    "matrix_acknowledged_epoch": (
+        "What an epoch acknowledged is kept from that epoch",
+        "各纪元确认的写入保存于该纪元",
+    ),
+    "epochs_do_not_overlap": (
+        "By the servers' rows: an epoch ends before the next begins",
+        "按服务器记录，纪元互不重叠",
+    ),
+    "epochs_have_one_place": (
+        "By the journals: each epoch opened at one place",
+        "按日志，每个纪元仅在一处开放",
+    ),
+    "money_is_constant": ("Money is neither made nor lost, no account below zero", "资金总额不变且无负余额"),
+    "transfers_are_whole": ("No transfer is torn or doubled", "没有残缺或重复的转账"),
+    "totals_read_are_constant": ("Every total read during transfers is right", "转账期间读到的总额均正确"),
+    "registers_are_linearizable": ("Registers are linearizable", "寄存器满足线性一致性"),
+    "plain_reads_are_bounded": ("Plain reads are stale within the limit only", "普通读取的陈旧时间在限度内"),
+    "matrix_unknowns_are_resolved": ("No write of the matrix is left unknown", "矩阵中没有结果未知的写入"),
+    "every_cell_served": ("Each cell served each workload in each batch", "每批次各单元均提供服务"),
+    "whole_after_healing": ("The stand was whole in time after each batch", "每批次恢复后系统按时完整"),
+    "nothing_ended_by_itself": ("No process ended that no fault ended", "没有进程自行退出"),
+    "no_server_panicked": ("No server panicked or found damage", "没有服务器崩溃或数据损坏"),
+    "faults_took_place": ("Faults took place", "故障确实发生"),
     "pauses_in_limit": ("Write pause of the moves: p99 at most 1 s", "迁移写停顿 p99 不超 1 秒"),
 }
 """What each check means, in English and Chinese."""

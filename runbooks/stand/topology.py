@@ -8,7 +8,7 @@ import json
 import os
 import secrets
 import string
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -185,4 +185,23 @@ def site_settings(stand: Stand, site: Site) -> SiteSettings:
         if stand.keeps_backups
         else None,
         exposure_query="select commits, moved_fen from core.money_posted_since(%(since)s::text::pg_snapshot)",
+    )
+
+
+def outside_settings(stand: Stand) -> SiteSettings:
+    """Return the addresses of an onlooker who belongs to no site: every server itself, past all borders.
+
+    For whoever judges a run; a site and its links may be gone and the onlooker still sees the rest.
+    """
+    inside = site_settings(stand, Site.IDC)
+    return replace(
+        inside,
+        etcd_urls=tuple(
+            f"http://{LOOPBACK}:{stand.port(site, 'etcd-client')}" for site in (Site.WITNESS, *DATA_SITES)
+        ),
+        places=tuple(
+            replace(place, port=stand.port(place.site, f"copy:{place.name}"), data_dir=None)
+            for place in inside.places
+        ),
+        agent_urls={to: f"http://{LOOPBACK}:{stand.port(to, 'agent')}" for to in DATA_SITES},
     )

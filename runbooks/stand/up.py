@@ -85,7 +85,7 @@ async def up(home: Path, options: UpOptions, progress: Progress = no_progress) -
             stage(3)
             await _until_all_answer(http, stand, "agent", end)
             stage(4)
-            await _until(stand, end, "every cell is open and SYNC", lambda: _cells_serve(http, stand))
+            await _until(stand, end, "every cell is open and SYNC", lambda: cells_serve(http, stand))
             stage(5)
             started += _start(stand, binaries, ("api", "projector"))
             await _until(stand, end, "migrations ran (migrate.log)", lambda: migrate(stand))
@@ -186,8 +186,8 @@ async def _answers(http: aiohttp.ClientSession, stand: Stand, site: Site, servic
         return False
 
 
-async def _cells_serve(http: aiohttp.ClientSession, stand: Stand) -> bool:
-    """Every grant is SYNC with the other site, its primary open, and every copy of its sync set follows now.
+async def cells_serve(http: aiohttp.ClientSession, stand: Stand) -> bool:
+    """Say whether every grant is SYNC with the other site, its primary open, and its whole sync set follows.
 
     The grant alone is not enough: it outlives a clean stop of everything.
     """

@@ -13,7 +13,13 @@ from runbooks.stand.home import UpOptions
 from runbooks.stand.links import LinkState, link_name
 from runbooks.stand.sites import set_link
 from runbooks.stand.up import down, up
-from tests.integration.failover.town import biyi, settings_of, writing
+from tests.integration.failover.town import (
+    LOWER_THE_DURABILITY,
+    biyi,
+    execute_at_primary_of_a,
+    settings_of,
+    writing,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -30,31 +36,13 @@ def home(tmp_path: Path) -> Iterator[Path]:
         down(tmp_path)
 
 
-def execute_at_primary_of_a(home: Path, *statements: str) -> None:
-    settings = settings_of(home, Site.IDC)
-    place = settings.place("a-idc-0")
-    with psycopg.connect(
-        host=place.host, port=place.port, user="biyi_admin", dbname="biyi",
-        passfile=str(settings.passfile), autocommit=True,
-    ) as connection:  # fmt: skip
-        for statement in statements:
-            connection.execute(statement.encode())
-
-
 async def wait_until_written(home: Path) -> None:
     async with writing(home) as writers:
         await writers.write_on({"a", "b"})
 
 
 def test_acknowledging_without_the_sync_copy_is_found_as_lost_writes(home: Path):
-    """Both guards are taken away: the session's durability, and the check of it in each transaction."""
-    execute_at_primary_of_a(
-        home,
-        "create or replace function biyi.require_epoch(wanted bigint) returns void"
-        " language plpgsql as 'begin end'",
-        "alter role biyi_app set synchronous_commit = local",
-        "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'biyi_app'",
-    )
+    execute_at_primary_of_a(home, *LOWER_THE_DURABILITY)
     set_link(home, link_name("idc", "cloud"), DELAY)
     asyncio.run(wait_until_written(home))
     done = biyi(home, "drill", "run", "site-loss", "--site", "idc", "--rate", "80", "--json")

@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import psycopg
+
 from replication.etcd import Etcd, EtcdUnavailable
 from replication.grants import read_world
 from replication.model import DATA_SITES, Grant, Mode, Site
@@ -22,19 +24,39 @@ from runbooks.drills.records import Outcome
 
 WITHIN_SECONDS = 60.0
 
+LOWER_THE_DURABILITY = (
+    "create or replace function biyi.require_epoch(wanted bigint) returns void"
+    " language plpgsql as 'begin end'",
+    "alter role biyi_app set synchronous_commit = local",
+    "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'biyi_app'",
+)
+"""Takes both guards away: the session's durability, and the check of it in each transaction."""
+
 Grants = Mapping[str, Grant]
 
 
-def biyi(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def biyi(home: Path, *words: str, within_s: float = 200) -> subprocess.CompletedProcess[str]:
     """Run the command line against the stand of `home`."""
     command = [sys.executable, "-c", "from runbooks.cli import main; main()", *words]
     return subprocess.run(
-        command, env={**os.environ, "BIYI_HOME": str(home)}, capture_output=True, text=True, timeout=200
+        command, env={**os.environ, "BIYI_HOME": str(home)}, capture_output=True, text=True, timeout=within_s
     )
 
 
 def settings_of(home: Path, site: Site) -> SiteSettings:
     return read_site_settings(home / site / "site.json")
+
+
+def execute_at_primary_of_a(home: Path, *statements: str) -> None:
+    """Run statements as administrator at the home place of cell a."""
+    settings = settings_of(home, Site.IDC)
+    place = settings.place("a-idc-0")
+    with psycopg.connect(
+        host=place.host, port=place.port, user="biyi_admin", dbname="biyi",
+        passfile=str(settings.passfile), autocommit=True,
+    ) as connection:  # fmt: skip
+        for statement in statements:
+            connection.execute(statement.encode())
 
 
 async def wait_for_grants(home: Path, holds: Callable[[Grants], bool], viewer: Site = Site.CLOUD) -> Grants:

@@ -7,7 +7,12 @@ from core_app.router_fate import Fate, UncertainCommit, decide_fate
 from tests.integration.postgres.places import Pair, admin, until, value
 
 LOST = psycopg.OperationalError("server closed the connection unexpectedly")
-COLLISIONS = (psycopg.errors.SerializationFailure(), psycopg.errors.DeadlockDetected())
+COLLISIONS = (
+    psycopg.errors.SerializationFailure(),
+    psycopg.errors.DeadlockDetected(),
+    psycopg.errors.TransactionTimeout(),
+    psycopg.errors.IdleInTransactionSessionTimeout(),
+)
 ELSEWHERE = (
     psycopg.errors.ReadOnlySqlTransaction(),
     psycopg.errors.AdminShutdown(),
@@ -34,6 +39,11 @@ def test_a_commit_answered_with_a_warning_is_unknown() -> None:
 @pytest.mark.parametrize("error", COLLISIONS, ids=lambda e: type(e).__name__)
 def test_a_collision_is_run_again(error: psycopg.Error) -> None:
     assert decide_fate(error, commit_sent=False, connection_lost=False) is Fate.RUN_AGAIN
+
+
+@pytest.mark.parametrize("error", COLLISIONS[2:], ids=lambda e: type(e).__name__)
+def test_a_limit_of_time_that_ends_the_session_after_commit_was_sent_is_unknown(error: psycopg.Error) -> None:
+    assert decide_fate(error, commit_sent=True, connection_lost=True) is Fate.UNKNOWN
 
 
 def test_a_broken_rule_of_the_data_is_the_callers() -> None:

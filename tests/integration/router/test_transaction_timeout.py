@@ -33,6 +33,23 @@ async def test_a_key_claimed_by_a_lost_entrance_comes_free(scene: Scene) -> None
         holder.cancel()
 
 
+async def test_a_transaction_ended_behind_a_lock_is_run_again(scene: Scene) -> None:
+    """As behind a commit that waits for its copy: whoever came behind it gets no error of the server."""
+
+    async def ended_by_the_limit() -> bool:
+        return "terminating connection due to transaction timeout" in scene.pair.idc.log_file.read_text()
+
+    async with scene.router() as router, await admin(scene.pair.idc) as holder:
+        await serving(router, 1)
+        await holder.execute("begin")
+        await holder.execute("insert into ledger values ('k1', 1)")
+        request = asyncio.create_task(router.write("a", add("k1"), deadline_seconds=30))
+        await until(ended_by_the_limit, "the server ended the transaction that waited")
+        await holder.execute("rollback")
+        assert (await asyncio.wait_for(request, 20)).value is True
+    assert await scene.keys(scene.pair.idc) == [("k1", 1)]
+
+
 async def test_a_commit_that_waits_for_its_copy_is_not_ended(scene: Scene) -> None:
     async def waits_longer_than_allowed() -> bool:
         query = (

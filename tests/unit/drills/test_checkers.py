@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from runbooks.drills.checkers import Finding, Verdict, check_all, count_of, overall
-from runbooks.drills.records import Kind, Op, Outcome
+from runbooks.drills.records import History, Kind, Op, Outcome, Resolution
 from runbooks.drills.rows import CellRows, CommandRow, EntryRow, LoanRow
 from tests.unit.drills.making import PREFIX, SECOND, make_draw, make_entries, make_op, make_rows
 
@@ -152,3 +152,13 @@ def test_rows_that_could_not_be_read_prove_nothing() -> None:
 def test_broken_outweighs_unknown(order: tuple[Verdict, Verdict]) -> None:
     found = [Finding(str(n), verdict, 1, 1) for n, verdict in enumerate(order)]
     assert overall(found) is Verdict.BROKEN
+
+
+def test_a_repayment_resolved_later_may_have_been_booked_as_late_as_that() -> None:
+    """What a customer was left unsure of and the drill repeated at its end: reads in between may miss it."""
+    unsure = replace(GOOD[1], outcome=Outcome.UNKNOWN, answer={}, epoch=0)
+    read = replace(GOOD[3], answer={"balance_fen": 1000})
+    found = Resolution(2, Outcome.OK, 99 * SECOND, "a", 2, answer=GOOD[1].answer)
+    history = History(None, (GOOD[0], unsure, read), (found,))
+    (checked,) = [f for f in check_all(history.settled(), {"a": GOOD_ROWS}, PREFIX) if "reads_saw" in f.name]
+    assert checked.verdict is Verdict.HOLDS
