@@ -23,10 +23,10 @@ from runbooks.faults.schedule import ScheduleError, compose_schedule, read_sched
 from runbooks.faults.verdict import judge_run
 from runbooks.stand.home import UpOptions, default_home
 from runbooks.stand.status import read_status
-from runbooks.stand.topology import DEFAULT_CELLS, StandError, read_stand, stand_path
+from runbooks.stand.topology import StandError, make_cells, read_stand, stand_path
 from runbooks.stand.up import down, up
 
-_CELLS = tuple(cell.name for cell in DEFAULT_CELLS)
+_CELLS = tuple(cell.name for cell in make_cells(2))
 _FAULTS_A_MINUTE = 60
 """Faults composed for each minute that may be used: more than there is time for."""
 
