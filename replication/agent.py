@@ -10,7 +10,7 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import aiohttp
@@ -20,6 +20,7 @@ from aiohttp import web
 from replication.backup.service import keep_service_running
 from replication.etcd import Etcd, EtcdUnavailable
 from replication.failover.loop import CopyLoop
+from replication.failover.states import Seen
 from replication.failover.view import SiteView
 from replication.grants import HOLD, SITES
 from replication.journal import encode
@@ -78,7 +79,8 @@ class Agent:
         while True:
             count += 1
             down = frozenset(str(loop.down) for loop in self.loops.values() if loop.down)
-            beat = Beat(self.settings.site, agent, count, down)
+            full = full_disks(loop.seen for loop in self.loops.values())
+            beat = Beat(self.settings.site, agent, count, down, full)
             try:
                 renewal_due = count % max(1, limits.site_lease_seconds * 1000 // 3 // limits.beat_ms) == 1
                 if not lease or (renewal_due and not await self.etcd.keep_lease(lease)):
@@ -98,6 +100,11 @@ class Agent:
                     log.info("etcd's leadership was handed to the witness")
             except EtcdUnavailable as error:
                 log.warning("etcd's leader not asked: %s", error)
+
+
+def full_disks(looks: Iterable[Seen | None]) -> frozenset[str]:
+    """Return the copies that were last seen on a full disk."""
+    return frozenset(str(seen.own.copy) for seen in looks if seen and seen.own.copy and seen.own.disk_full)
 
 
 async def _kept_running(loop: CopyLoop) -> None:
@@ -139,6 +146,9 @@ async def move(agent: Agent, cell: str, to: Site) -> Mapping[str, object]:
         return {"outcome": "refused", "why": f"the primary is at {seen.grant.primary.site}: ask its agent"}
     if not any(copy.site is to for copy in seen.grant.sync_set):
         return {"outcome": "refused", "why": f"no copy at {to} is in the sync set, so none may be promoted"}
+    full = loop.seen.disk_full if loop.seen else frozenset()
+    if any(str(copy) in full for copy in seen.grant.sync_set if copy.site is to):
+        return {"outcome": "refused", "why": f"the disk of the copy at {to} is full: free space there first"}
     loop.ask_move(to)
     try:
         return await _wait_for_move(agent, cell, to, seen.grant.epoch)

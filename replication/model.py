@@ -146,26 +146,27 @@ class Beat:
     """A site's sign of life: one key a site, refreshed by its agent, whatever its cells do.
 
     `agent` is a random id of the agent process; `count` grows with each beat; `down` lists
-    copies that the agent itself knows to be stopped and cannot get running.
+    copies that the agent itself knows to be stopped and cannot get running; `full` lists copies
+    whose disk is full.
     """
 
     site: Site
     agent: str
     count: int
     down: frozenset[str] = frozenset()
+    full: frozenset[str] = frozenset()
 
     def to_json(self) -> str:
         """Return the stored form."""
-        return json.dumps(
-            {"site": self.site, "agent": self.agent, "count": self.count, "down": sorted(self.down)},
-            sort_keys=True,
-        )
+        plain = {"site": self.site, "agent": self.agent, "count": self.count}
+        return json.dumps(plain | {"down": sorted(self.down), "full": sorted(self.full)}, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> "Beat":
         """Read the stored form."""
         plain = json.loads(text)
-        return cls(Site(plain["site"]), plain["agent"], plain["count"], frozenset(plain["down"]))
+        down, full = frozenset(plain["down"]), frozenset(plain.get("full", ()))
+        return cls(Site(plain["site"]), plain["agent"], plain["count"], down, full)
 
 
 def parse_lsn(text: str) -> int:

@@ -30,6 +30,8 @@ REASONS = {
     "granted": "the grant names this copy primary and its server does not run",
     "primary_directory_lost": "the grant names this place but its directory is gone or another one",
     "server_mute": "the server did not answer for too long",
+    "disk_stalled": "no WAL gets onto this disk: the sync copy shall take the cell over",
+    "disk_full": "a disk is nearly full: free space there; nothing is moved onto it",
     "server_starting": "the server is starting or does not answer yet",
     "epoch_not_marked": "the epoch must stand in the database before clients may",
     "sync_set_silent": "a copy of the sync set has not acknowledged for degrade_after_ms: go on without it",

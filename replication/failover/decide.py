@@ -49,7 +49,7 @@ def plan_down(seen: Seen, limits: FailoverSettings, stopped_for_ms: int) -> Copy
     if holder.place != own.place:
         return None
     lost = own.copy != holder or own.state in (CopyState.ABSENT, CopyState.BROKEN)
-    if lost or stopped_for_ms >= limits.restart_patience_ms:
+    if lost or stopped_for_ms >= limits.restart_patience_ms or _unfit_disk(seen, grant, limits):
         return holder
     return None
 
@@ -93,12 +93,19 @@ def _as_primary(seen: Seen, grant: Grant, limits: FailoverSettings) -> Decision:
     own = seen.own
     if grant.mode is Mode.TAKING:
         return _as_primary_while_taken(seen, grant, limits)
+    unfit = _unfit_disk(seen, grant, limits)
     match own.state:
         case CopyState.STOPPED if grant.mode is Mode.MOVING and own.clean and grant.candidate:
             given = replace(grant, epoch=grant.epoch + 1, mode=Mode.TAKING)
             return Decision(Step.HAND_OVER, Why.MOVING, next_grant=given, copy=grant.candidate)
+        case CopyState.STOPPED if unfit:
+            return Decision(Step.HOLD, unfit)
         case CopyState.STOPPED:
             return Decision(Step.START_PRIMARY, Why.GRANTED)
+        case CopyState.PRIMARY | CopyState.MUTE if unfit:
+            return Decision(Step.STOP_HARD, unfit)
+        case CopyState.PRIMARY if own.door_shut_for_ms >= limits.disk_stall_after_ms:
+            return Decision(Step.STOP_HARD, Why.SERVER_MUTE)
         case CopyState.MUTE if own.mute_for_ms >= limits.restart_patience_ms:
             return Decision(Step.STOP_HARD, Why.SERVER_MUTE)
         case CopyState.PRIMARY if own.epoch_marker != grant.epoch:
@@ -110,6 +117,24 @@ def _as_primary(seen: Seen, grant: Grant, limits: FailoverSettings) -> Decision:
         case CopyState.ABSENT | CopyState.BROKEN | CopyState.STANDBY:
             return Decision(Step.HOLD, Why.PRIMARY_DIRECTORY_LOST)
     return Decision(Step.HOLD, Why.SERVER_STARTING)
+
+
+def _unfit_disk(seen: Seen, grant: Grant, limits: FailoverSettings) -> Why | None:
+    """Say why the holder's disk makes it give the cell away; None while it can serve or nobody else could.
+
+    A stalled server is ended and declared down: its sync copy has all that was acknowledged. Where
+    nobody takes it for `restart_patience_ms` it is tried again. A full one that still runs serves on
+    what room it has; one that has ended would end again at its next WAL segment. No place with a full
+    disk is handed anything, so two full sites do not pass a cell to and fro.
+    """
+    own = seen.own
+    others = (grant.sync_set | {grant.primary}) - {own.copy} if grant.sync_set else frozenset()
+    if not any(str(c) not in seen.disk_full and not _silent(seen, c.site, limits) for c in others):
+        return None
+    given_up_ms = limits.disk_stall_after_ms + limits.restart_patience_ms
+    if limits.disk_stall_after_ms <= own.disk_stalled_for_ms < given_up_ms:
+        return Why.DISK_STALLED
+    return Why.DISK_FULL if own.disk_full and own.state is CopyState.STOPPED else None
 
 
 def _as_primary_while_taken(seen: Seen, grant: Grant, limits: FailoverSettings) -> Decision:
@@ -189,6 +214,8 @@ def _may_join(seen: Seen, follower: FollowerSeen, limits: FailoverSettings) -> b
     if not heard or _silent(seen, follower.copy.site, limits):
         return False
     caught_up = seen.own.wal_flush_lsn - follower.flush_lsn <= CATCH_UP_BYTES
+    if str(follower.copy) in seen.disk_full:
+        return False  # every commit would soon wait for a copy that cannot write
     across = follower.copy.site is not seen.own.site and follower.copy.ordinal == 0
     return follower.streaming and caught_up and across and follower.copy.cell == seen.cell
 
@@ -200,14 +227,18 @@ def _relocate(seen: Seen, grant: Grant, limits: FailoverSettings) -> Decision:
         target = _sync_copy_at(grant, seen.move_to)
         if target is None:
             return Decision(Step.HOLD, Why.MOVE_TARGET_NOT_IN_SYNC)
+        if str(target) in seen.disk_full:
+            return Decision(Step.HOLD, Why.DISK_FULL)
         moving = replace(grant, mode=Mode.MOVING, candidate=target, pinned=seen.move_to is not seen.home)
         return Decision(Step.BEGIN_MOVE, Why.OPERATOR_ASKED, next_grant=moving, copy=target)
     home_copy = _sync_copy_at(grant, seen.home)
-    free_to_go = not seen.hold and not grant.pinned and not seen.other_cell_moving
+    free_to_go = not (seen.hold or grant.pinned or seen.other_cell_moving or str(home_copy) in seen.disk_full)
     if home_copy and free_to_go and seen.home_in_sync_for_ms >= limits.home_after_ms:
         moving = replace(grant, mode=Mode.MOVING, candidate=home_copy)
         return Decision(Step.BEGIN_MOVE, Why.GOING_HOME, next_grant=moving, copy=home_copy)
-    return Decision(Step.HOLD, Why.SERVING)
+    if own.disk_stalled_for_ms >= limits.disk_stall_after_ms:
+        return Decision(Step.HOLD, Why.DISK_STALLED)
+    return Decision(Step.HOLD, Why.DISK_FULL if own.disk_full else Why.SERVING)
 
 
 def _sync_copy_at(grant: Grant, site: Site) -> CopyId | None:
@@ -277,6 +308,8 @@ def _take_over(seen: Seen, grant: Grant, limits: FailoverSettings) -> Decision |
         return Decision(Step.HOLD, Why.ALONE_NEVER_PROMOTES)
     if seen.own.copy not in grant.sync_set:
         return Decision(Step.HOLD, Why.NOT_IN_SYNC_SET)
+    if seen.own.disk_full and str(grant.primary) in seen.disk_full:
+        return Decision(Step.HOLD, Why.DISK_FULL)
     return _take(seen, grant, why)
 
 

@@ -3,7 +3,8 @@
 A look that failed is a None or a state, never an exception but PostgresError of a control file.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
 import psycopg
 
@@ -51,6 +52,8 @@ class _Memory:
     stuck: _Since = field(default_factory=_Since)
     stopped: _Since = field(default_factory=_Since)
     home_in_sync: _Since = field(default_factory=_Since)
+    stalled_at_ms: int | None = None
+    full: bool = False
 
 
 class CopyObserver:
@@ -85,9 +88,8 @@ class CopyObserver:
             confirmed_age_ms=at_ms - self._sight.confirmed_ms,
             silent_for_ms={site: s.silent_for_ms for site, s in self._sight.silence.items()},
             probe_answered=self._sight.probe_answered(),
-            declared_down=frozenset().union(*(b.down for b in world.beats.values()))
-            if world
-            else frozenset(),
+            declared_down=_said(b.down for b in world.beats.values()) if world else frozenset(),
+            disk_full=_said(b.full for b in world.beats.values()) if world else frozenset(),
             sync_silent_for_ms=self._sync_silence(own, grant, at_ms),
             home_in_sync_for_ms=self._memory.home_in_sync.update(home_in_sync, at_ms),
             hold=world.hold if world else False,
@@ -99,10 +101,11 @@ class CopyObserver:
     async def _own_copy(self, grant: GrantSeen | None) -> OwnCopy:
         memory, place = self._memory, self._server.place
         directory = await self._server.read_directory()
+        full = self._is_full(directory.disk_free_bytes)
         if directory.broken:
-            return OwnCopy(place.name, place.site, CopyState.BROKEN)
+            return OwnCopy(place.name, place.site, CopyState.BROKEN, disk_full=full)
         if not directory.present:
-            return OwnCopy(place.name, place.site, CopyState.ABSENT)
+            return OwnCopy(place.name, place.site, CopyState.ABSENT, disk_full=full)
         own_id = directory.copy
         if not directory.running:
             await self._server.release()
@@ -117,6 +120,8 @@ class CopyObserver:
                 was_primary=not directory.standby,
                 clean=last.clean,
                 timeline=last.timeline,
+                disk_stalled_for_ms=self._stalled_for_ms(None),
+                disk_full=full,
             )
         status = await self._status()
         at_ms = self._clock()
@@ -130,8 +135,32 @@ class CopyObserver:
                 own_id,
                 was_primary=not directory.standby,
                 mute_for_ms=mute_for_ms,
+                disk_stalled_for_ms=self._stalled_for_ms(None),
+                disk_full=full,
             )
-        return self._running_copy(own_id, status, grant, at_ms)
+        running = self._running_copy(own_id, status, grant, at_ms)
+        return replace(
+            running,
+            door_shut_for_ms=status.door_unanswered_ms,
+            disk_stalled_for_ms=self._stalled_for_ms(status),
+            disk_full=full,
+        )
+
+    def _is_full(self, free_bytes: int | None) -> bool:
+        """A disk at the border is not full at one look and free at the next."""
+        limit = self._settings.failover.disk_full_bytes * (2 if self._memory.full else 1)
+        self._memory.full = free_bytes is not None and free_bytes < limit
+        return self._memory.full
+
+    def _stalled_for_ms(self, status: ServerStatus | None) -> int:
+        """A server ended for its stalled disk is not fit because nobody asks it any more: time goes on."""
+        memory, at_ms = self._memory, self._clock()
+        if status is not None:
+            waited_ms = status.flush_unanswered_ms
+            stalled = waited_ms >= self._settings.failover.disk_stall_after_ms
+            memory.stalled_at_ms = at_ms - waited_ms if stalled else None
+            return waited_ms
+        return 0 if memory.stalled_at_ms is None else at_ms - memory.stalled_at_ms
 
     async def _status(self) -> ServerStatus | None:
         try:
@@ -210,3 +239,7 @@ class CopyObserver:
         for copy in set(signs) - watched:
             del signs[copy]
         return {copy: at_ms - sign.at_ms for copy, sign in signs.items()}
+
+
+def _said(of_each_site: Iterable[frozenset[str]]) -> frozenset[str]:
+    return frozenset().union(*of_each_site)

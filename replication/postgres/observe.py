@@ -62,6 +62,10 @@ class ServerStatus:
     sync_names: frozenset[CopyId]
     followers: tuple[Follower, ...]
     epoch: int | None
+    flush_unanswered_ms: int = 0
+    """A primary was asked this long ago to put WAL on its disk, and nothing has got there since."""
+    door_unanswered_ms: int = 0
+    """A new client knocked at a primary this long ago and was not answered."""
 
 
 async def connect_admin(

@@ -217,6 +217,8 @@ class SimAgent:
         while True:
             count += 1
             down = frozenset(str(one.down) for one in self._rounds if one.down)
-            beat = Beat(self.site, f"{self.site}{self.lives}", count, down)
+            looks = [one.seen for one in self._rounds]
+            full = frozenset(str(s.own.copy) for s in looks if s and s.own.copy and s.own.disk_full)
+            beat = Beat(self.site, f"{self.site}{self.lives}", count, down, full)
             self._client.put_beat(beat, limits.site_lease_seconds * 1000)
             await pause(limits.beat_ms)

@@ -119,3 +119,10 @@ def read_stages(home: Path, place: str) -> list[str]:
     site = place.split("-")[1]
     lines = (home / site / "journal" / f"{place}.jsonl").read_text().splitlines()
     return [entry["stage"] for entry in map(json.loads, lines) if "stage" in entry]
+
+
+def read_decisions_of(home: Path, place: str) -> list[tuple[str, str]]:
+    """Return step and reason of each decision in a place's journal, oldest first."""
+    site = place.split("-")[1]
+    lines = (home / site / "journal" / f"{place}.jsonl").read_text().splitlines()
+    return [(entry["decision"], entry["why"]) for entry in map(json.loads, lines) if "decision" in entry]

@@ -78,7 +78,7 @@ async def test_the_directory_can_be_rewound_after_its_report(pair: Pair) -> None
 async def test_the_agents_rewind_never_goes_before_the_report(pair: Pair) -> None:
     await lose_a_commit(pair, "insert into ledger values (666, 'here only')")
     lost = read_copy_id(pair.idc)
-    server = PostgresServer(pair.idc, pair.home / "quarantine")
+    server = PostgresServer(pair.idc, pair.home / "quarantine", 100)
     await server.rewind(pair.cloud.place, server.new_copy_id())
     report = pair.home / "quarantine" / f"{lost}.jsonl"
     assert [json.loads(line)["row"]["n"] for line in report.read_text().splitlines()] == [666]
