@@ -46,6 +46,8 @@ class Agent:
     def __init__(self, settings: SiteSettings, etcd: Etcd, session: aiohttp.ClientSession) -> None:
         self.settings = settings
         self.etcd = etcd
+        self.silent_members: frozenset[str] = frozenset()
+        """Etcd members that did not answer at the last look (`LEADER_SECONDS` ago at most)."""
         self.view = SiteView(settings, etcd, session)
         self.loops = {
             place.name: CopyLoop.of_place(settings, place, self.view, etcd) for place in settings.own_places()
@@ -96,6 +98,7 @@ class Agent:
         while True:
             await asyncio.sleep(LEADER_SECONDS)
             try:
+                self.silent_members = await self.etcd.silent_members()
                 if not await self.etcd.lead_at(Site.WITNESS):
                     log.info("etcd's leadership was handed to the witness")
             except EtcdUnavailable as error:
@@ -122,6 +125,7 @@ def status(agent: Agent) -> dict[str, object]:
     world = agent.view.sight.world
     return {
         "site": agent.settings.site,
+        "etcd_members_silent": sorted(agent.silent_members),
         "etcd_answers": agent.view.sight.read_ok,
         "silent_for_ms": {site: s.silent_for_ms for site, s in agent.view.sight.silence.items()},
         "hold": world.hold if world else False,

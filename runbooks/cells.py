@@ -129,18 +129,38 @@ def summarise(statuses: Mapping[Site, Any]) -> list[dict[str, object]]:
     return rows
 
 
+def find_alarms(statuses: Mapping[Site, Any]) -> list[str]:
+    """Return what leaves the cells with less protection than they are meant to have, in words."""
+    silent = sorted({member for status in statuses.values() for member in status["etcd_members_silent"]})
+    alarms = [
+        f"no failover protection: the etcd member of {member} does not answer; the loss of another site, or a"
+        " cut between the sites, would stop every cell. Bring it back."
+        for member in silent
+    ]
+    full = sorted(
+        name
+        for status in statuses.values()
+        for name, facts in status["places"].items()
+        if ((facts["seen"] or {}).get("own") or {}).get("disk_full")
+    )
+    return alarms + [f"{name}: its disk is full; free space, nothing is moved onto it" for name in full]
+
+
 @click.command("cells")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list instead of a table.")
 def cells_command(as_json: bool) -> None:
     """Show every cell: epoch, who writes it, who has everything, why it is so.
 
-    Exit 3 when no agent answers: then nothing is known.
+    What is not as it should be (an etcd member that does not answer, a full disk) is said on standard
+    error. Exit 3 when no agent answers: then nothing is known.
     """
     statuses = asyncio.run(read_statuses())
     if not statuses:
         click.echo("no agent answers; is the stand up? `biyi stand status`", err=True)
         sys.exit(3)
     rows = summarise(statuses)
+    for alarm in find_alarms(statuses):
+        click.echo(f"alarm: {alarm}", err=True)
     if as_json:
         click.echo(json.dumps(rows))
         return

@@ -123,9 +123,9 @@ def _unfit_disk(seen: Seen, grant: Grant, limits: FailoverSettings) -> Why | Non
     """Say why the holder's disk makes it give the cell away; None while it can serve or nobody else could.
 
     A stalled server is ended and declared down: its sync copy has all that was acknowledged. Where
-    nobody takes it for `restart_patience_ms` it is tried again. A full one that still runs serves on
-    what room it has; one that has ended would end again at its next WAL segment. No place with a full
-    disk is handed anything, so two full sites do not pass a cell to and fro.
+    nobody takes it for `restart_patience_ms` it is tried again. A server that has ended on a full disk
+    would end again at its next WAL segment (one that runs is moved in time, `_leave_full_disk`). No place
+    with a full disk is handed anything, so two full sites do not pass a cell to and fro.
     """
     own = seen.own
     others = (grant.sync_set | {grant.primary}) - {own.copy} if grant.sync_set else frozenset()
@@ -238,7 +238,17 @@ def _relocate(seen: Seen, grant: Grant, limits: FailoverSettings) -> Decision:
         return Decision(Step.BEGIN_MOVE, Why.GOING_HOME, next_grant=moving, copy=home_copy)
     if own.disk_stalled_for_ms >= limits.disk_stall_after_ms:
         return Decision(Step.HOLD, Why.DISK_STALLED)
-    return Decision(Step.HOLD, Why.DISK_FULL if own.disk_full else Why.SERVING)
+    return _leave_full_disk(seen, grant, limits) if own.disk_full else Decision(Step.HOLD, Why.SERVING)
+
+
+def _leave_full_disk(seen: Seen, grant: Grant, limits: FailoverSettings) -> Decision:
+    """Move while there still is room for a clean stop; the way back is shut until there is room again."""
+    roomy = _sync_copy_at(grant, other_data_site(seen.own.site))
+    fit = roomy is not None and seen.sync_silent_for_ms.get(roomy, 0) < limits.silence_ms
+    if not fit or str(roomy) in seen.disk_full or seen.other_cell_moving:
+        return Decision(Step.HOLD, Why.DISK_FULL)
+    moving = replace(grant, mode=Mode.MOVING, candidate=roomy)
+    return Decision(Step.BEGIN_MOVE, Why.DISK_FULL, next_grant=moving, copy=roomy)
 
 
 def _sync_copy_at(grant: Grant, site: Site) -> CopyId | None:

@@ -71,9 +71,24 @@ def test_a_candidate_on_a_stalled_disk_is_declared_down():
     assert plan_down(seen(own_copy(CLOUD), TAKING), LIMITS, 0) is None
 
 
-def test_a_full_disk_alone_moves_nothing():
+def test_a_primary_whose_disk_fills_moves_to_the_copy_with_room_in_time():
     decision = decide(seen(serving(disk_full=True), disk_full=frozenset({str(IDC)})), LIMITS)
-    assert (decision.step, decision.why) == (Step.HOLD, Why.DISK_FULL)
+    assert (decision.step, decision.why, decision.copy) == (Step.BEGIN_MOVE, Why.DISK_FULL, CLOUD)
+    assert not decision.next_grant.pinned
+
+
+def test_a_primary_whose_disk_fills_stays_where_moving_does_not_help():
+    """The other site is full too, its copy is silent, there is none, or another cell is under way."""
+    full = serving(disk_full=True)
+    alone = serving(disk_full=True, sync_names=frozenset(), followers=())
+    for snapshot in (
+        seen(full, disk_full=FULL),
+        seen(full, sync_silent_for_ms={CLOUD: LIMITS.silence_ms}),
+        seen(alone, ALONE),
+        seen(full, other_cell_moving=True),
+    ):
+        decision = decide(snapshot, LIMITS)
+        assert (decision.step, decision.why) == (Step.HOLD, Why.DISK_FULL)
 
 
 def test_a_server_that_ended_on_a_full_disk_gives_its_cell_to_a_copy_with_room():
