@@ -1,6 +1,7 @@
 """Faults of whole sites and of the lines between them: nothing is lost, and one side serves."""
 
 import asyncio
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from replication.settings import FailoverSettings
 from runbooks.stand.etcd_leader import leader_site
 from runbooks.stand.home import UpOptions
 from runbooks.stand.links import HEALED, LinkMode, LinkState, link_name
+from runbooks.stand.processes import signal_processes
 from runbooks.stand.sites import kill_site, live_processes, set_links
 from runbooks.stand.topology import read_stand
 from runbooks.stand.up import down, start_site, up
@@ -141,6 +143,23 @@ async def test_without_the_witness_nothing_happens_but_an_alarm(healthy: Path):
     assert (writers.failed, await find_lost(healthy, writers)) == ([], set())
 
 
+async def test_without_a_quorum_of_etcd_both_primaries_end_and_come_back_under_their_epochs(healthy: Path):
+    """Policy `stop`: nobody knows any more who may serve, so nobody does (I5)."""
+    before = await wait_for_grants(healthy, is_healthy)
+    async with writing(healthy) as writers:
+        await writers.write_on({"a", "b"})
+        lost = [live_processes(healthy, site)["etcd"] for site in (Site.WITNESS, Site.CLOUD)]
+        signal_processes(lost, signal.SIGKILL)
+        for place in ("a-idc-0", "b-cloud-0"):
+            await wait_for_step(healthy, place, ("stop_hard", "grant_unconfirmed"))
+        for site in (Site.WITNESS, Site.CLOUD):
+            await asyncio.to_thread(start_site, healthy, site)
+        await writers.write_on({"a", "b"})
+        after = await wait_for_grants(healthy, is_healthy)
+    assert {c: g.epoch for c, g in after.items()} == {c: g.epoch for c, g in before.items()}
+    assert await find_lost(healthy, writers) == set()
+
+
 @pytest.mark.parametrize("name", [link_name("idc", "cloud"), link_name("cloud", "idc")])
 async def test_one_direction_lost_in_silence_moves_no_primary(healthy: Path, name: str):
     before = await wait_for_grants(healthy, is_healthy)
@@ -226,7 +245,15 @@ async def wait_until_dead(home: Path, site: Site) -> None:
 
 
 async def wait_for_decision(home: Path, place: str, why: str) -> None:
+    """Wait until the copy decides something for that reason after all it has decided before."""
     seen = len(read_decisions_of(home, place))
     async with asyncio.timeout(60):
         while why not in [reason for _, reason in read_decisions_of(home, place)[seen:]]:
+            await asyncio.sleep(0.1)
+
+
+async def wait_for_step(home: Path, place: str, decision: tuple[str, str]) -> None:
+    """Wait until the copy has ever decided that."""
+    async with asyncio.timeout(60):
+        while decision not in read_decisions_of(home, place):
             await asyncio.sleep(0.1)
