@@ -27,6 +27,7 @@ from tests.integration.failover.crash_points import (
 )
 from tests.integration.failover.ending import Point
 from tests.integration.failover.town import (
+    WITHIN_SECONDS,
     biyi,
     find_lost,
     is_healthy,
@@ -36,7 +37,7 @@ from tests.integration.failover.town import (
     writing,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +106,7 @@ async def test_the_loss_of_a_site_with_etcds_leader_in_it_costs_one_election_mor
     stand = read_stand(healthy)
     async with writing(healthy) as writers, aiohttp.ClientSession() as http:
         await writers.write_on({"a", "b"})
-        async with Etcd(settings_of(healthy, Site.IDC).etcd_urls) as etcd, asyncio.timeout(60):
+        async with Etcd(settings_of(healthy, Site.IDC).etcd_urls) as etcd, asyncio.timeout(WITHIN_SECONDS):
             while await leader_site(http, stand) is not Site.IDC:
                 try:
                     await etcd.lead_at(Site.IDC)
@@ -126,7 +127,7 @@ async def test_without_the_witness_nothing_happens_but_an_alarm(healthy: Path):
     async with writing(healthy) as writers:
         await asyncio.to_thread(kill_site, healthy, Site.WITNESS)
         await writers.write_on({"a", "b"})
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(WITHIN_SECONDS):
             while (
                 "no failover protection"
                 not in (said := await asyncio.to_thread(biyi, healthy, "cells")).stderr
@@ -136,7 +137,7 @@ async def test_without_the_witness_nothing_happens_but_an_alarm(healthy: Path):
         await writers.write_on({"a", "b"})
         during = await wait_for_grants(healthy, is_healthy)
         await asyncio.to_thread(start_site, healthy, Site.WITNESS)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(WITHIN_SECONDS):
             while (await asyncio.to_thread(biyi, healthy, "cells")).stderr:
                 await asyncio.sleep(0.5)
     assert {c: g.epoch for c, g in during.items()} == {c: g.epoch for c, g in before.items()}
@@ -239,7 +240,7 @@ async def test_the_old_primary_that_returns_amid_a_failover_serves_only_under_an
 
 
 async def wait_until_dead(home: Path, site: Site) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(WITHIN_SECONDS):
         while "agent" in live_processes(home, site):
             await asyncio.sleep(0.02)
 
@@ -247,13 +248,13 @@ async def wait_until_dead(home: Path, site: Site) -> None:
 async def wait_for_decision(home: Path, place: str, why: str) -> None:
     """Wait until the copy decides something for that reason after all it has decided before."""
     seen = len(read_decisions_of(home, place))
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(WITHIN_SECONDS):
         while why not in [reason for _, reason in read_decisions_of(home, place)[seen:]]:
             await asyncio.sleep(0.1)
 
 
 async def wait_for_step(home: Path, place: str, decision: tuple[str, str]) -> None:
     """Wait until the copy has ever decided that."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(WITHIN_SECONDS):
         while decision not in read_decisions_of(home, place):
             await asyncio.sleep(0.1)

@@ -26,6 +26,8 @@ from tests.integration.failover.town import find_lost, is_healthy, settings_of, 
 
 COMMIT = re.compile(r"desc: COMMIT (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+) UTC")
 
+pytestmark = pytest.mark.timeout(600)
+
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
@@ -125,4 +127,4 @@ async def test_an_isolated_primary_ends_its_sessions_and_acknowledges_nothing_ne
     with connect_to(settings, "a-idc-0") as connection:
         kept = {row[0] for row in connection.execute("select number from isolated")}
     assert set(writer.acknowledged) <= kept
-    assert (writers.failed, await find_lost(home, writers)) == ([], set())
+    assert await find_lost(home, writers) == set()

@@ -19,7 +19,8 @@ from runbooks.drills.customer import Customers, Request
 from runbooks.drills.read_rows import read_keys
 from runbooks.drills.records import Outcome
 
-WITHIN_SECONDS = 60.0
+WITHIN_SECONDS = 150.0
+"""Generous: a busy machine takes ten times as long to rewind a copy as an idle one."""
 
 Grants = Mapping[str, Grant]
 
