@@ -1,16 +1,16 @@
 """A stand with customers: what the plain failover cases need of both sites at once."""
 
 import asyncio
+import contextlib
 import json
 import os
 import secrets
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
 from pathlib import Path
 
-from replication.etcd import Etcd
+from replication.etcd import Etcd, EtcdUnavailable
 from replication.grants import read_world
 from replication.model import DATA_SITES, Grant, Mode, Site
 from replication.settings import SiteSettings, read_site_settings
@@ -44,9 +44,10 @@ async def wait_for_grants(home: Path, holds: Callable[[Grants], bool], viewer: S
         try:
             async with asyncio.timeout(WITHIN_SECONDS):
                 while True:
-                    grants = {cell: g.grant for cell, g in (await read_world(etcd)).grants.items()}
-                    if holds(grants):
-                        return grants
+                    with contextlib.suppress(EtcdUnavailable):
+                        grants = {cell: g.grant for cell, g in (await read_world(etcd)).grants.items()}
+                        if holds(grants):
+                            return grants
                     await asyncio.sleep(0.1)
         except TimeoutError:
             raise AssertionError(f"grants after {WITHIN_SECONDS:g} s: {grants}") from None
@@ -87,7 +88,7 @@ class Writers:
             await asyncio.gather(*(self.write(site) for site in DATA_SITES))
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def writing(home: Path) -> AsyncIterator[Writers]:
     """Let four customers write all the time while the block runs."""
     entrances = {str(s): f"http://127.0.0.1:{settings_of(home, s).api_port}" for s in DATA_SITES}
@@ -108,10 +109,9 @@ async def writing(home: Path) -> AsyncIterator[Writers]:
 
 async def find_lost(home: Path, writers: Writers) -> set[str]:
     """Return the acknowledged keys that no cell holds."""
-    async with Etcd(settings_of(home, Site.CLOUD).etcd_urls) as etcd:
-        grants = (await read_world(etcd)).grants
+    grants = await wait_for_grants(home, bool)
     settings = settings_of(home, Site.CLOUD)
-    kept = [await read_keys(settings, seen.grant) for seen in grants.values()]
+    kept = [await read_keys(settings, grant) for grant in grants.values()]
     return set(writers.acknowledged) - frozenset().union(*kept)
 
 
