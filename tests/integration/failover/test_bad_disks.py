@@ -62,7 +62,7 @@ async def test_a_primary_whose_disk_stalls_hands_over_and_comes_back(home: Path,
         assert taken["a"].primary.site is Site.CLOUD
         await writers.write_on({"a", "b"})
         (room / "stall").unlink()
-        after = await wait_for_grants(home, is_healthy)
+        await wait_for_grants(home, is_healthy)
     assert ("stop_hard", "disk_stalled") in read_decisions_of(home, "a-idc-0")
     assert await find_lost(home, writers) == set()
 
