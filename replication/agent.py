@@ -21,7 +21,7 @@ from replication.backup.service import keep_service_running
 from replication.etcd import Etcd, EtcdUnavailable
 from replication.exposure_keeper import ExposureKeeper
 from replication.failover.loop import CopyLoop
-from replication.failover.states import CopyState
+from replication.failover.states import CopyState, Seen
 from replication.failover.view import SiteView
 from replication.forced import Forcing
 from replication.forced import routes as forced_routes
@@ -49,6 +49,8 @@ class Agent:
     def __init__(self, settings: SiteSettings, etcd: Etcd, session: aiohttp.ClientSession) -> None:
         self.settings = settings
         self.etcd = etcd
+        self.silent_members: frozenset[str] = frozenset()
+        """Etcd members that did not answer at the last look (`LEADER_SECONDS` ago at most)."""
         self.view = SiteView(settings, etcd, session)
         self.loops = {
             place.name: CopyLoop.of_place(settings, place, self.view, etcd) for place in settings.own_places()
@@ -84,7 +86,8 @@ class Agent:
         while True:
             count += 1
             down = frozenset(str(loop.down) for loop in self.loops.values() if loop.down)
-            beat = Beat(self.settings.site, agent, count, down, holds(self.loops.values()))
+            full = full_disks(loop.seen for loop in self.loops.values())
+            beat = Beat(self.settings.site, agent, count, down, full, holds(self.loops.values()))
             try:
                 renewal_due = count % max(1, limits.site_lease_seconds * 1000 // 3 // limits.beat_ms) == 1
                 if not lease or (renewal_due and not await self.etcd.keep_lease(lease)):
@@ -100,10 +103,16 @@ class Agent:
         while True:
             await asyncio.sleep(LEADER_SECONDS)
             try:
+                self.silent_members = await self.etcd.silent_members()
                 if not await self.etcd.lead_at(Site.WITNESS):
                     log.info("etcd's leadership was handed to the witness")
             except EtcdUnavailable as error:
                 log.warning("etcd's leader not asked: %s", error)
+
+
+def full_disks(looks: Iterable[Seen | None]) -> frozenset[str]:
+    """Return the copies that were last seen on a full disk."""
+    return frozenset(str(seen.own.copy) for seen in looks if seen and seen.own.copy and seen.own.disk_full)
 
 
 def holds(loops: Iterable[CopyLoop]) -> frozenset[str] | None:
@@ -129,6 +138,7 @@ def status(agent: Agent) -> dict[str, object]:
     world = agent.view.sight.world
     return {
         "site": agent.settings.site,
+        "etcd_members_silent": sorted(agent.silent_members),
         "etcd_answers": agent.view.sight.read_ok,
         "silent_for_ms": {site: s.silent_for_ms for site, s in agent.view.sight.silence.items()},
         "hold": world.hold if world else False,
@@ -154,6 +164,9 @@ async def move(agent: Agent, cell: str, to: Site) -> Mapping[str, object]:
         return {"outcome": "refused", "why": f"the primary is at {seen.grant.primary.site}: ask its agent"}
     if not any(copy.site is to for copy in seen.grant.sync_set):
         return {"outcome": "refused", "why": f"no copy at {to} is in the sync set, so none may be promoted"}
+    full = loop.seen.disk_full if loop.seen else frozenset()
+    if any(str(copy) in full for copy in seen.grant.sync_set if copy.site is to):
+        return {"outcome": "refused", "why": f"the disk of the copy at {to} is full: free space there first"}
     loop.ask_move(to)
     try:
         return await _wait_for_move(agent, cell, to, seen.grant.epoch)

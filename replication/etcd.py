@@ -153,12 +153,8 @@ class Etcd:
         Only a member that follows the present leader is fit: handing over to one that cannot answer
         would stop all writes for an election. EtcdUnavailable when the leader cannot be asked.
         """
-        members = (await self._ask_any("/v3/cluster/member/list", {}))["members"]
-        wanted = next((m["ID"] for m in members if m.get("name") == name), None)
-        statuses = await asyncio.gather(
-            *(self._ask(url, "/v3/maintenance/status", {}) for url in self._urls), return_exceptions=True
-        )
-        answered = {url: s for url, s in zip(self._urls, statuses, strict=True) if isinstance(s, dict)}
+        wanted = next((ident for ident, member in (await self._members()).items() if member == name), None)
+        answered = await self._statuses()
         fit = any(
             s["header"]["member_id"] == wanted and s.get("leader", "0") != "0" for s in answered.values()
         )
@@ -169,6 +165,29 @@ class Etcd:
                 await self._ask(url, "/v3/maintenance/transfer-leadership", {"targetID": wanted})
             return bool(status["leader"] == wanted)
         raise EtcdUnavailable("no member says that it leads")
+
+    async def silent_members(self) -> frozenset[str]:
+        """Return the names of the members that do not answer or follow no leader.
+
+        EtcdUnavailable when no member can be asked who the others are.
+        """
+        members = await self._members()
+        fit = {
+            s["header"]["member_id"] for s in (await self._statuses()).values() if s.get("leader", "0") != "0"
+        }
+        return frozenset(name for ident, name in members.items() if ident not in fit)
+
+    async def _members(self) -> dict[str, str]:
+        """Return the name of each member by its id."""
+        listed = (await self._ask_any("/v3/cluster/member/list", {}))["members"]
+        return {member["ID"]: member.get("name", "") for member in listed}
+
+    async def _statuses(self) -> dict[str, dict[str, Any]]:
+        """Return what each member that answers says of itself, by its URL."""
+        statuses = await asyncio.gather(
+            *(self._ask(url, "/v3/maintenance/status", {}) for url in self._urls), return_exceptions=True
+        )
+        return {url: s for url, s in zip(self._urls, statuses, strict=True) if isinstance(s, dict)}
 
     async def watch_prefix(self, prefix: str, from_revision: int) -> AsyncIterator[list[Event]]:
         """Yield changes under `prefix` as they come; EtcdUnavailable when the stream breaks or is silent."""

@@ -169,28 +169,32 @@ class Beat:
     """A site's sign of life: one key a site, refreshed by its agent, whatever its cells do.
 
     `agent` is a random id of the agent process; `count` grows with each beat; `down` lists
-    copies that the agent itself knows to be stopped and cannot get running; `holds` the places at
-    which it finds data, None while it has not looked at all of them (or is too old to say).
+    copies that the agent itself knows to be stopped and cannot get running; `full` lists copies whose
+    disk is full; `holds` the places at which it finds data, None while it has not looked at all of them
+    (or is too old to say).
     """
 
     site: Site
     agent: str
     count: int
     down: frozenset[str] = frozenset()
+    full: frozenset[str] = frozenset()
     holds: frozenset[str] | None = None
 
     def to_json(self) -> str:
         """Return the stored form."""
-        plain = {"site": self.site, "agent": self.agent, "count": self.count, "down": sorted(self.down)}
+        plain = {"site": self.site, "agent": self.agent, "count": self.count}
+        said = {"down": sorted(self.down), "full": sorted(self.full)}
         holds = {} if self.holds is None else {"holds": sorted(self.holds)}
-        return json.dumps(plain | holds, sort_keys=True)
+        return json.dumps(plain | said | holds, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> "Beat":
         """Read the stored form."""
         plain = json.loads(text)
+        down, full = frozenset(plain["down"]), frozenset(plain.get("full", ()))
         holds = frozenset(plain["holds"]) if "holds" in plain else None
-        return cls(Site(plain["site"]), plain["agent"], plain["count"], frozenset(plain["down"]), holds)
+        return cls(Site(plain["site"]), plain["agent"], plain["count"], down, full, holds)
 
 
 def parse_lsn(text: str) -> int:

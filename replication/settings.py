@@ -55,6 +55,15 @@ class FailoverSettings:
     restart_patience_ms: int = 8000
     """A primary that its own agent cannot restart for this long is declared down. Source: our
     choice; crash recovery of a small cell takes under 2 s."""
+    write_probe_ms: int = 500
+    """A primary whose WAL stood still this long is asked to flush a record, and as often whether it lets
+    a client in. Source: our choice; 50 bytes and one fork, nothing while clients commit."""
+    disk_stall_after_ms: int = 3000
+    """A primary that owes the probe an answer this long cannot serve: its sync copy takes over. Source:
+    our choice; far above the worst fsync of a healthy disk."""
+    disk_full_bytes: int = 64 * 1024 * 1024
+    """A disk with less left is full, until it has twice as much. Source: our choice, four WAL segments: a
+    shutdown checkpoint and a promotion still fit."""
     stuck_after_ms: int = 4000
     """A copy that cannot stream from a reachable primary for this long is rewound or re-cloned.
     Source: our choice; twice wal_receiver_timeout."""
@@ -70,6 +79,10 @@ class FailoverSettings:
             raise ValueError("needs silence_ms < peer_promise_ms <= fence_after_ms")
         if not self.fence_after_ms < self.watchdog_after_ms:
             raise ValueError("watchdog_after_ms must be above fence_after_ms")
+        if not 2 * self.write_probe_ms <= self.disk_stall_after_ms:
+            raise ValueError("disk_stall_after_ms must span at least two probes (2 x write_probe_ms)")
+        if self.disk_full_bytes < 0:
+            raise ValueError("disk_full_bytes must not be negative")
         if not self.probe_timeout_ms < self.silence_ms:
             raise ValueError("probe_timeout_ms must be under silence_ms")
 

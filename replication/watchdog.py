@@ -70,8 +70,8 @@ async def end_primaries(settings: SiteSettings) -> list[str]:
             and not control.is_standby_directory(copy)
             and await control.is_running(copy)
         ):
-            hba.write_fenced(copy)
             await control.kill_hard(copy)
+            hba.write_fenced(copy)
             ended.append(place.name)
     return ended
 

@@ -33,6 +33,8 @@ REASONS = {
     "superseded": "the grant names another copy: this one must not run as a primary",
     "granted": "the grant names this copy primary and its server does not run",
     "server_mute": "the server did not answer for too long",
+    "disk_stalled": "no WAL gets onto this disk: the sync copy shall take the cell over",
+    "disk_full": "a disk is nearly full: free space there; nothing is moved onto it",
     "server_starting": "the server is starting or does not answer yet",
     "epoch_not_marked": "the epoch must stand in the database before clients may",
     "sync_set_silent": "a copy of the sync set has not acknowledged for degrade_after_ms: go on without it",
@@ -160,18 +162,38 @@ def summarise(statuses: Mapping[Site, Any], now: datetime | None = None) -> list
     return rows
 
 
+def find_alarms(statuses: Mapping[Site, Any]) -> list[str]:
+    """Return what leaves the cells with less protection than they are meant to have, in words."""
+    silent = sorted({member for status in statuses.values() for member in status["etcd_members_silent"]})
+    alarms = [
+        f"no failover protection: the etcd member of {member} does not answer; the loss of another site, or a"
+        " cut between the sites, would stop every cell. Bring it back."
+        for member in silent
+    ]
+    full = sorted(
+        name
+        for status in statuses.values()
+        for name, facts in status["places"].items()
+        if ((facts["seen"] or {}).get("own") or {}).get("disk_full")
+    )
+    return alarms + [f"{name}: its disk is full; free space, nothing is moved onto it" for name in full]
+
+
 @click.command("cells")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list instead of a table.")
 def cells_command(as_json: bool) -> None:
     """Show every cell: epoch, who writes it, who has everything, why it is so.
 
-    Exit 3 when no agent answers: then nothing is known.
+    What is not as it should be (an etcd member that does not answer, a full disk) is said on standard
+    error. Exit 3 when no agent answers: then nothing is known.
     """
     statuses = asyncio.run(read_statuses())
     if not statuses:
         click.echo("no agent answers; is the stand up? `biyi stand status`", err=True)
         sys.exit(3)
     rows = summarise(statuses)
+    for alarm in find_alarms(statuses):
+        click.echo(f"alarm: {alarm}", err=True)
     if as_json:
         click.echo(json.dumps(rows))
         return

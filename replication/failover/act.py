@@ -102,9 +102,10 @@ class Actor:
         return outcome
 
     async def _stop_hard(self, seen: Seen, decision: Decision) -> Outcome:
-        self._server.write_fenced()
+        """Ended first: writing a file may hang on a stalled disk, and every start writes the fence anew."""
         await self._server.release()
         await self._server.kill_hard()
+        self._server.write_fenced()
         self._journal.stage("fenced", decision.epoch, why=decision.why)
         return Outcome.DONE
 

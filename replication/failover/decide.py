@@ -55,7 +55,7 @@ def plan_down(seen: Seen, limits: FailoverSettings, stopped_for_ms: int) -> Copy
     if holder.place != own.place:
         return None
     lost = own.copy != holder or own.state in (CopyState.ABSENT, CopyState.BROKEN)
-    if lost or stopped_for_ms >= limits.restart_patience_ms:
+    if lost or stopped_for_ms >= limits.restart_patience_ms or _unfit_disk(seen, grant, limits):
         return holder
     return None
 
@@ -122,12 +122,19 @@ def _as_primary(seen: Seen, grant: Grant, limits: FailoverSettings) -> Decision:
     own = seen.own
     if grant.mode is Mode.TAKING:
         return _as_primary_while_taken(seen, grant, limits)
+    unfit = _unfit_disk(seen, grant, limits)
     match own.state:
         case CopyState.STOPPED if grant.mode is Mode.MOVING and own.clean and grant.candidate:
             given = grant.taking(grant.candidate, grant.sync_set, pinned=grant.pinned)
             return Decision(Step.HAND_OVER, Why.MOVING, next_grant=given, copy=grant.candidate)
+        case CopyState.STOPPED if unfit:
+            return Decision(Step.HOLD, unfit)
         case CopyState.STOPPED:
             return Decision(Step.START_PRIMARY, Why.GRANTED)
+        case CopyState.PRIMARY | CopyState.MUTE if unfit:
+            return Decision(Step.STOP_HARD, unfit)
+        case CopyState.PRIMARY if own.door_shut_for_ms >= limits.disk_stall_after_ms:
+            return Decision(Step.STOP_HARD, Why.SERVER_MUTE)
         case CopyState.MUTE if own.mute_for_ms >= limits.restart_patience_ms:
             return Decision(Step.STOP_HARD, Why.SERVER_MUTE)
         case CopyState.PRIMARY if own.epoch_marker != grant.epoch:
@@ -138,6 +145,24 @@ def _as_primary(seen: Seen, grant: Grant, limits: FailoverSettings) -> Decision:
             return _serve(seen, grant, limits)
     # A lost or broken directory has no copy id; a granted copy that is a standby was never promoted.
     return Decision(Step.HOLD, Why.SERVER_STARTING)
+
+
+def _unfit_disk(seen: Seen, grant: Grant, limits: FailoverSettings) -> Why | None:
+    """Say why the holder's disk makes it give the cell away; None while it can serve or nobody else could.
+
+    A stalled server is ended and declared down: its sync copy has all that was acknowledged. Where
+    nobody takes it for `restart_patience_ms` it is tried again. A server that has ended on a full disk
+    would end again at its next WAL segment (one that runs is moved in time, `_leave_full_disk`). No place
+    with a full disk is handed anything, so two full sites do not pass a cell to and fro.
+    """
+    own = seen.own
+    others = (grant.sync_set | {grant.primary}) - {own.copy} if grant.sync_set else frozenset()
+    if not any(str(c) not in seen.disk_full and not is_silent(seen, c.site, limits) for c in others):
+        return None
+    given_up_ms = limits.disk_stall_after_ms + limits.restart_patience_ms
+    if limits.disk_stall_after_ms <= own.disk_stalled_for_ms < given_up_ms:
+        return Why.DISK_STALLED
+    return Why.DISK_FULL if own.disk_full and own.state is CopyState.STOPPED else None
 
 
 def _as_primary_while_taken(seen: Seen, grant: Grant, limits: FailoverSettings) -> Decision:
@@ -186,14 +211,28 @@ def _relocate(seen: Seen, grant: Grant, limits: FailoverSettings) -> Decision:
         target = _sync_copy_at(grant, seen.move_to)
         if target is None:
             return Decision(Step.HOLD, Why.MOVE_TARGET_NOT_IN_SYNC)
+        if str(target) in seen.disk_full:
+            return Decision(Step.HOLD, Why.DISK_FULL)
         moving = replace(grant, mode=Mode.MOVING, candidate=target, pinned=seen.move_to is not seen.home)
         return Decision(Step.BEGIN_MOVE, Why.OPERATOR_ASKED, next_grant=moving, copy=target)
     home_copy = _sync_copy_at(grant, seen.home) if own.site is not seen.home else None
-    free_to_go = not seen.hold and not grant.pinned and not seen.other_cell_moving
+    free_to_go = not (seen.hold or grant.pinned or seen.other_cell_moving or str(home_copy) in seen.disk_full)
     if home_copy and free_to_go and seen.home_in_sync_for_ms >= limits.home_after_ms:
         moving = replace(grant, mode=Mode.MOVING, candidate=home_copy)
         return Decision(Step.BEGIN_MOVE, Why.GOING_HOME, next_grant=moving, copy=home_copy)
-    return Decision(Step.HOLD, Why.SERVING)
+    if own.disk_stalled_for_ms >= limits.disk_stall_after_ms:
+        return Decision(Step.HOLD, Why.DISK_STALLED)
+    return _leave_full_disk(seen, grant, limits) if own.disk_full else Decision(Step.HOLD, Why.SERVING)
+
+
+def _leave_full_disk(seen: Seen, grant: Grant, limits: FailoverSettings) -> Decision:
+    """Move while there still is room for a clean stop; the way back is shut until there is room again."""
+    roomy = _sync_copy_at(grant, other_data_site(seen.own.site))
+    fit = roomy is not None and seen.sync_silent_for_ms.get(roomy, 0) < limits.silence_ms
+    if not fit or str(roomy) in seen.disk_full or seen.other_cell_moving:
+        return Decision(Step.HOLD, Why.DISK_FULL)
+    moving = replace(grant, mode=Mode.MOVING, candidate=roomy)
+    return Decision(Step.BEGIN_MOVE, Why.DISK_FULL, next_grant=moving, copy=roomy)
 
 
 def _sync_copy_at(grant: Grant, site: Site) -> CopyId | None:
@@ -270,6 +309,8 @@ def _take_over(seen: Seen, grant: Grant, limits: FailoverSettings) -> Decision |
         return Decision(Step.HOLD, Why.ALONE_NEVER_PROMOTES)
     if seen.own.copy not in grant.sync_set:
         return Decision(Step.HOLD, Why.NOT_IN_SYNC_SET)
+    if seen.own.disk_full and str(grant.primary) in seen.disk_full:
+        return Decision(Step.HOLD, Why.DISK_FULL)
     return _take(seen, grant, why)
 
 

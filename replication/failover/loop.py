@@ -77,7 +77,8 @@ class CopyLoop:
     @classmethod
     def of_place(cls, settings: SiteSettings, place: PlaceSettings, view: SiteView, etcd: Etcd) -> Self:
         """Return the loop of an own place, over its real PostgreSQL and its journal file."""
-        server = PostgresServer(Copy.of_place(settings, place), settings.home_dir / "quarantine")
+        copy, quarantine = Copy.of_place(settings, place), settings.home_dir / "quarantine"
+        server = PostgresServer(copy, quarantine, settings.failover.write_probe_ms)
         journal = Journal(settings.home_dir / "journal" / f"{place.name}.jsonl", place.cell)
         observer = CopyObserver(settings, server, view.sight, now_ms)
         actor = Actor(settings, server, etcd, journal)

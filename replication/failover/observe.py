@@ -3,7 +3,8 @@
 A look that failed is a None or a state, never an exception but PostgresError of a control file.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
 import psycopg
 
@@ -12,7 +13,7 @@ from replication.failover.ports import Clock, CopyServer
 from replication.failover.sight import SiteSight
 from replication.failover.states import CopyState, FollowerSeen, ForceAsked, OwnCopy, Seen, Stream
 from replication.model import CopyId, GrantSeen, Site
-from replication.postgres.observe import ServerStatus
+from replication.postgres.observe import Follower, ServerStatus
 from replication.settings import SiteSettings
 
 
@@ -52,6 +53,8 @@ class _Memory:
     stuck: _Since = field(default_factory=_Since)
     stopped: _Since = field(default_factory=_Since)
     home_in_sync: _Since = field(default_factory=_Since)
+    stalled_at_ms: int | None = None
+    full: bool = False
 
 
 class CopyObserver:
@@ -90,6 +93,7 @@ class CopyObserver:
             silent_for_ms=self._sight.silent_for_ms,
             probe_answered=self._sight.probe_answered(),
             declared_down=self._sight.declared_down,
+            disk_full=self._sight.disk_full,
             sync_silent_for_ms=self._sync_silence(own, grant, at_ms),
             home_in_sync_for_ms=self._memory.home_in_sync.update(home_in_sync, at_ms),
             hold=world.hold if world else False,
@@ -108,10 +112,11 @@ class CopyObserver:
     async def _own_copy(self, grant: GrantSeen | None) -> OwnCopy:
         memory, place = self._memory, self._server.place
         directory = await self._server.read_directory()
+        full = self._is_full(directory.disk_free_bytes)
         if directory.broken:
-            return OwnCopy(place.name, place.site, CopyState.BROKEN)
+            return OwnCopy(place.name, place.site, CopyState.BROKEN, disk_full=full)
         if not directory.present:
-            return OwnCopy(place.name, place.site, CopyState.ABSENT)
+            return OwnCopy(place.name, place.site, CopyState.ABSENT, disk_full=full)
         own_id = directory.copy
         if not directory.running:
             await self._server.release()
@@ -126,6 +131,8 @@ class CopyObserver:
                 was_primary=not directory.standby,
                 clean=last.clean,
                 timeline=last.timeline,
+                disk_stalled_for_ms=self._stalled_for_ms(None),
+                disk_full=full,
             )
         status = await self._status()
         at_ms = self._clock()
@@ -139,8 +146,32 @@ class CopyObserver:
                 own_id,
                 was_primary=not directory.standby,
                 mute_for_ms=mute_for_ms,
+                disk_stalled_for_ms=self._stalled_for_ms(None),
+                disk_full=full,
             )
-        return self._running_copy(own_id, status, grant, at_ms)
+        running = self._running_copy(own_id, status, grant, at_ms)
+        return replace(
+            running,
+            door_shut_for_ms=status.door_unanswered_ms,
+            disk_stalled_for_ms=self._stalled_for_ms(status),
+            disk_full=full,
+        )
+
+    def _is_full(self, free_bytes: int | None) -> bool:
+        """A disk at the border is not full at one look and free at the next."""
+        limit = self._settings.failover.disk_full_bytes * (2 if self._memory.full else 1)
+        self._memory.full = free_bytes is not None and free_bytes < limit
+        return self._memory.full
+
+    def _stalled_for_ms(self, status: ServerStatus | None) -> int:
+        """A server ended for its stalled disk is not fit because nobody asks it any more: time goes on."""
+        memory, at_ms = self._memory, self._clock()
+        if status is not None:
+            waited_ms = status.flush_unanswered_ms
+            stalled = waited_ms >= self._settings.failover.disk_stall_after_ms
+            memory.stalled_at_ms = at_ms - waited_ms if stalled else None
+            return waited_ms
+        return 0 if memory.stalled_at_ms is None else at_ms - memory.stalled_at_ms
 
     async def _status(self) -> ServerStatus | None:
         try:
@@ -158,7 +189,8 @@ class CopyObserver:
             memory.followers.clear()
         elif memory.barrier_lsn is None:
             memory.barrier_lsn = status.wal_flush_lsn
-        memory.replies = {f.copy_id: f.reply_token for f in status.followers if f.copy_id}
+        followers = _one_of_each(status.followers)
+        memory.replies = {copy: f.reply_token for copy, f in followers.items()}
         self._note_exposure(own_id, status, grant, at_ms)
         stream = self._stream(status, at_ms)
         upstream = self._place_at(status.upstream)
@@ -179,9 +211,7 @@ class CopyObserver:
             epoch_marker=status.epoch,
             sync_names=status.sync_names,
             followers=tuple(
-                FollowerSeen(f.copy_id, f.state == "streaming", f.flush_lsn)
-                for f in status.followers
-                if f.copy_id is not None
+                FollowerSeen(copy, f.state == "streaming", f.flush_lsn) for copy, f in followers.items()
             ),
             stream=stream,
             upstream=upstream,
@@ -239,3 +269,17 @@ class CopyObserver:
         for copy in set(signs) - watched:
             del signs[copy]
         return {copy: at_ms - sign.at_ms for copy, sign in signs.items()}
+
+
+def _one_of_each(followers: Iterable[Follower]) -> dict[CopyId, Follower]:
+    """Return each copy's stream; of two, the one behind.
+
+    A stream whose sender is frozen stays beside the one that the copy opened instead, and commits may wait
+    for either of them: PostgreSQL tells streams of one name apart by nothing but their place in its list.
+    """
+    found: dict[CopyId, Follower] = {}
+    for follower in followers:
+        copy = follower.copy_id
+        if copy is not None and (copy not in found or follower.flush_lsn < found[copy].flush_lsn):
+            found[copy] = follower
+    return found

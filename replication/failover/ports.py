@@ -33,6 +33,8 @@ class Directory:
     standby: bool
     """It would start as a standby."""
     copy: CopyId | None
+    disk_free_bytes: int | None = None
+    """What is left on the fullest disk that the directory lies on; None: not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,8 @@ class SiteSight:
         self.silent_for_ms: Mapping[Site, int] = dict.fromkeys(DATA_SITES, 0)
         self.declared_down: frozenset[str] = frozenset()
         """Copies that the agents' last beats declare down."""
+        self.disk_full: frozenset[str] = frozenset()
+        """Copies whose disk is full, as the agents' last beats say."""
 
     async def look(self) -> None:
         """Read once; time that a failed read took counts for no silence."""
@@ -43,6 +45,7 @@ class SiteSight:
             return
         self.world, self.read_ok, self.confirmed_ms = world, True, sent_ms
         self.declared_down = frozenset[str]().union(*(beat.down for beat in world.beats.values()))
+        self.disk_full = frozenset[str]().union(*(beat.full for beat in world.beats.values()))
         at_ms = self._clock()
         for site in DATA_SITES:
             beat = world.beats.get(site)

@@ -74,6 +74,12 @@ class OwnCopy:
     mute_for_ms: int = 0
     stuck_for_ms: int = 0
     """The stream has been gone this long although the primary's site is alive."""
+    door_shut_for_ms: int = 0
+    """A primary has let no new client knock for this long, though its old connections may work."""
+    disk_stalled_for_ms: int = 0
+    """A primary has got no WAL onto its disk for this long although asked; goes on when it is stopped so."""
+    disk_full: bool = False
+    """So little is left that a server may end at its next new WAL segment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +116,8 @@ class Seen:
     """Whether the other data site's agent answered a direct question; None: not asked of late."""
     declared_down: frozenset[str] = frozenset()
     """Copies their own agents say they cannot get running."""
+    disk_full: frozenset[str] = frozenset()
+    """Copies whose own agents say that their disk is full."""
     sync_silent_for_ms: Mapping[CopyId, int] = field(default_factory=dict)
     """For each copy in the sync set, the sync names or the followers: time since it last acknowledged."""
     home_in_sync_for_ms: int = 0
@@ -174,6 +182,8 @@ class Why(enum.StrEnum):
     GRANTED = "granted"
     SERVER_MUTE = "server_mute"
     SERVER_STARTING = "server_starting"
+    DISK_STALLED = "disk_stalled"
+    DISK_FULL = "disk_full"
     EPOCH_NOT_MARKED = "epoch_not_marked"
     SYNC_SET_SILENT = "sync_set_silent"
     SYNC_SITE_SILENT = "sync_site_silent"

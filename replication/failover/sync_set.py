@@ -105,5 +105,7 @@ def _may_join(seen: Seen, follower: FollowerSeen, limits: FailoverSettings) -> b
     copy = follower.copy
     if not _heard(seen, copy, limits) or _lost_with_site(seen, copy, limits):
         return False
+    if str(copy) in seen.disk_full:
+        return False  # every commit would soon wait for a copy that cannot write
     caught_up = seen.own.wal_flush_lsn - follower.flush_lsn <= CATCH_UP_BYTES
     return follower.streaming and caught_up and copy.cell == seen.cell

@@ -2,5 +2,6 @@
 
 Lives here: everything that runs a PostgreSQL program or speaks SQL to a copy as an agent. May not:
 decide anything; a function does what it is told or raises `PostgresError`. Modules, low to high:
-copy, processes, observe, conf, hba, control, replica, bootstrap. Start reading at `copy.py`.
+copy, processes, observe, standing, write_probe, conf, hba, control, replica, bootstrap. Start reading at
+`copy.py`.
 """

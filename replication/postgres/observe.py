@@ -64,6 +64,10 @@ class ServerStatus:
     epoch: int | None
     snapshot: str | None = None
     """A primary's `pg_snapshot`: each commit visible in it ends at or before `wal_flush_lsn`."""
+    flush_unanswered_ms: int = 0
+    """A primary was asked this long ago to put WAL on its disk, and nothing has got there since."""
+    door_unanswered_ms: int = 0
+    """A new client knocked at a primary this long ago and was not answered."""
 
 
 async def connect_admin(

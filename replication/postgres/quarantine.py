@@ -26,7 +26,7 @@ from replication.postgres.copy import (
 from replication.postgres.hba import write_fenced
 from replication.postgres.observe import AdminConnection, connect_admin
 from replication.postgres.processes import kill_all
-from replication.postgres.replica import read_history
+from replication.postgres.replica import Timelines, parse_history, read_timelines
 from replication.settings import PlaceSettings
 
 _COMMIT = re.compile(r"rmgr: Transaction .*? tx: +(\d+), .*? desc: COMMIT ([^;]+?)(?:;|$)(.*)")
@@ -57,6 +57,15 @@ class Quarantined:
     """None when there was nothing to report."""
 
 
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """WAL of one timeline, in bytes; `end_lsn` None: to its end."""
+
+    timeline: int
+    begin_lsn: int
+    end_lsn: int | None
+
+
 def parse_commits(waldump: str) -> dict[int, str]:
     """Return the transaction ids (subtransactions too) that `pg_waldump` shows committed, with the time."""
     commits: dict[int, str] = {}
@@ -77,48 +86,81 @@ async def export_lost_rows(copy: Copy, upstream: PlaceSettings, report: Path) ->
     facts = await read_control(copy)
     try:
         async with await connect_admin(upstream, copy.passfile, timeout_seconds=_QUESTION_SECONDS) as primary:
-            history = await read_history(primary, facts.timeline)
+            theirs = await read_timelines(primary)
     except (psycopg.Error, TimeoutError, OSError) as error:
         raise PostgresError(f"history of {upstream.name}: {type(error).__name__}: {error}") from error
-    if history.fork_lsn is None:
+    own = parse_history(_own_history(copy, facts.timeline)) | {facts.timeline: None}
+    stretches = find_stretches(own, theirs)
+    if not stretches:
         raise PostgresError(
             f"{copy.place.name}: no fork between timeline {facts.timeline} and {upstream.name}"
         )
     try:
-        commits, rows = await _read_alone(copy, facts.timeline, history.fork_lsn, report)
+        commits, rows = await _read_alone(copy, stretches, report)
     except (PostgresError, psycopg.Error, TimeoutError, OSError) as error:
         raise LostRowsUnread(f"{copy.place.name}: {error}") from error
     return Quarantined(commits, rows, report if commits else None)
 
 
-async def _read_alone(copy: Copy, timeline: int, fork_lsn: int, report: Path) -> tuple[int, int]:
+def find_stretches(own: Timelines, theirs: Timelines) -> list[Stretch]:
+    """Return the WAL after the fork of two histories, by `own` timelines, oldest first.
+
+    Empty when they do not fork: they have no timeline in common, or both still write the newest one.
+    The newer history need not have the higher number: a candidate that failed after its promotion has
+    a timeline that the primary which took the cell back never had.
+    """
+    common = [timeline for timeline in own if timeline in theirs]
+    if not common:
+        return []
+    last = max(common)
+    ends = [end for end in (own[last], theirs[last]) if end is not None]
+    if not ends:
+        return []
+    begin, stretches = min(ends), []
+    for timeline in sorted(t for t in own if t >= last):
+        end = own[timeline]
+        if end is None or end > begin:
+            stretches.append(Stretch(timeline, begin, end))
+        begin = max(begin, end or begin)
+    return stretches
+
+
+def _own_history(copy: Copy, timeline: int) -> str:
+    path = copy.data_dir / "pg_wal" / f"{timeline:08X}.history"
+    return path.read_text() if path.exists() else ""
+
+
+async def _read_alone(copy: Copy, stretches: list[Stretch], report: Path) -> tuple[int, int]:
     write_fenced(copy)
     await start(copy, settings={SYNC_NAMES: "", "default_transaction_read_only": "on"})
     try:
         async with await connect_admin(
             copy.place, copy.passfile, dbname=DATABASE, timeout_seconds=_QUESTION_SECONDS
         ) as own:
-            commits = await _read_commits(copy, own, timeline, fork_lsn)
+            commits = await _read_commits(copy, own, stretches)
             return len(commits), await _write_report(copy, own, commits, report) if commits else 0
     finally:
         await stop(copy, mode="fast", timeout_seconds=_STOP_SECONDS)
 
 
-async def _read_commits(copy: Copy, own: AdminConnection, timeline: int, fork_lsn: int) -> dict[int, str]:
+async def _read_commits(copy: Copy, own: AdminConnection, stretches: list[Stretch]) -> dict[int, str]:
     row = await (await own.execute("select pg_current_wal_flush_lsn()::text")).fetchone()
     if row is None:
         raise PostgresError(f"{copy.place.name}: no end of WAL")
-    done = await run_program(
-        copy,
-        "pg_waldump",
-        f"--path={copy.data_dir / 'pg_wal'}",
-        f"--timeline={timeline}",
-        f"--start={format_lsn(fork_lsn)}",
-        f"--end={row[0]}",
-        "--rmgr=Transaction",
-        timeout_seconds=_DUMP_SECONDS,
-    )
-    return parse_commits(done.stdout)
+    commits: dict[int, str] = {}
+    for stretch in stretches:
+        done = await run_program(
+            copy,
+            "pg_waldump",
+            f"--path={copy.data_dir / 'pg_wal'}",
+            f"--timeline={stretch.timeline}",
+            f"--start={format_lsn(stretch.begin_lsn)}",
+            f"--end={row[0] if stretch.end_lsn is None else format_lsn(stretch.end_lsn)}",
+            "--rmgr=Transaction",
+            timeout_seconds=_DUMP_SECONDS,
+        )
+        commits |= parse_commits(done.stdout)
+    return commits
 
 
 async def _write_report(copy: Copy, own: AdminConnection, commits: dict[int, str], report: Path) -> int:

@@ -181,20 +181,35 @@ async def read_timeline(conn: AdminConnection) -> int:
     return int(str(row[0]))
 
 
+Timelines = dict[int, int | None]
+"""Each timeline of a history with the LSN (bytes) at which it was left, None for the one it is on."""
+
+
+def parse_history(text: str) -> Timelines:
+    """Read the earlier timelines out of a history file; comments are passed over."""
+    found: Timelines = {}
+    for fields in map(str.split, text.splitlines()):
+        if len(fields) >= 2 and fields[0].isdigit():
+            found[int(fields[0])] = parse_lsn(fields[1])
+    return found
+
+
+async def read_timelines(conn: AdminConnection) -> Timelines:
+    """Return a server's history."""
+    current = await read_timeline(conn)
+    row = await _row(conn, f"select pg_read_file('pg_wal/{current:08X}.history', true)")
+    return parse_history(str(row[0] or "")) | {current: None}
+
+
 async def fork_point(conn: AdminConnection, timeline: int) -> int | None:
     """Return the LSN (bytes) at which the server's history left `timeline`; None while it is on it.
 
     PostgresError when `timeline` is no ancestor of the server's, or newer: another history.
     """
-    current = await read_timeline(conn)
-    if current == timeline:
-        return None
-    row = await _row(conn, f"select pg_read_file('pg_wal/{current:08X}.history', true)")
-    for line in str(row[0] or "").splitlines():
-        fields = line.split()
-        if len(fields) >= 2 and fields[0] == str(timeline):
-            return parse_lsn(fields[1])
-    raise PostgresError(f"timeline {timeline} is not in the history of timeline {current}")
+    timelines = await read_timelines(conn)
+    if timeline not in timelines:
+        raise PostgresError(f"timeline {timeline} is not in the history of timeline {max(timelines)}")
+    return timelines[timeline]
 
 
 async def can_follow_directly(copy: Copy, upstream: PlaceSettings) -> bool:

@@ -6,7 +6,9 @@ A thin joint: every method is one call into this package, through the agent's st
 import asyncio
 import contextlib
 import logging
+import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from replication.failover.ports import Directory, StoppedServer
@@ -16,6 +18,7 @@ from replication.postgres.copy import Copy, PostgresError
 from replication.postgres.observe import ServerStatus, connect_admin, read_status
 from replication.postgres.processes import POLL_SECONDS
 from replication.postgres.standing import StandingConnection
+from replication.postgres.write_probe import WriteProbe
 from replication.settings import PlaceSettings
 
 log = logging.getLogger("biyi.agent")
@@ -24,9 +27,10 @@ log = logging.getLogger("biyi.agent")
 class PostgresServer:
     """The PostgreSQL of one own place."""
 
-    def __init__(self, copy: Copy, quarantine_dir: Path) -> None:
+    def __init__(self, copy: Copy, quarantine_dir: Path, write_probe_ms: int) -> None:
         self._copy = copy
         self._standing = StandingConnection(self._copy)
+        self._probe = WriteProbe(copy, write_probe_ms)
         self._quarantine = quarantine_dir
         self._opened = False
 
@@ -38,10 +42,12 @@ class PostgresServer:
     async def read_directory(self) -> Directory:
         """Look at the directory and for its postmaster."""
         copy = self._copy
+        free = _free_bytes(copy.data_dir.parent)
         if control.is_broken(copy) or not control.has_data(copy):
-            return Directory(control.has_data(copy), control.is_broken(copy), False, False, None)
+            return Directory(control.has_data(copy), control.is_broken(copy), False, False, None, free)
         standby, own_id = control.is_standby_directory(copy), control.read_copy_id(copy)
-        return Directory(True, False, await control.is_running(copy), standby, own_id)
+        free = min(free, _free_bytes(copy.data_dir), _free_bytes(copy.data_dir / "pg_wal"))
+        return Directory(True, False, await control.is_running(copy), standby, own_id, free)
 
     async def read_stopped(self) -> StoppedServer:
         """Read the control file; PostgresError when it cannot be read."""
@@ -50,7 +56,11 @@ class PostgresServer:
 
     async def read_status(self) -> ServerStatus:
         """Look at the running server; psycopg.Error, TimeoutError or OSError when it does not answer."""
-        return await read_status(await self._standing.get())
+        status = await read_status(await self._standing.get())
+        if status.in_recovery:
+            return status
+        owed = self._probe.look(status.wal_flush_lsn)
+        return replace(status, flush_unanswered_ms=owed.flush_ms, door_unanswered_ms=owed.door_ms)
 
     def is_open(self) -> bool:
         """Say whether this process has opened it and its pg_hba.conf still says so.
@@ -61,7 +71,8 @@ class PostgresServer:
         return self._opened and hba.is_open(self._copy)
 
     async def release(self) -> None:
-        """Drop the standing connection; the next use makes another."""
+        """Drop the standing connections; the next use makes others."""
+        await self._probe.close()
         await self._standing.close()
 
     def new_copy_id(self) -> CopyId:
@@ -185,3 +196,12 @@ class PostgresServer:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_seconds):
                 await hba.wait_until_idle(connection)
+
+
+def _free_bytes(directory: Path) -> int:
+    """Return what PostgreSQL's user may still write to the disk of `directory`; 0 when it cannot be asked."""
+    try:
+        disk = os.statvfs(directory)
+    except OSError:
+        return 0
+    return disk.f_bavail * disk.f_frsize

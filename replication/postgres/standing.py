@@ -11,6 +11,11 @@ class StandingConnection:
         self.copy = copy
         self._connection: AdminConnection | None = None
 
+    @property
+    def current(self) -> AdminConnection | None:
+        """The connection there is, None when there is none."""
+        return self._connection
+
     async def get(self) -> AdminConnection:
         """Return the connection; psycopg.Error, TimeoutError or OSError when there can be none."""
         if self._connection is None or self._connection.closed:

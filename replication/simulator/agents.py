@@ -255,10 +255,11 @@ class SimAgent:
         while True:
             count += 1
             down = frozenset(str(one.down) for one in self._rounds if one.down)
-            looked = [one.seen for one in self._rounds]
-            held = frozenset(s.own.place for s in looked if s and s.own.state is not CopyState.ABSENT)
-            holds = held if all(looked) else None
-            beat = Beat(self.site, f"{self.site}{self.lives}", count, down, holds)
+            looks = [one.seen for one in self._rounds]
+            full = frozenset(str(s.own.copy) for s in looks if s and s.own.copy and s.own.disk_full)
+            held = frozenset(s.own.place for s in looks if s and s.own.state is not CopyState.ABSENT)
+            holds = held if all(looks) else None
+            beat = Beat(self.site, f"{self.site}{self.lives}", count, down, full, holds)
             self._client.put_beat(beat, limits.site_lease_seconds * 1000)
             await pause(limits.beat_ms)
 

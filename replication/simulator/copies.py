@@ -112,6 +112,9 @@ class SimCopy:
     upstream: PlaceSettings | None = None
     running: bool = False
     mute: bool = False
+    disk_hangs_since_ms: int | None = None
+    """As a primary it can put nothing on its disk; a standby's is a line that swallows."""
+    disk_full: bool = False
     stopping: bool = False
     primary: bool = False
     open: bool = False
@@ -133,6 +136,11 @@ class SimCopy:
             if position <= len(log) and log[position - 1] == record:
                 return epoch
         return None
+
+    @property
+    def hangs(self) -> bool:
+        """Say whether a server that runs or starts as a primary cannot write."""
+        return self.disk_hangs_since_ms is not None and not self.standby_signal
 
     def append(self, record: int) -> int:
         """Write one record to disk and to the streams; return its position (from 1)."""
@@ -237,7 +245,7 @@ class SimCopy:
     def _stop_if_shipped(self, life: int) -> None:
         if life != self.life or not self.running:
             return
-        if self.mute or any(f.acked < len(self.log) for f in self.followers):
+        if self.mute or self.hangs or any(f.acked < len(self.log) for f in self.followers):
             self.shelf.engine.at(5, self._stop_if_shipped, life)
             return
         self._end(clean=True, reset=True)

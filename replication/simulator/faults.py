@@ -34,6 +34,8 @@ class Kind(enum.StrEnum):
     QUORUM_LOSS = "quorum_loss"
     ETCD_NOISE = "etcd_noise"
     DISK_STALL = "disk_stall"
+    DISK_HANG = "disk_hang"
+    DISK_FULL = "disk_full"
     DISK_LOSS = "disk_loss"
     MOVE = "move"
     HOLD = "hold"
@@ -48,6 +50,7 @@ _WEIGHTS = {
     Kind.SERVER_CRASH: 8, Kind.SERVER_MUTE: 4, Kind.LINE: 7, Kind.SPLIT: 7, Kind.ISOLATE: 6,
     Kind.MEMBER_DOWN: 3, Kind.QUORUM_LOSS: 5, Kind.ETCD_NOISE: 10, Kind.DISK_STALL: 3,
     Kind.DISK_LOSS: 2, Kind.MOVE: 6, Kind.HOLD: 1, Kind.GRANT_GONE: 0.2, Kind.FORCE: 4,
+    Kind.DISK_HANG: 4, Kind.DISK_FULL: 3,
 }  # fmt: skip
 
 
@@ -68,7 +71,9 @@ class Fault:
         return f"{self.at_ms} ms: {self.kind} {where} for {self.for_ms} ms ({self.line}, {self.number})"
 
 
-_AT_PLACES = (Kind.SERVER_CRASH, Kind.SERVER_MUTE, Kind.DISK_LOSS, Kind.FORCE)
+_AT_PLACES = (
+    Kind.SERVER_CRASH, Kind.SERVER_MUTE, Kind.DISK_LOSS, Kind.FORCE, Kind.DISK_HANG, Kind.DISK_FULL,
+)  # fmt: skip
 FORCED_SHARE = 0.08
 """Schedules in which a cell is driven into ALONE, loses its primary's site and is promoted at a loss: by
 chance alone that is too rare."""
@@ -161,7 +166,8 @@ class Stage:
         self.etcd.up = set(MEMBERS)
         self.etcd.hold = False
         for copy in self.shelf.by_place.values():
-            copy.mute = False
+            copy.mute = copy.disk_full = False
+            copy.disk_hangs_since_ms = None
         for agent in self.agents.values():
             agent.crash_after(None)
             for copy in self.copies(agent.site):
@@ -277,6 +283,29 @@ def _disk_stall(stage: Stage, fault: Fault) -> Undo:
     return undo
 
 
+def _disk_hang(stage: Stage, fault: Fault) -> Undo:
+    copy = stage.shelf.by_place[fault.place]
+    copy.disk_hangs_since_ms = stage.shelf.engine.now
+
+    def undo() -> None:
+        copy.disk_hangs_since_ms = None
+
+    return undo
+
+
+def _disk_full(stage: Stage, fault: Fault) -> Undo:
+    """The server may end at once, as it does when it needs a new WAL segment."""
+    copy = stage.shelf.by_place[fault.place]
+    copy.disk_full = True
+    if fault.number % 2:
+        copy.crash()
+
+    def undo() -> None:
+        copy.disk_full = False
+
+    return undo
+
+
 def _disk_loss(stage: Stage, fault: Fault) -> Undo:
     """Only while another directory holds all that was acknowledged, and may be promoted under the grant."""
     copy, rules = stage.shelf.by_place[fault.place], stage.rules
@@ -354,6 +383,8 @@ _EFFECTS: dict[Kind, Callable[[Stage, Fault], Undo]] = {
     Kind.QUORUM_LOSS: _members_down,
     Kind.ETCD_NOISE: _etcd_noise,
     Kind.DISK_STALL: _disk_stall,
+    Kind.DISK_HANG: _disk_hang,
+    Kind.DISK_FULL: _disk_full,
     Kind.DISK_LOSS: _disk_loss,
     Kind.MOVE: _move,
     Kind.HOLD: _hold,

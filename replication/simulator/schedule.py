@@ -39,6 +39,8 @@ LIMITS = FailoverSettings(
     drain_ms=60,
     restart_patience_ms=700,
     stuck_after_ms=400,
+    write_probe_ms=120,
+    disk_stall_after_ms=750,
 )
 """The limits with their order and about a quarter of their length: no safety argument rests on them."""
 HEAL_MS = 2800
@@ -210,7 +212,7 @@ class Schedule:
     def _client(self) -> None:
         """Commit wherever clients are admitted, as clients with an old map of the cell would."""
         for copy in self.shelf.by_place.values():
-            if copy.open and not copy.mute and not copy.stopping:
+            if copy.open and not copy.mute and not copy.stopping and not copy.hangs:
                 record = self.shelf.new_record()
                 position = len(copy.log) + 1
                 done = partial(self.rules.acknowledged, copy, record, position)

@@ -53,14 +53,15 @@ class SimServer:
 
     async def _stalled(self) -> None:
         """A disk stall longer than a session's patience fails the session, not the server."""
-        if self._shelf.stalled_ms:
+        if self._shelf.stalled_ms or self._copy.hangs:
             await pause(120)
             raise PostgresError("too slow")
 
     async def read_directory(self) -> Directory:
         """Look at the directory."""
         copy = self._copy
-        return Directory(copy.present, copy.broken, copy.running, copy.standby_signal, copy.copy)
+        free = 0 if copy.disk_full else None
+        return Directory(copy.present, copy.broken, copy.running, copy.standby_signal, copy.copy, free)
 
     async def read_stopped(self) -> StoppedServer:
         """Read what its last life left."""
@@ -98,7 +99,13 @@ class SimServer:
                 for f in copy.followers
             ),
             epoch=copy.epoch_marker(),
+            flush_unanswered_ms=self._hangs_for_ms() if copy.primary else 0,
         )
+
+    def _hangs_for_ms(self) -> int:
+        copy = self._copy
+        since_ms = copy.disk_hangs_since_ms
+        return 0 if since_ms is None else self._shelf.engine.now - max(since_ms, copy.started_ms)
 
     def is_open(self) -> bool:
         """Say whether this process has opened it and the file still says so."""
@@ -136,9 +143,16 @@ class SimServer:
         await self._effect(40)
         if copy.broken or not copy.present:
             raise PostgresError("nothing to start")
+        await self._stalled_start()
         if not copy.running:
             copy.start()
             keep_streaming(copy, copy.life)
+
+    async def _stalled_start(self) -> None:
+        """Crash recovery writes: it neither ends nor fails while the disk hangs."""
+        if self._copy.hangs:
+            await pause(int(30_000 * PATIENCE))
+            raise PostgresError("not started in time")
 
     async def stop_clean(self, timeout_seconds: float) -> None:
         """Stop the fast way; the shutdown goes on whether or not anyone waits for it."""
@@ -274,6 +288,7 @@ class SimServer:
         copy = await self._session()
         if not copy.primary:
             raise PostgresError("read-only")
+        await self._stalled()
         record = self._shelf.new_record()
         self._shelf.markers.append((len(copy.log) + 1, record, epoch))
         copy.append(record)

@@ -6,8 +6,9 @@ import json
 import psycopg
 import pytest
 
-from replication.postgres import control, quarantine, replica
+from replication.postgres import conf, control, quarantine, replica
 from replication.postgres.copy import PostgresError, read_copy_id
+from replication.postgres.quarantine import Stretch
 from replication.postgres.server import PostgresServer
 from tests.integration.postgres.places import Pair, admin, until, value
 from tests.integration.postgres.test_replica import fail_over
@@ -78,7 +79,7 @@ async def test_the_directory_can_be_rewound_after_its_report(pair: Pair) -> None
 async def test_the_agents_rewind_never_goes_before_the_report(pair: Pair) -> None:
     await lose_a_commit(pair, "insert into ledger values (666, 'here only')")
     lost = read_copy_id(pair.idc)
-    server = PostgresServer(pair.idc, pair.home / "quarantine")
+    server = PostgresServer(pair.idc, pair.home / "quarantine", 100)
     await server.rewind(pair.cloud.place, server.new_copy_id())
     report = pair.home / "quarantine" / f"{lost}.jsonl"
     assert [json.loads(line)["row"]["n"] for line in report.read_text().splitlines()] == [666]
@@ -117,6 +118,50 @@ async def test_a_directory_that_cannot_be_read_is_named_so_that_it_is_kept(pair:
     aside = await quarantine.set_aside(pair.idc)
     assert (aside / "PG_VERSION").exists()
     assert not control.has_data(pair.idc)
+
+
+async def test_a_failed_candidate_with_a_newer_timeline_is_read_and_follows_the_older_one(pair: Pair) -> None:
+    """It promoted and committed, then the old primary took the cell back on the timeline it always had."""
+    standby_id = await pair.make_sync()
+    async with await admin(pair.idc) as conn:
+        await conn.execute("create table ledger (n int, note text)")
+    async with await admin(pair.cloud) as candidate:
+        await replica.stop_receiver(pair.cloud, candidate, standby_id)
+        await replica.promote(pair.cloud, candidate, timeout_seconds=20)
+        await candidate.execute("insert into ledger values (666, 'on the failed candidate only')")
+    await control.kill_hard(pair.cloud)
+    async with await admin(pair.idc) as conn:
+        await conf.set_sync_names(pair.idc, conn, frozenset())
+        await conn.execute("insert into ledger values (1, 'the history that counts')")
+    server = PostgresServer(pair.cloud, pair.home / "quarantine", 100)
+    assert not await server.can_follow_directly(pair.idc.place)
+    new_id = server.new_copy_id()
+    await server.rewind(pair.idc.place, new_id)
+    report = pair.home / "quarantine" / f"{standby_id}.jsonl"
+    assert [json.loads(line)["row"]["n"] for line in report.read_text().splitlines()] == [666]
+    await server.start()
+
+    async def same() -> bool:
+        async with await admin(pair.cloud) as conn:
+            return await value(conn, "select array_agg(n) from ledger") == [1]
+
+    await until(same, "the failed candidate has the other history only")
+
+
+@pytest.mark.parametrize(
+    ("own", "theirs", "only_here"),
+    [
+        ({1: None}, {1: 70, 2: None}, [Stretch(1, 70, None)]),
+        ({1: 50, 2: None}, {1: None}, [Stretch(2, 50, None)]),
+        ({1: 50, 2: 90, 3: None}, {1: 50, 2: 60, 4: None}, [Stretch(2, 60, 90), Stretch(3, 90, None)]),
+        ({1: 50, 2: None}, {1: 40, 3: None}, [Stretch(1, 40, 50), Stretch(2, 50, None)]),
+        ({1: 40, 2: None}, {1: 50, 3: None}, [Stretch(2, 40, None)]),
+        ({1: None}, {1: None}, []),
+        ({5: None}, {1: None}, []),
+    ],
+)
+def test_the_wal_after_a_fork_is_found_whoever_has_the_higher_timeline(own, theirs, only_here):
+    assert quarantine.find_stretches(own, theirs) == only_here
 
 
 def test_commits_are_read_with_their_subtransactions():

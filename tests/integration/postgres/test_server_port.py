@@ -12,7 +12,7 @@ from tests.integration.postgres.places import Pair, admin, connect_as
 async def test_an_open_file_is_not_taken_for_an_open_server(pair: Pair) -> None:
     """An agent that ended between writing the file and the reload must not leave the cell shut for good."""
     await pair.make_primary()
-    server = PostgresServer(pair.idc, pair.home / "quarantine")
+    server = PostgresServer(pair.idc, pair.home / "quarantine", 100)
     hba.write_open(pair.idc)
     assert hba.is_open(pair.idc)
     assert not server.is_open()
@@ -26,7 +26,7 @@ async def test_an_open_file_is_not_taken_for_an_open_server(pair: Pair) -> None:
 
 
 async def test_the_port_tells_the_directory_the_server_and_its_last_life(pair: Pair) -> None:
-    server = PostgresServer(pair.idc, pair.home / "quarantine")
+    server = PostgresServer(pair.idc, pair.home / "quarantine", 100)
     assert not (await server.read_directory()).present
     own_id = await pair.make_primary()
     directory = await server.read_directory()
