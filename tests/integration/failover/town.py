@@ -59,12 +59,18 @@ def execute_at_primary_of_a(home: Path, *statements: str) -> None:
             connection.execute(statement.encode())
 
 
-async def wait_for_grants(home: Path, holds: Callable[[Grants], bool], viewer: Site = Site.CLOUD) -> Grants:
+async def wait_for_grants(
+    home: Path,
+    holds: Callable[[Grants], bool],
+    viewer: Site = Site.CLOUD,
+    *,
+    within_seconds: float = WITHIN_SECONDS,
+) -> Grants:
     """Wait until the grants are as wanted; what they were instead is in the failure."""
     grants: Grants = {}
     async with Etcd(settings_of(home, viewer).etcd_urls) as etcd:
         try:
-            async with asyncio.timeout(WITHIN_SECONDS):
+            async with asyncio.timeout(within_seconds):
                 while True:
                     with contextlib.suppress(EtcdUnavailable):
                         grants = {cell: g.grant for cell, g in (await read_world(etcd)).grants.items()}
@@ -72,7 +78,7 @@ async def wait_for_grants(home: Path, holds: Callable[[Grants], bool], viewer: S
                             return grants
                     await asyncio.sleep(0.1)
         except TimeoutError:
-            raise AssertionError(f"grants after {WITHIN_SECONDS:g} s: {grants}") from None
+            raise AssertionError(f"grants after {within_seconds:g} s: {grants}") from None
 
 
 def is_healthy(grants: Grants) -> bool:
