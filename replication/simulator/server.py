@@ -53,7 +53,14 @@ class SimServer:
 
     async def _stalled(self) -> None:
         """A disk stall longer than a session's patience fails the session, not the server."""
-        if self._shelf.stalled_ms or self._copy.hangs:
+        if self._shelf.stalled_ms:
+            await pause(120)
+            raise PostgresError("too slow")
+        await self._hung()
+
+    async def _hung(self) -> None:
+        """A slow disk still takes one commit in time, where a checkpoint fails; one that hangs takes none."""
+        if self._copy.hangs:
             await pause(120)
             raise PostgresError("too slow")
 
@@ -288,7 +295,7 @@ class SimServer:
         copy = await self._session()
         if not copy.primary:
             raise PostgresError("read-only")
-        await self._stalled()
+        await self._hung()
         record = self._shelf.new_record()
         self._shelf.markers.append((len(copy.log) + 1, record, epoch))
         copy.append(record)

@@ -43,7 +43,7 @@ def test_a_copy_of_a_dead_alone_primary_takes_the_next_epoch_as_asked():
     decision = decide(seen(), LIMITS)
     assert (decision.step, decision.why, decision.revision) == (Step.TAKE, Why.FORCED_BY_OPERATOR, 77)
     taking = decision.next_grant
-    assert taking == replace(ALONE, epoch=6, mode=Mode.TAKING, candidate=CLOUD)
+    assert taking == ALONE.taking(CLOUD, frozenset())
 
 
 def test_forces_only_when_asked_for_this_very_grant_and_only_past_the_dead():

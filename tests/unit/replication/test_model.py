@@ -38,13 +38,14 @@ def test_a_name_that_is_no_copy_is_not_taken_for_one(text: str):
 
 @pytest.mark.parametrize("holds", [None, frozenset(), frozenset({"a-idc-0"})])
 def test_a_beat_survives_its_stored_form_and_not_knowing_is_not_holding_nothing(holds):
-    beat = Beat(Site.IDC, "x", 3, frozenset({"a-idc-0-aaaa"}), holds)
+    beat = Beat(Site.IDC, "x", 3, frozenset({"a-idc-0-aaaa"}), frozenset({str(COPY)}), holds)
     assert Beat.from_json(beat.to_json()) == beat
 
 
 def test_a_beat_of_an_agent_that_does_not_tell_what_it_holds_is_read():
     old = '{"agent": "x", "count": 3, "down": [], "site": "idc"}'
     assert Beat.from_json(old).holds is None
+    assert Beat.from_json(old).full == frozenset()
 
 
 def test_no_two_takings_of_a_cell_reserve_the_same_timeline():

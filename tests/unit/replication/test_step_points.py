@@ -12,8 +12,12 @@ NOT_OF_TWO_COPIES = {("follow", "follow")}
 """A stand of two copies has no bystander to point elsewhere."""
 RARE = {("abandon_move", "swap")}
 """A move whose target falls silent within the drain: the simulator's own test reaches it."""
-SAME_CODE = {("rewind", call) for call in ("stop_clean", "rewind", "start")} | {("rejoin", "start")}
-"""REWIND is the inner part of REJOIN, reached on the stand through that."""
+SAME_CODE = (
+    {("rewind", call) for call in ("stop_clean", "rewind", "start")}
+    | {("rejoin", "start")}
+    | {("finish_shut", call) for call in ("write_marker", "swap", "set_sync_names")}
+)
+"""REWIND is the inner part of REJOIN, FINISH_SHUT that of FINISH_TAKING: reached on the stand through those."""
 
 
 def test_every_effect_of_every_step_has_its_point():
