@@ -17,7 +17,7 @@ SAME_CODE = (
     | {("rejoin", "start")}
     | {("finish_shut", call) for call in ("write_marker", "swap", "set_sync_names")}
 )
-"""REWIND is the inner part of REJOIN, FINISH_SHUT that of FINISH_TAKING: reached on the stand through those."""
+"""REWIND is the inner part of REJOIN, FINISH_SHUT that of FINISH_TAKING: the stand reaches them there."""
 
 
 def test_every_effect_of_every_step_has_its_point():
