@@ -161,6 +161,11 @@ def _new_stand(home: Path, postgres: binaries.Postgres, options: UpOptions) -> S
         raise StandError(
             f"{home}: data of {', '.join(stale)} but no stand.json; `biyi stand up --fresh` deletes them"
         )
+    if relocated_root(home).exists():
+        raise StandError(
+            f"{relocated_root(home)}: data of an earlier stand in {home}, whose grants and keys are gone; "
+            "`biyi stand up --fresh` deletes them"
+        )
     home.mkdir(parents=True, exist_ok=True)
     copies = options.copies or 2
     cells = make_cells(options.cells or 2)

@@ -167,11 +167,13 @@ POINTS = [
 ]
 
 
-async def wait_until_ended(home: Path, point: Point) -> None:
-    """Wait until the agent has ended at the ordered point."""
+async def wait_until_ended(home: Path, point: Point, beginning: asyncio.Task[None] | None = None) -> None:
+    """Wait until the agent has ended at the ordered point, not merely until `beginning` killed it before."""
     site = Site(point.place.split("-")[1])
     try:
         async with asyncio.timeout(REACHED_SECONDS):
+            while beginning and read_order(orders_of(home)) is None and not beginning.done():
+                await asyncio.sleep(0.02)
             while read_order(orders_of(home)) is not None or "agent" in live_processes(home, site):
                 await asyncio.sleep(0.05)
     except TimeoutError:

@@ -62,7 +62,7 @@ async def ends_and_goes_on(home: Path, way: Way, point: Point) -> None:
         await writers.write_on({"a"})
         beginning = asyncio.create_task(way.begin(home, point))  # type: ignore[arg-type]
         try:
-            await wait_until_ended(home, point)
+            await wait_until_ended(home, point, beginning)
         finally:
             await asyncio.gather(beginning, return_exceptions=True)
             for site in DATA_SITES:
