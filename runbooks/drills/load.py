@@ -19,6 +19,10 @@ from runbooks.drills.history import HistoryWriter
 from runbooks.drills.records import Invoke, Kind, Op, Outcome, Resolution
 
 
+READ_SECONDS = 60
+"""How long these customers claim to have read the cost table. Source: our choice, above any product's."""
+
+
 class LoadError(Exception):
     """The load could not be prepared; the message says what was missing."""
 
@@ -199,7 +203,11 @@ class Load:
                 "/v1/applications",
                 {"customer_id": "", **wish, "periods": self.settings.periods},
             ),
-            (Kind.CONTRACT, "/v1/contracts", {"application_id": ""}),
+            (
+                Kind.CONTRACT,
+                "/v1/contracts",
+                {"application_id": "", "cost_table_sm3": "", "cost_table_read_seconds": READ_SECONDS},
+            ),
             (Kind.DRAW, "/v1/draws", {"contract_id": ""}),
         )
 
