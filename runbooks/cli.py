@@ -7,6 +7,7 @@ from runbooks.cache import cache
 from runbooks.cells import cells_command, hold_command, move_command, why_command
 from runbooks.demo import demo_command
 from runbooks.drills.cli import drill
+from runbooks.product import product
 from runbooks.quarantine import quarantine_command
 from runbooks.restore import restore_command
 from runbooks.sim import sim_command
@@ -28,7 +29,7 @@ def main() -> None:
 
 for command in (
     demo_command, stand, site, link, cells_command, why_command, move_command, hold_command,
-    quarantine_command, cache, drill, sim_command, backup, restore_command,
+    quarantine_command, cache, product, drill, sim_command, backup, restore_command,
 ):  # fmt: skip
     main.add_command(command)
 

@@ -84,11 +84,11 @@ async def publish_version(core: LendingCore, cell: str, command: Command, produc
 
     async def work(connection: Connection, claim: Claim) -> Answer:
         earlier = await connection.execute(_SELECT_EARLIER, [product.id, product.version])
+        row = await earlier.fetchone()
+        if row is not None and bytes(row[0]) != document.sm3:
+            raise refuse_changed(product)
         if (answer := await read_earlier_answer(connection, claim)) is not None:
             return answer
-        row = await earlier.fetchone()
-        if row is not None:
-            raise refuse_changed(product)
         values = {
             "product": product.id,
             "version": product.version,

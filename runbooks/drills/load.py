@@ -18,7 +18,6 @@ from runbooks.drills.customer import Customers, Request, Settled, judge_status
 from runbooks.drills.history import HistoryWriter
 from runbooks.drills.records import Invoke, Kind, Op, Outcome, Resolution
 
-
 READ_SECONDS = 60
 """How long these customers claim to have read the cost table. Source: our choice, above any product's."""
 

@@ -24,7 +24,7 @@ from core_app.products.parameters.shapes import (
 _MEASURE = "core_app.rules.measure"
 _TERMS = "core_app.loans.terms"
 _CATALOGUE = "core_app.products.catalogue"
-_DECISION = "core_app.decisions.service"
+_DECISION = "core_app.decisions.quote"
 _CHARGES = "core_app.disclosure.charges"
 _TABLE = "core_app.disclosure.cost_table"
 
