@@ -2,8 +2,9 @@
 
 Principal, each cost with its method, annualised standard and payee; the all-in cost of a loan that is
 kept to, simple and compound; costs that come only with default, misuse or prepayment apart; and the
-line that there is no other charge. It holds no dates, so that the table shown the evening before is
-the table signed the morning after.
+line that there is no other charge. It holds no dates: with interest by month, the table shown the
+evening before is the table signed the morning after. With interest by day another day has other
+amounts and so another table: it has to be shown and confirmed anew (POST /v1/quotes).
 """
 
 from decimal import Decimal
