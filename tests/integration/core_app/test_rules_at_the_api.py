@@ -144,8 +144,12 @@ async def test_two_products_together_may_not_pass_the_legal_line(client: Any, co
         422,
         [("cfc.line", "20000001", "<= 20000000 fen")],
     )
-    _, third, _ = await client.post("/v1/applications", bill | {"amount_fen": 200_000})
-    assert third["decision"] == "approved"
+    _, third, _ = await client.post("/v1/applications", bill)
+    (reason,) = third["reasons"]
+    assert (third["decision"], reason["rule"], reason["value"]) == ("refused", "cfc.line", 20_000_001)
+    assert (reason["on"], reason["limit"], third["limit_fen"]) == ("2026-01-15", "<= 20000000 fen", 200_000)
+    _, fourth, _ = await client.post("/v1/applications", bill | {"amount_fen": 200_000})
+    assert fourth["decision"] == "approved"
 
 
 async def test_a_published_version_is_sold_at_once_and_old_loans_keep_theirs(
