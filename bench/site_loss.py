@@ -6,6 +6,7 @@ result: compare figures of one file only.
 """
 
 import json
+import math
 import os
 import platform
 import shutil
@@ -21,6 +22,8 @@ import click
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+
+from runbooks.stand.home import wipe
 
 RESULT = Path(__file__).parent / "results" / "site-loss.json"
 DRILL_SECONDS = 300
@@ -59,6 +62,7 @@ def summarise(drills: list[dict[str, Any]], moves: dict[str, Any]) -> dict[str, 
         "unknown_unresolved": sum(d["unknown_unresolved"] for d in ended),
         "failed": sum(d["failed"] for d in ended),
         "rto_median": statistics.median(rtos) if rtos else None,
+        "rto_p95": _p95(rtos),
         "rto_max": rtos[-1] if rtos else None,
         "surviving_pause_median": statistics.median(pauses) if pauses else None,
         "surviving_pause_max": pauses[-1] if pauses else None,
@@ -66,6 +70,11 @@ def summarise(drills: list[dict[str, Any]], moves: dict[str, Any]) -> dict[str, 
         "all_went_home": all(d["failed_back"] for d in ended),
         "moves": moves,
     }
+
+
+def _p95(values: list[float]) -> float | None:
+    """Return the 95th percentile as nearest rank: a value that was measured, never one in between."""
+    return values[math.ceil(0.95 * len(values)) - 1] if values else None
 
 
 def show(summary: dict[str, Any]) -> None:
@@ -97,6 +106,7 @@ def main(drills: int, rounds: int, rate: float, as_json: bool) -> None:
         moved = run_drill(home, "drill", "run", "planned-move", "--rounds", str(rounds), "--rate", str(rate))
     finally:
         run(home, "stand", "down")
+        wipe(Path(home))  # data may lie outside the home when PostgreSQL's user cannot reach it
         shutil.rmtree(home)
     kept = ("exit_code", "error", "moves", "pause_seconds", "failed", "lost")
     moves = {name: moved.get(name) for name in kept if name in moved}

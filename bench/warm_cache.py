@@ -31,6 +31,7 @@ from runbooks.cache import read_caches
 from runbooks.drills.customer import Customers
 from runbooks.drills.history import HistoryWriter
 from runbooks.drills.load import Load, LoadSettings
+from runbooks.stand.home import wipe
 
 RESULT = Path(__file__).parent / "results" / "warm-cache.json"
 READS_PER_SECOND = 25
@@ -134,6 +135,7 @@ def main(rate: float, seconds: float, rows: int, as_json: bool) -> None:
         status = run(home, "cache", "status")
     finally:
         run(home, "stand", "down")
+        wipe(Path(home))  # data may lie outside the home when PostgreSQL's user cannot reach it
         shutil.rmtree(home)
     result = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),

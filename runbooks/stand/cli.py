@@ -52,6 +52,7 @@ def stand() -> None:
 @click.option(
     "--copies", type=click.IntRange(2, 3), help="Copies a cell (default 2; 3 adds a local asynchronous one)."
 )
+@click.option("--cells", type=click.IntRange(1, 64), help="Cells, at home in idc and cloud by turns (2).")
 @click.option(
     "--fresh", is_flag=True, help="Stop it, delete its data and keys, choose new ports; keeps evidence."
 )
@@ -60,9 +61,9 @@ def stand() -> None:
     "--backups", is_flag=True, help="Archive WAL and keep base backups at both sites (biyi backup)."
 )
 @_says_what_failed
-def up_command(copies: int | None, fresh: bool, as_json: bool, backups: bool) -> None:
+def up_command(copies: int | None, cells: int | None, fresh: bool, as_json: bool, backups: bool) -> None:
     """Bring both sites and the witness up; harmless when they are up."""
-    options = UpOptions(copies=copies, fresh=fresh, backups=backups)
+    options = UpOptions(copies=copies, cells=cells, fresh=fresh, backups=backups)
     try:
         with _progress(hidden=as_json) as progress:
             done = asyncio.run(up(default_home(), options, progress))

@@ -21,9 +21,9 @@ from runbooks.stand.links import healed_table, write_links
 from runbooks.stand.ports import HIGHEST_PORT, LOWEST_PORT, choose_ports, needed_ports
 from runbooks.stand.programs import write_valkey_settings
 from runbooks.stand.topology import (
-    DEFAULT_CELLS,
     Stand,
     StandError,
+    make_cells,
     new_token,
     read_stand,
     site_settings,
@@ -34,14 +34,16 @@ from runbooks.stand.topology import (
 
 ROLES = ("biyi_admin", "biyi_repl", "biyi_owner", "biyi_app", "biyi_read")
 _PORTS_FOR_LATER = 200
-"""Room above the first port chosen. Source: our choice, four times what a stand of two cells needs."""
+"""Room above the first port chosen. Source: our choice, four times what a stand of two cells needs; the
+search for free ports goes round, so a larger stand finds its own too."""
 
 
 @dataclass(frozen=True, slots=True)
 class UpOptions:
-    """What `up` is asked for; `copies` None: as the stand has it, or 2 for a new one."""
+    """What `up` is asked for; `copies` and `cells` None: as the stand has them, or 2 for a new one."""
 
     copies: int | None = None
+    cells: int | None = None
     fresh: bool = False
     backups: bool = False
     failover: FailoverSettings | None = None
@@ -134,6 +136,11 @@ def _renewed(stand: Stand, postgres: binaries.Postgres, options: UpOptions) -> S
             f"{stand_path(stand.home)}: made with {stand.copies} copies, asked for {options.copies}; "
             "run `biyi stand up --fresh` (it deletes the data)"
         )
+    if options.cells not in (None, len(stand.cells)):
+        raise StandError(
+            f"{stand_path(stand.home)}: made with {len(stand.cells)} cells, asked for {options.cells}; "
+            "run `biyi stand up --fresh` (it deletes the data)"
+        )
     if (postgres.major, postgres.run_as) != (stand.pg_major, stand.run_as):
         raise StandError(
             f"{stand_path(stand.home)}: data of PostgreSQL {stand.pg_major} run by {stand.run_as or 'you'}; "
@@ -156,7 +163,8 @@ def _new_stand(home: Path, postgres: binaries.Postgres, options: UpOptions) -> S
         )
     home.mkdir(parents=True, exist_ok=True)
     copies = options.copies or 2
-    names = needed_ports({cell.name: str(cell.home) for cell in DEFAULT_CELLS}, copies)
+    cells = make_cells(options.cells or 2)
+    names = needed_ports({cell.name: str(cell.home) for cell in cells}, copies)
     first = LOWEST_PORT + secrets.randbelow(HIGHEST_PORT - LOWEST_PORT - _PORTS_FOR_LATER)
     data_root = None
     if postgres.run_as is not None and not binaries.can_traverse(home, postgres.run_as):
@@ -170,6 +178,7 @@ def _new_stand(home: Path, postgres: binaries.Postgres, options: UpOptions) -> S
         control_token=new_token(),
         run_as=postgres.run_as,
         data_root=data_root,
+        cells=cells,
         keeps_backups=options.backups,
         failover=options.failover,
         home=home,

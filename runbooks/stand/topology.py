@@ -7,7 +7,8 @@ of a data site read, with every address as seen from that site.
 import json
 import os
 import secrets
-from dataclasses import dataclass
+import string
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -18,7 +19,6 @@ from runbooks.stand.ports import needed_ports, place_names
 
 FORMAT = 1
 """Version of stand.json; a stand of another version has to be made afresh."""
-DEFAULT_CELLS = (CellSettings("a", Site.IDC), CellSettings("b", Site.CLOUD))
 LOOPBACK = "127.0.0.1"
 
 
@@ -46,7 +46,7 @@ class Stand:
     """Unprivileged user for PostgreSQL's programs when we are root."""
     data_root: Path | None = None
     """Where data directories lie when `run_as` cannot reach the home; None: in the home."""
-    cells: tuple[CellSettings, ...] = DEFAULT_CELLS
+    cells: tuple[CellSettings, ...] = field(default_factory=lambda: make_cells(2))
     keeps_backups: bool = False
     """Whether each site archives its cells; taken to be off, since a planned move then waits for it too."""
     failover: FailoverSettings | None = None
@@ -90,6 +90,17 @@ class Stand:
 
 
 _ADAPTER = TypeAdapter(Stand)
+
+
+def make_cells(count: int) -> tuple[CellSettings, ...]:
+    """Return cells a, b, c …, then a1, b1 …, at home in idc and cloud by turns.
+
+    >>> [cell.name for cell in make_cells(28)][-3:]
+    ['z', 'a1', 'b1']
+    """
+    letters = string.ascii_lowercase
+    names = (letters[n % 26] + (str(n // 26) if n >= 26 else "") for n in range(count))
+    return tuple(CellSettings(name, DATA_SITES[n % 2]) for n, name in enumerate(names))
 
 
 def new_token() -> str:

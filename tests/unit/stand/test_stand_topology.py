@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from replication.model import Site
+from replication.model import CopyId, Site
 from runbooks.stand.ports import DATA_SITE_NAMES, choose_ports, peers_of, place_names, relays_of
-from runbooks.stand.topology import StandError, read_stand, site_settings, write_stand
+from runbooks.stand.topology import StandError, make_cells, read_stand, site_settings, write_stand
 from tests.unit.stand.making import CELLS, a_stand
 
 
@@ -119,3 +119,12 @@ def test_a_spoilt_description_is_refused_with_what_to_do(tmp_path: Path, spoilt:
 def test_no_stand_says_how_to_make_one(tmp_path: Path):
     with pytest.raises(StandError, match="biyi stand up"):
         read_stand(tmp_path)
+
+
+def test_cells_are_named_and_at_home_by_turns():
+    cells = make_cells(28)
+    assert [cell.name for cell in cells][::9] == ["a", "j", "s", "b1"]
+    assert [cell.home for cell in cells[:3]] == [Site.IDC, Site.CLOUD, Site.IDC]
+    names = {cell.name for cell in cells}
+    assert len(names) == 28
+    assert all(CopyId.parse(f"{name}-idc-0-0").cell == name for name in names)
