@@ -1,7 +1,9 @@
 """Everything a borrower pays for a loan of a product, fees included, and its all-in cost. Pure."""
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from fractions import Fraction
 
 from core_app.disclosure.annual_cost import (
@@ -29,6 +31,10 @@ class Charges:
     plan: Plan
     fees_fen: tuple[int, ...]
     cost: AnnualCost
+    upfront_annual: Decimal = Decimal(0)
+    """What the fee at the draw adds to the simple all-in cost a year."""
+    monthly_annual: Decimal = Decimal(0)
+    """What the fees of the periods add to it."""
 
     @property
     def paid_out_fen(self) -> int:
@@ -59,14 +65,27 @@ def compute_charges(product: Product, principal_fen: int, periods: int, start: d
         return Charges(principal_fen, 0, (), (), cost)
     plan = plan_schedule(loan_terms(product, principal_fen, periods), start, plan_rule(product))
     monthly_fen = _fees(product, principal_fen, plan)
-    payments = [line.total_fen + fee for line, fee in zip(plan, monthly_fen, strict=True)]
-    paid_out_fen = principal_fen - upfront_fen
-    if product.schedule.interest_by == "month":
-        cost = compute_annual_cost(paid_out_fen, payments)
-    else:
-        dated = [DatedPayment(line.due, fen) for line, fen in zip(plan, payments, strict=True)]
-        cost = compute_dated_cost(start, paid_out_fen, dated)
-    return Charges(principal_fen, upfront_fen, plan, monthly_fen, cost)
+    dated = product.schedule.interest_by == "day"
+
+    def cost_of(paid_out_fen: int, fees_fen: Sequence[int]) -> AnnualCost:
+        payments = [line.total_fen + fee for line, fee in zip(plan, fees_fen, strict=True)]
+        if not dated:
+            return compute_annual_cost(paid_out_fen, payments)
+        days = [DatedPayment(line.due, fen) for line, fen in zip(plan, payments, strict=True)]
+        return compute_dated_cost(start, paid_out_fen, days)
+
+    cost = cost_of(principal_fen - upfront_fen, monthly_fen)
+    without_upfront = cost_of(principal_fen, monthly_fen) if upfront_fen else cost
+    interest_only = cost_of(principal_fen, [0] * len(plan)) if any(monthly_fen) else without_upfront
+    return Charges(
+        principal_fen,
+        upfront_fen,
+        plan,
+        monthly_fen,
+        cost,
+        upfront_annual=cost.simple - without_upfront.simple,
+        monthly_annual=without_upfront.simple - interest_only.simple,
+    )
 
 
 def _fees(product: Product, principal_fen: int, plan: Plan) -> tuple[int, ...]:

@@ -1,6 +1,7 @@
 """The cost table a borrower is shown before signing, as the rule of 2026-08-01 has it. Pure.
 
-Principal, each cost with its method, annualised standard and payee; the all-in cost of a loan that is
+Principal, each cost with its method, payee and annualised standard (what it adds to the all-in cost on
+the principal actually outstanding, so that the parts add up to the whole); the all-in cost of a loan that is
 kept to, simple and compound; costs that come only with default, misuse or prepayment apart; and the
 line that there is no other charge. It holds no dates: with interest by month, the table shown the
 evening before is the table signed the morning after. With interest by day another day has other
@@ -73,7 +74,7 @@ def _items(product: Product, charges: Charges) -> list[dict[str, Any]]:
             {
                 "item": _both("放款时扣收费用", "fee kept back at the draw"),
                 "method": _both("按本金一次收取", "once, of the principal"),
-                "annual": _percent(charges.cost.simple - pricing.rate_annual),
+                "annual": _percent(charges.upfront_annual),
                 "amount_fen": charges.upfront_fen,
                 "payee": _both(fees.upfront_payee or "", fees.upfront_payee or ""),
             }
@@ -86,7 +87,7 @@ def _items(product: Product, charges: Charges) -> list[dict[str, Any]]:
             {
                 "item": _both("每期服务或担保费", "service or guarantee fee of each period"),
                 "method": _both(f"按{base['zh']}每期收取", f"each period, of the {base['en']}"),
-                "annual": _percent(fees.monthly_share * 12),
+                "annual": _percent(charges.monthly_annual),
                 "amount_fen": charges.monthly_fees_fen,
                 "payee": _both(fees.monthly_payee or "", fees.monthly_payee or ""),
             }

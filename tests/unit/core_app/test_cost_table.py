@@ -57,6 +57,9 @@ def test_every_fee_is_listed_with_its_payee_and_contingent_ones_apart() -> None:
     ]
     assert [item["payee"]["zh"] for item in table["items"]] == ["贷款人", "甲公司", "乙担保"]
     assert sum(item["amount_fen"] for item in table["items"]) == table["all_in_cost"]["total_fen"]
+    # 0.1 % a month of the original principal is not 1.2 % a year but 2.1 % of what is outstanding.
+    assert [item["annual"] for item in table["items"]] == ["18.00%", "1.95%", "2.10%"]
+    assert table["all_in_cost"]["simple_annual"] == "22.05%"
     assert len(table["contingent"]) == 3
     assert table["paid_out_fen"] == 1_188_000
 
