@@ -17,6 +17,18 @@ class Kind(enum.StrEnum):
     CONFLICT = "conflict"
     KEY_REUSED = "idempotency-key-reused"
     TOO_LARGE = "body-too-large"
+    RULE = "rule-refused"
+
+
+@dataclass(frozen=True, slots=True)
+class RuleBroken:
+    """A rule that refuses: its id, the value found, its limit, the day it was asked for, its source."""
+
+    rule: str
+    found: str
+    limit: str
+    on: str
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,21 +50,33 @@ class Refused(CoreError):
     cell: str | None = None
     epoch: int | None = None
 
-    def __init__(self, kind: Kind, detail: str, *errors: FieldProblem) -> None:
+    def __init__(
+        self, kind: Kind, detail: str, *errors: FieldProblem, rules: tuple[RuleBroken, ...] = ()
+    ) -> None:
         super().__init__(detail)
         self.kind = kind
         self.detail = detail
         self.errors = errors
+        self.rules = rules
 
 
 class LedgerUnbalanced(CoreError):
     """A posting whose entries do not sum to zero: a programming error, stopped before any insert."""
 
 
-class ProductInvalid(CoreError):
+class DocumentInvalid(CoreError):
+    """A document of ours cannot be read; the message names file, field, finding and need."""
+
+
+class ProductInvalid(DocumentInvalid):
     """A product document cannot be published; the message names file, field, finding and need."""
 
 
 def refuse_field(path: str, found: str, needed: str) -> Refused:
     """Return the refusal of one bad field."""
     return Refused(Kind.INVALID, f"{path}: {needed}", FieldProblem(path, found, needed))
+
+
+def refuse_conflict(path: str, found: str, needed: str) -> Refused:
+    """Return the refusal of a field that is in conflict with what is recorded."""
+    return Refused(Kind.CONFLICT, f"{path}: {found}", FieldProblem(path, found, needed))

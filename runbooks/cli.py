@@ -9,6 +9,7 @@ from runbooks.demo import demo_command
 from runbooks.drills.cli import drill
 from runbooks.faults.cli import faults
 from runbooks.promote import promote_command
+from runbooks.product import product
 from runbooks.quarantine import quarantine_command
 from runbooks.restore import restore_command
 from runbooks.sim import sim_command
@@ -31,7 +32,7 @@ def main() -> None:
 
 for command in (
     demo_command, stand, site, link, cells_command, why_command, move_command, promote_command, hold_command,
-    quarantine_command, cache, drill, faults, sim_command, backup, restore_command,
+    quarantine_command, cache, product, drill, faults, sim_command, backup, restore_command,
 ):  # fmt: skip
     main.add_command(command)
 

@@ -18,7 +18,7 @@ from compliance.protection.vault import open_vault
 from core_app.api.app import make_app
 from core_app.business_calendar import business_date_at
 from core_app.core import LendingCore
-from core_app.errors import ProductInvalid
+from core_app.errors import DocumentInvalid
 from core_app.products.catalogue import read_catalogue
 from core_app.read_models.read import Cache
 from core_app.router import Router
@@ -34,7 +34,7 @@ def main(settings_file: Path) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
         uvloop.run(_serve(read_site_settings(settings_file), ApiSettings()))
-    except (SettingsError, ProtectionError, ProductInvalid) as error:
+    except (SettingsError, ProtectionError, DocumentInvalid) as error:
         click.echo(f"biyi api: {error}", err=True)
         sys.exit(2)
 

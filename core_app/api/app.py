@@ -91,7 +91,7 @@ async def _on_validation_error(_: Request, error: Exception) -> Response:
 
 async def _on_refused(_: Request, refusal: Exception) -> Response:
     assert isinstance(refusal, Refused)  # noqa: S101
-    answer = make_problem(refusal.kind, refusal.detail, *refusal.errors)
+    answer = make_problem(refusal.kind, refusal.detail, *refusal.errors, rules=refusal.rules)
     if refusal.cell is not None:
         answer.headers["Biyi-Cell"] = refusal.cell
         answer.headers["Biyi-Epoch"] = str(refusal.epoch)

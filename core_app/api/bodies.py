@@ -5,7 +5,7 @@ refused, and texts hold no control characters and no lone surrogates.
 """
 
 import unicodedata
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -21,6 +21,8 @@ def _refuse_control_characters(text: str) -> str:
 
 
 Text = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_refuse_control_characters)]
+Purpose = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{1,63}$")]
+Sm3 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 AmountFen = Annotated[int, Field(gt=0, le=MAX_FEN, description="Amount in fen (1/100 yuan).")]
 
 
@@ -56,6 +58,19 @@ class ApplicationRequest(BaseModel):
     product: Text = Field(description="Id of a product on offer.")
     amount_fen: AmountFen
     periods: int = Field(gt=0, le=60, description="Months; one of the product's.")
+    purpose: Purpose | None = Field(default=None, description="Use of the money, one of the product's.")
+
+
+class QuoteRequest(BaseModel):
+    """A loan to be priced."""
+
+    model_config = _REQUEST | ConfigDict(
+        json_schema_extra={"examples": [{"product": "instalment-12", "amount_fen": 1200000, "periods": 12}]}
+    )
+    product: Text = Field(description="Id of a product on offer.")
+    amount_fen: AmountFen
+    periods: int = Field(gt=0, le=60, description="Months; one of the product's.")
+    purpose: Purpose | None = Field(default=None, description="Use of the money, one of the product's.")
 
 
 class ContractRequest(BaseModel):
@@ -65,6 +80,12 @@ class ContractRequest(BaseModel):
         json_schema_extra={"examples": [{"application_id": "A1f3-0123456789abcdef0123456789abcdef"}]}
     )
     application_id: Text = Field(description="As answered by POST /v1/applications.")
+    cost_table_sm3: Sm3 | None = Field(
+        default=None, description="The cost table that the borrower confirmed, by its hash."
+    )
+    cost_table_read_seconds: int = Field(
+        default=0, ge=0, le=86_400, description="How long it was shown, as the channel's page measured."
+    )
 
 
 class DrawRequest(BaseModel):
@@ -106,11 +127,13 @@ class MaskedCustomer(BaseModel):
 
 
 class ReasonAnswer(BaseModel):
-    """A rule that refused, the value it looked at, the limit it has."""
+    """A rule that refused, the value it looked at, the limit it has; of the law also day and source."""
 
     rule: str = Field(examples=["cfc.line"])
-    value: int
-    limit: str = Field(examples=["<= 20000000"])
+    value: int | str
+    limit: str = Field(examples=["<= 20000000 fen"])
+    on: str | None = Field(default=None, examples=["2026-01-15"])
+    source: str | None = None
 
 
 class ApplicationAnswer(BaseModel):
@@ -120,6 +143,8 @@ class ApplicationAnswer(BaseModel):
     decision: str = Field(examples=["approved", "refused"])
     reasons: list[ReasonAnswer]
     limit_fen: int
+    cost_table: dict[str, Any] = Field(description="What the borrower is shown before signing.")
+    cost_table_sm3: str = Field(description="SM3 of its canonical JSON, in hex.")
 
 
 class InstalmentAnswer(BaseModel):
@@ -130,6 +155,18 @@ class InstalmentAnswer(BaseModel):
     principal_fen: int
     interest_fen: int
     total_fen: int
+
+
+class QuoteAnswer(BaseModel):
+    """The price of a loan drawn today; a loan repaid anytime has no schedule."""
+
+    product: str
+    product_version: int
+    schedule: list[InstalmentAnswer]
+    annual_cost_simple: str = Field(examples=["0.1800"])
+    annual_cost_compound: str = Field(examples=["0.1956"])
+    cost_table: dict[str, Any]
+    cost_table_sm3: str
 
 
 class ContractAnswer(BaseModel):
@@ -143,6 +180,7 @@ class ContractAnswer(BaseModel):
     amount_fen: int
     periods: int
     rate_annual: str = Field(examples=["0.18"])
+    cost_table_sm3: str
     schedule: list[InstalmentAnswer]
 
 
@@ -200,12 +238,26 @@ class FieldProblemAnswer(BaseModel):
     needed: str
 
 
+class RuleAnswer(BaseModel):
+    """A rule that refused: its id, what was found, its limit, the day it was asked for, its source."""
+
+    rule: str = Field(examples=["cap.all_in"])
+    found: str = Field(examples=["0.2425"])
+    limit: str = Field(examples=["<= 0.24 share a year"])
+    on: str = Field(examples=["2026-01-15"])
+    source: str
+
+
 class ProblemAnswer(BaseModel):
-    """An error as RFC 9457 has it; `outcome` only with 503: not_done is safe, unknown needs a repeat."""
+    """An error as RFC 9457 has it; `outcome` only with 503: not_done is safe, unknown needs a repeat.
+
+    `rules` only where rules of the law or the product refused it.
+    """
 
     type: str
     title: str
     status: int
     detail: str
     errors: list[FieldProblemAnswer]
+    rules: list[RuleAnswer] | None = None
     outcome: str | None = Field(default=None, examples=["not_done", "unknown"])

@@ -10,7 +10,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse
 
-from core_app.errors import FieldProblem, Kind
+from core_app.errors import FieldProblem, Kind, RuleBroken
 
 MEDIA_TYPE = "application/problem+json"
 _STATUS: Mapping[Kind, int] = {
@@ -20,6 +20,7 @@ _STATUS: Mapping[Kind, int] = {
     Kind.KEY_REUSED: 409,
     Kind.TOO_LARGE: 413,
     Kind.INVALID: 422,
+    Kind.RULE: 422,
 }
 _TITLE: Mapping[Kind, str] = {
     Kind.MALFORMED: "The request is malformed",
@@ -28,6 +29,7 @@ _TITLE: Mapping[Kind, str] = {
     Kind.KEY_REUSED: "The idempotency key was used for another request",
     Kind.TOO_LARGE: "The request body is too large",
     Kind.INVALID: "A field of the request is not acceptable",
+    Kind.RULE: "A rule forbids it",
 }
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -38,10 +40,14 @@ def make_answer(status: int, title: str, kind: str, detail: str, **more: object)
     return JSONResponse({**document, "errors": [], **more}, status_code=status, media_type=MEDIA_TYPE)
 
 
-def make_problem(kind: Kind, detail: str, *errors: FieldProblem) -> JSONResponse:
-    """Return the answer to a refused request."""
-    shown = [asdict(error) for error in errors]
-    return make_answer(_STATUS[kind], _TITLE[kind], kind, detail, errors=shown)
+def make_problem(
+    kind: Kind, detail: str, *errors: FieldProblem, rules: Sequence[RuleBroken] = ()
+) -> JSONResponse:
+    """Return the answer to a refused request; `rules` stand in it when rules refused it."""
+    shown: dict[str, Any] = {"errors": [asdict(error) for error in errors]}
+    if rules:
+        shown["rules"] = [asdict(rule) for rule in rules]
+    return make_answer(_STATUS[kind], _TITLE[kind], kind, detail, **shown)
 
 
 def read_validation_errors(errors: Sequence[Mapping[str, Any]]) -> tuple[Kind, tuple[FieldProblem, ...]]:

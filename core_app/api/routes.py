@@ -11,8 +11,10 @@ from core_app.api.problem import MEDIA_TYPE
 from core_app.commands import KEY_PATTERN, Command, Done, make_command
 from core_app.core import LendingCore
 from core_app.customers.service import check_person, register_customer, show_customer
+from core_app.decisions.quote import LoanWish, quote_loan
 from core_app.decisions.service import Wish, apply_for_loan
-from core_app.loans.service import draw_loan, repay_loan, show_loan, sign_contract
+from core_app.loans.contract import Confirmed, sign_contract
+from core_app.loans.service import draw_loan, repay_loan, show_loan
 from core_app.read_models.read import show_loan_summary
 
 IdempotencyKey = Annotated[
@@ -33,7 +35,8 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
         404: "Not found.",
         409: "In conflict with what is recorded, or the key was used for another request.",
         413: "Body over 64 KiB.",
-        422: "A field is not acceptable; `errors` says which. Nothing was recorded.",
+        422: "A field is not acceptable, or a rule forbids it; `errors` and `rules` say which. "
+        "Nothing was recorded.",
         503: "The cell cannot be written or read now; `outcome` says whether anything was done.",
     }
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemAnswer"}}}
@@ -51,7 +54,8 @@ def _core(request: Request) -> LendingCore:
 
 
 def _command(core: LendingCore, key: str, kind: str, body: Any) -> Command:
-    return make_command(core, key, kind, body.model_dump())
+    # Without defaults: a field that was added later leaves the digest of older requests as it was.
+    return make_command(core, key, kind, body.model_dump(exclude_defaults=True))
 
 
 def _respond(done: Done) -> Response:
@@ -92,6 +96,20 @@ async def get_customer(request: Request, customer_id: Annotated[str, Path(max_le
 
 
 @router.post(
+    "/quotes",
+    summary="Price a loan",
+    responses={200: {"model": bodies.QuoteAnswer}, **_problems(400, 413, 422, 503)},
+)
+async def post_quote(request: Request, body: bodies.QuoteRequest) -> Response:
+    """Price a loan drawn today: schedule, all-in cost, cost table. Nothing is recorded; no key is needed.
+
+    A rule that forbids the loan is named with what was found, its limit, the day and its source.
+    """
+    wish = LoanWish(body.product, body.amount_fen, body.periods, body.purpose)
+    return _respond(await quote_loan(_core(request), wish))
+
+
+@router.post(
     "/applications",
     status_code=201,
     summary="Apply for a loan",
@@ -102,7 +120,7 @@ async def post_application(
 ) -> Response:
     """Apply and get the decision at once; a refusal is recorded and says its reasons."""
     core = _core(request)
-    wish = Wish(body.customer_id, body.product, body.amount_fen, body.periods)
+    wish = Wish(body.customer_id, body.product, body.amount_fen, body.periods, body.purpose)
     return _respond(await apply_for_loan(core, _command(core, key, "application", body), wish))
 
 
@@ -116,7 +134,8 @@ async def post_contract(request: Request, key: IdempotencyKey, body: bodies.Cont
     """Sign once; the limits are checked again, since other contracts may have been signed since."""
     core = _core(request)
     command = _command(core, key, "contract", body)
-    return _respond(await sign_contract(core, command, body.application_id))
+    confirmed = Confirmed(body.cost_table_sm3, body.cost_table_read_seconds)
+    return _respond(await sign_contract(core, command, body.application_id, confirmed))
 
 
 @router.post(

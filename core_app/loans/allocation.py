@@ -1,16 +1,43 @@
-"""Which debt a repayment pays: by instalment, in each penalty, interest, principal. Pure.
+"""Which debt a repayment pays, in one of three orders. Pure.
 
 Whatever the order, each component is paid in the order of instalments, so three totals (paid
 penalty, interest, principal) say exactly where a loan stands; the plan's rows never change.
 """
 
-from collections.abc import Iterable, Sequence
+import enum
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 
 from core_app.loans.schedule import Instalment
 from core_app.money import round_half_up
+
+
+class Order(enum.StrEnum):
+    """What is paid first.
+
+    By instalment: in each penalty, interest, principal. By component: all penalties, all interest, all
+    principal. Principal first: all principal, all interest, all penalties (the order of loans that no
+    longer perform).
+    """
+
+    BY_INSTALMENT = "by_instalment"
+    BY_COMPONENT = "by_component"
+    PRINCIPAL_FIRST = "principal_first"
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRule:
+    """The order of a performing loan, and the one after more than `after_days` past due."""
+
+    normal: Order
+    non_performing: Order
+    after_days: int
+
+    def choose(self, days_past_due: int) -> Order:
+        """Return the order that holds."""
+        return self.non_performing if days_past_due > self.after_days else self.normal
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,41 +84,78 @@ def compute_open_dues(
     return tuple(open_dues)
 
 
-def allocate_by_instalment(dues: Iterable[Due], amount_fen: int) -> Allocation:
-    """Split `amount_fen` over `dues`; ValueError when it is not positive or more than is due."""
+_PENALTY, _INTEREST, _PRINCIPAL = range(3)
+_COMPONENTS = {
+    Order.BY_COMPONENT: (_PENALTY, _INTEREST, _PRINCIPAL),
+    Order.PRINCIPAL_FIRST: (_PRINCIPAL, _INTEREST, _PENALTY),
+}
+
+
+def allocate_each(dues: Sequence[Due], amount_fen: int, order: Order, fallen: int) -> tuple[Allocation, ...]:
+    """Split `amount_fen` over `dues` and return what each gets, in their order.
+
+    The first `fallen` of them have fallen due: they are paid in `order`. What is left pays the others
+    in advance, always by instalment. ValueError when it is not positive or more than is open.
+    """
     if amount_fen <= 0:
         raise ValueError("amount to allocate: needs to be positive")
-    penalty_fen = interest_fen = principal_fen = 0
+    paid = [[0, 0, 0] for _ in dues]
     left_fen = amount_fen
-    for due in dues:
-        if not left_fen:
-            break
-        paid_penalty = min(left_fen, due.penalty_fen)
-        paid_interest = min(left_fen - paid_penalty, due.interest_fen)
-        paid_principal = min(left_fen - paid_penalty - paid_interest, due.principal_fen)
-        penalty_fen += paid_penalty
-        interest_fen += paid_interest
-        principal_fen += paid_principal
-        left_fen -= paid_penalty + paid_interest + paid_principal
+    for index, component, open_fen in _buckets(dues, order, fallen):
+        part_fen = min(left_fen, open_fen)
+        paid[index][component] = part_fen
+        left_fen -= part_fen
     if left_fen:
         raise ValueError(f"amount to allocate: {left_fen} fen more than is due")
-    return Allocation(penalty_fen, interest_fen, principal_fen)
+    return tuple(Allocation(*parts) for parts in paid)
+
+
+def _buckets(dues: Sequence[Due], order: Order, fallen: int) -> Iterator[tuple[int, int, int]]:
+    parts = [(due.penalty_fen, due.interest_fen, due.principal_fen) for due in dues]
+    if order is not Order.BY_INSTALMENT:
+        yield from ((i, c, part[c]) for c in _COMPONENTS[order] for i, part in enumerate(parts[:fallen]))
+    first = 0 if order is Order.BY_INSTALMENT else fallen
+    yield from ((i, c, parts[i][c]) for i in range(first, len(parts)) for c in range(3))
+
+
+def allocate(dues: Sequence[Due], amount_fen: int, order: Order, fallen: int) -> Allocation:
+    """Return the sums of `allocate_each` over all instalments."""
+    each = allocate_each(dues, amount_fen, order, fallen)
+    return Allocation(
+        sum(part.penalty_fen for part in each),
+        sum(part.interest_fen for part in each),
+        sum(part.principal_fen for part in each),
+    )
+
+
+def allocate_by_instalment(dues: Iterable[Due], amount_fen: int) -> Allocation:
+    """Split `amount_fen` by instalment; ValueError when it is not positive or more than is due."""
+    return allocate(tuple(dues), amount_fen, Order.BY_INSTALMENT, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class PenaltyTerms:
-    """Rate of an overdue instalment: contract rate times `multiple`, by days of a year of `year_days`."""
+    """Rate of an overdue instalment: contract rate times `multiple`, by days of a year of `year_days`.
+
+    `on_interest` says that overdue interest bears it too; up to `grace_days` past due there is none.
+    """
 
     rate_annual: Decimal
     multiple: Decimal
     year_days: int
+    on_interest: bool = False
+    grace_days: int = 0
+
+    @property
+    def daily(self) -> Fraction:
+        """Return the exact rate of one day."""
+        return Fraction(self.rate_annual) * Fraction(self.multiple) / self.year_days
 
 
-def compute_penalty_fen(overdue_principal_fen: int, days: int, terms: PenaltyTerms) -> int:
-    """Return the penalty on overdue principal after `days` past due.
+def compute_penalty_fen(overdue_fen: int, days: int, terms: PenaltyTerms) -> int:
+    """Return the penalty on what is overdue after `days` past due.
 
     >>> compute_penalty_fen(92_016, 38, PenaltyTerms(Decimal("0.18"), Decimal("1.5"), 360))
     2622
     """
-    daily = Fraction(terms.rate_annual) * Fraction(terms.multiple) / terms.year_days
-    return round_half_up(overdue_principal_fen * daily * days)
+    return 0 if days <= terms.grace_days else round_half_up(overdue_fen * terms.daily * days)

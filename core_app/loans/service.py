@@ -1,4 +1,4 @@
-"""Contract, draw, repay, show: each one transaction on the customer's cell.
+"""Draw, repay, show: each one transaction on the customer's cell; contracts are in `contract.py`.
 
 Every command claims its idempotency key first; whatever is refused leaves no row at all.
 """
@@ -18,98 +18,20 @@ from core_app.commands import (
     run_command,
 )
 from core_app.core import Connection, LendingCore
-from core_app.decisions.exposure import read_exposure
-from core_app.decisions.rules import Standing, find_limit_breaches
-from core_app.decisions.service import limits_of
-from core_app.errors import FieldProblem, Kind, Refused, refuse_field
+from core_app.errors import Kind, Refused, refuse_conflict, refuse_field
 from core_app.ids import Letter, slot_of_id
 from core_app.ledger.posting import Event, plan_entries
 from core_app.loans import store
-from core_app.loans.allocation import Allocation, allocate_by_instalment, compute_open_dues
-from core_app.loans.schedule import Instalment, Terms, plan_equal_instalments
+from core_app.loans.allocation import Allocation, allocate, compute_open_dues
+from core_app.loans.classification import compute_days_past_due
+from core_app.loans.schedule import Instalment, Terms, plan_schedule
+from core_app.loans.terms import order_rule, plan_rule
 from core_app.outbox import Told
 from core_app.products.model import Product
-
-
-def _conflict(path: str, found: str, needed: str) -> Refused:
-    return Refused(Kind.CONFLICT, f"{path}: {found}", FieldProblem(path, found, needed))
-
-
-def show_plan(plan: tuple[Instalment, ...]) -> list[dict[str, Any]]:
-    """Return a schedule as the client reads it."""
-    return [
-        {
-            "period": instalment.period,
-            "due": instalment.due.isoformat(),
-            "principal_fen": instalment.principal_fen,
-            "interest_fen": instalment.interest_fen,
-            "total_fen": instalment.total_fen,
-        }
-        for instalment in plan
-    ]
-
-
-async def sign_contract(core: LendingCore, command: Command, application_id: str) -> Done:
-    """Sign the contract of an approved application, once, with the limits checked again under lock.
-
-    The schedule shown is that of a draw on the signing day; a later draw moves its due dates.
-    """
-    slot = slot_of_id(Letter.APPLICATION, application_id)
-    cell = core.cell_of_id(Letter.APPLICATION, application_id)
-    if slot is None or cell is None:
-        raise refuse_field("body.application_id", "no application id", "the id of an application")
-
-    async def work(connection: Connection, claim: Claim) -> Answer:
-        rows = await connection.execute(store.SELECT_APPLICATION, [command.today, application_id])
-        if (earlier := await read_earlier_answer(connection, claim)) is not None:
-            return earlier
-        row = await rows.fetchone()
-        if row is None:
-            raise refuse_field("body.application_id", "no such application", "an approved application")
-        application = store.ApplicationRow(*row)
-        product = await _check_contract(core, connection, application)
-        contract_id = core.new_id(Letter.CONTRACT, slot)
-        contract = {
-            "contract_id": contract_id,
-            "application_id": application_id,
-            "customer_id": application.customer_id,
-            "product": product.id,
-            "product_version": product.version,
-            "amount_fen": application.amount_fen,
-            "periods": application.periods,
-            "rate_annual": product.rate_annual,
-        }
-        inserted = await connection.execute(
-            store.INSERT_CONTRACT, contract | {"signed_on": application.today, "key": command.key}
-        )
-        if await inserted.fetchone() is None:
-            raise _conflict("body.application_id", "an application with a contract", "another application")
-        shown = contract | {"rate_annual": str(product.rate_annual)}
-        terms = Terms(application.amount_fen, product.rate_annual, application.periods)
-        plan = plan_equal_instalments(terms, application.today)
-        told = Told("contract.signed", contract_id, shown)
-        return await finish_command(connection, claim, 201, shown | {"schedule": show_plan(plan)}, told)
-
-    return await run_command(core, cell, command, work)
-
-
-async def _check_contract(
-    core: LendingCore, connection: Connection, application: store.ApplicationRow
-) -> Product:
-    """Return the product to sign for; Refused (409) when the application or a limit forbids it now."""
-    if application.decision != "approved":
-        raise _conflict("body.application_id", "an application that was refused", "an approved one")
-    product = core.catalogue.products.get(application.product)
-    if product is None or product.version != application.product_version:
-        raise _conflict("body.application_id", "a product version no longer on offer", "a new application")
-    await store.lock_customer(connection, application.customer_id)
-    exposure = await read_exposure(connection, application.customer_id, product.id)
-    standing = Standing(product.age.min_years, exposure.total_fen, exposure.product_fen)
-    limits = limits_of(product, core.catalogue.legal_line_fen(application.today))
-    for breach in find_limit_breaches(standing, limits, application.amount_fen):
-        found = f"{breach.rule}: {breach.value} fen with this contract"
-        raise _conflict("body.application_id", found, breach.limit)
-    return product
+from core_app.products.published import find_version
+from core_app.rules.engine import judge, refuse_by_rules
+from core_app.rules.legal import Stage
+from core_app.rules.measure import measure_posting
 
 
 async def draw_loan(core: LendingCore, command: Command, contract_id: str) -> Done:
@@ -128,9 +50,10 @@ async def draw_loan(core: LendingCore, command: Command, contract_id: str) -> Do
             raise refuse_field("body.contract_id", "no such contract", "a signed contract")
         contract = store.ContractRow(*row)
         if contract.status != "signed":
-            raise _conflict("body.contract_id", "a contract that was drawn", "a contract not yet drawn")
+            raise refuse_conflict("body.contract_id", "a contract that was drawn", "a contract not yet drawn")
+        product = await find_version(core, connection, contract.product, contract.product_version)
         terms = Terms(contract.amount_fen, contract.rate_annual, contract.periods)
-        plan = plan_equal_instalments(terms, contract.today)
+        plan = plan_schedule(terms, contract.today, plan_rule(product))
         loan_id = core.new_id(Letter.LOAN, slot)
         loan = {"loan_id": loan_id, "contract_id": contract_id, "customer_id": contract.customer_id}
         await connection.execute(
@@ -145,6 +68,8 @@ async def draw_loan(core: LendingCore, command: Command, contract_id: str) -> Do
         interest_fen = sum(instalment.interest_fen for instalment in plan)
         drawn = store.LoanRow(
             contract.customer_id,
+            contract.product,
+            contract.product_version,
             contract.amount_fen,
             interest_fen,
             0,
@@ -164,6 +89,7 @@ def _draw_columns(contract: store.ContractRow, plan: tuple[Instalment, ...]) -> 
     entries = plan_entries(Event.DRAW, {"principal": contract.amount_fen})
     return {
         "product": contract.product,
+        "product_version": contract.product_version,
         "day": contract.today,
         "principal_fen": contract.amount_fen,
         "interest_fen": sum(instalment.interest_fen for instalment in plan),
@@ -194,8 +120,8 @@ async def repay_loan(core: LendingCore, command: Command, loan_id: str, amount_f
         if amount_fen > loan.outstanding_fen:
             needed = f"at most {loan.outstanding_fen}, all that is outstanding"
             raise refuse_field("body.amount_fen", str(amount_fen), needed)
-        dues = compute_open_dues(loan.plan, loan.interest_paid_fen, loan.principal_paid_fen)
-        split = allocate_by_instalment(dues, amount_fen)
+        product = await find_version(core, connection, loan.product, loan.product_version)
+        split = _split(core, product, loan, amount_fen)
         repayment = {
             "repayment_id": core.new_id(Letter.REPAYMENT, slot),
             "interest_fen": split.interest_fen,
@@ -229,6 +155,20 @@ async def repay_loan(core: LendingCore, command: Command, loan_id: str, amount_f
         return Answer(201, body, claim.epoch, replayed=False)
 
     return await run_command(core, cell, command, work)
+
+
+def _split(core: LendingCore, product: Product, loan: store.LoanRow, amount_fen: int) -> Allocation:
+    """Return which debt the amount pays, by the product's order; Refused when a rule forbids booking it."""
+    dues = compute_open_dues(loan.plan, loan.interest_paid_fen, loan.principal_paid_fen)
+    fallen = sum(loan.plan[due.period - 1].due <= loan.today for due in dues)
+    oldest = loan.plan[dues[0].period - 1].due if dues else None
+    order = order_rule(product).choose(compute_days_past_due(oldest, loan.today))
+    split = allocate(dues, amount_fen, order, fallen)
+    booked = {"interest": split.interest_fen, "penalty": split.penalty_fen}
+    measures = measure_posting(product, booked)
+    if refusals := judge(core.catalogue.rulebook, Stage.POSTING, measures, loan.today):
+        raise refuse_by_rules(refusals)
+    return split
 
 
 def _repayment_columns(split: Allocation) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from core_app.loans.schedule import Instalment
 
 SELECT_APPLICATION = """
 select a.customer_id, a.product, a.product_version, a.amount_fen, a.periods, a.decision,
-       coalesce(b.on_date, %s::date)
+       a.purpose, coalesce(b.on_date, %s::date)
 from core.applications a, core.business_date b where a.application_id = %s
 """
 
@@ -25,8 +25,15 @@ on conflict (application_id) do nothing
 returning 1
 """
 
+INSERT_COST_TABLE = """
+insert into core.cost_tables (contract_id, document, document_sm3, confirmed, read_seconds, shown_on,
+    idempotency_key)
+values (%(contract_id)s, %(document)s, %(document_sm3)s, %(confirmed)s, %(read_seconds)s, %(shown_on)s,
+    %(key)s)
+"""
+
 LOCK_CONTRACT = """
-select k.customer_id, k.product, k.amount_fen, k.periods, k.rate_annual, k.status,
+select k.customer_id, k.product, k.product_version, k.amount_fen, k.periods, k.rate_annual, k.status,
        coalesce(b.on_date, %s::date)
 from core.contracts k, core.business_date b where k.contract_id = %s for update of k
 """
@@ -34,10 +41,10 @@ from core.contracts k, core.business_date b where k.contract_id = %s for update 
 # A draw in one statement: the loan, its plan, its entries, the contract's status.
 INSERT_DRAW = """
 with loan as (
-    insert into core.loans (loan_id, contract_id, customer_id, product, drawn_on, principal_fen,
-        interest_fen, idempotency_key)
-    values (%(loan_id)s, %(contract_id)s, %(customer_id)s, %(product)s, %(day)s, %(principal_fen)s,
-        %(interest_fen)s, %(key)s)
+    insert into core.loans (loan_id, contract_id, customer_id, product, product_version, drawn_on,
+        principal_fen, interest_fen, idempotency_key)
+    values (%(loan_id)s, %(contract_id)s, %(customer_id)s, %(product)s, %(product_version)s, %(day)s,
+        %(principal_fen)s, %(interest_fen)s, %(key)s)
 ), plan as (
     insert into core.instalments (loan_id, period, due, principal_fen, interest_fen)
     select %(loan_id)s, *
@@ -52,8 +59,8 @@ update core.contracts set status = 'drawn' where contract_id = %(contract_id)s
 """
 
 _LOAN_COLUMNS = """
-l.customer_id, l.principal_fen, l.interest_fen, l.principal_paid_fen, l.interest_paid_fen, l.drawn_on,
-coalesce(b.on_date, %s::date), p.periods, p.dues, p.principals, p.interests
+l.customer_id, l.product, l.product_version, l.principal_fen, l.interest_fen, l.principal_paid_fen,
+l.interest_paid_fen, l.drawn_on, coalesce(b.on_date, %s::date), p.periods, p.dues, p.principals, p.interests
 from core.loans l, core.business_date b,
      lateral (select array_agg(i.period order by i.period), array_agg(i.due order by i.period),
                      array_agg(i.principal_fen order by i.period), array_agg(i.interest_fen order by i.period)
@@ -103,6 +110,7 @@ class ApplicationRow:
     amount_fen: int
     periods: int
     decision: str
+    purpose: str | None
     today: dt.date
 
 
@@ -111,6 +119,8 @@ class LoanRow:
     """A loan as stored, with its plan; `today` is the business date of the read."""
 
     customer_id: str
+    product: str
+    product_version: int
     principal_fen: int
     interest_fen: int
     principal_paid_fen: int
@@ -131,6 +141,7 @@ class ContractRow:
 
     customer_id: str
     product: str
+    product_version: int
     amount_fen: int
     periods: int
     rate_annual: Decimal

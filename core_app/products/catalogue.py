@@ -1,83 +1,101 @@
-"""Read and check every product document at start; one bad document refuses the start."""
+"""Read and check every shipped product document at start; one bad document refuses the start."""
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
-from typing import TypeVar
 
-import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
-from core_app.errors import ProductInvalid
-from core_app.products.legal_parameters import LegalRow, legal_value
-from core_app.products.model import Product, compute_all_in_cost
+from core_app.errors import DocumentInvalid, ProductInvalid
+from core_app.products.check import check_product
+from core_app.products.model import Product
+from core_app.rules.legal import Rulebook
+from core_app.rules.read import read_rulebook
+from core_app.yaml_documents import parse_yaml, read_text
 
-FOLDER = Path(__file__).parent
-_LEGAL_ROWS = TypeAdapter(tuple[LegalRow, ...])
-T = TypeVar("T")
-_BASIS_POINT = Decimal("0.0001")
+FOLDER = Path(__file__).parent / "documents"
+_PRODUCT = TypeAdapter(Product)
 
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """The products on offer by id, and the legal parameters they and decisions are checked by."""
+    """The shipped products by id and version, and the rules they and decisions are checked by.
 
-    products: Mapping[str, Product]
-    legal_rows: tuple[LegalRow, ...]
+    A version that was published into the cells since stands in core.product_versions
+    (`core_app.products.published`).
+    """
+
+    versions: Mapping[tuple[str, int], Product]
+    rulebook: Rulebook
+
+    def find_version(self, product_id: str, version: int) -> Product | None:
+        """Return one version, sold or not."""
+        return self.versions.get((product_id, version))
+
+    def find_on_sale(self, product_id: str, day: dt.date) -> Product | None:
+        """Return the version of a product that is sold on `day`."""
+        return choose_on_sale((p for p in self.versions.values() if p.id == product_id), day)
+
+    def ids_on_sale(self, day: dt.date) -> tuple[str, ...]:
+        """Return the ids of the products sold on `day`."""
+        ids = sorted({product.id for product in self.versions.values()})
+        return tuple(product_id for product_id in ids if self.find_on_sale(product_id, day))
 
     def legal_line_fen(self, day: dt.date) -> int:
         """Return what one borrower may owe over all products on `day`, in fen."""
-        return int(legal_value(self.legal_rows, "cfc.line", day))
+        return int(self.rulebook.value("cfc.line", day))
 
 
-def check_product(product: Product, legal_rows: tuple[LegalRow, ...]) -> None:
-    """Raise ProductInvalid with the field's path when fields contradict each other or the law. Pure."""
-    day = product.valid_from
-    if product.amount.min_fen > product.amount.max_fen:
-        raise ProductInvalid(f"amount.min_fen: {product.amount.min_fen} is above amount.max_fen")
-    if product.age.min_years > product.age.max_years:
-        raise ProductInvalid(f"age.min_years: {product.age.min_years} is above age.max_years")
-    line_fen = legal_value(legal_rows, "cfc.line", day)
-    if max(product.amount.max_fen, product.limit_per_customer_fen) > line_fen:
-        raise ProductInvalid(f"limit_per_customer_fen or amount.max_fen: above cfc.line ({line_fen} fen)")
-    lowest, highest = (legal_value(legal_rows, f"penalty.multiple.{end}", day) for end in ("min", "max"))
-    if not lowest <= product.penalty_multiple <= highest:
-        raise ProductInvalid(f"penalty_multiple: {product.penalty_multiple}, needs {lowest} to {highest}")
-    cap = min(product.all_in_ceiling, legal_value(legal_rows, "cap.all_in", day))
-    for periods in product.periods:
-        # Rounding to fen moves the rate by less than a basis point: the line is drawn on whole ones.
-        cost = compute_all_in_cost(product, periods).simple.quantize(_BASIS_POINT)
-        if cost > cap:
-            found = f"all-in {cost} over {periods} periods"
-            raise ProductInvalid(f"rate_annual and fees: {found}, above cap.all_in {cap}")
+def choose_on_sale(versions: Iterable[Product], day: dt.date) -> Product | None:
+    """Return the highest version that is sold on `day`; the newer one takes an older one's place."""
+    sold = [
+        product
+        for product in versions
+        if product.identity.valid_from <= day
+        and (product.identity.valid_to is None or day <= product.identity.valid_to)
+    ]
+    return max(sold, key=lambda product: product.identity.version, default=None)
+
+
+def read_product(name: str, text: str) -> Product:
+    """Return the product of a YAML (or JSON) text; ProductInvalid names the field's path.
+
+    The law is not asked: `check_product` does that.
+    """
+    try:
+        return parse_yaml(name, text, _PRODUCT)
+    except DocumentInvalid as error:
+        raise ProductInvalid(str(error)) from error
+
+
+@lru_cache(maxsize=1024)
+def read_published(text: str) -> Product:
+    """Return the product of a published document, which was checked when it was published."""
+    return _PRODUCT.validate_json(text)
+
+
+def read_checked_product(file: Path, rulebook: Rulebook) -> Product:
+    """Return the product of a file that may go on sale; ProductInvalid names file and path."""
+    product = read_product(file.name, read_text(file))
+    try:
+        check_product(product, rulebook)
+    except ProductInvalid as error:
+        raise ProductInvalid(f"{file.name}: {error}") from None
+    return product
 
 
 def read_catalogue(folder: Path = FOLDER) -> Catalogue:
     """Return the checked catalogue; ProductInvalid names the file and the field's path."""
-    legal_file = folder / "legal" / "parameters.yaml"
-    legal_rows = _parse(legal_file, _LEGAL_ROWS)
-    products: dict[str, Product] = {}
+    rulebook = read_rulebook()
+    versions: dict[tuple[str, int], Product] = {}
     for file in sorted(folder.glob("*.yaml")):
-        product = _parse(file, TypeAdapter(Product))
-        try:
-            check_product(product, legal_rows)
-        except ProductInvalid as error:
-            raise ProductInvalid(f"{file.name}: {error}") from None
-        if product.id in products:
-            raise ProductInvalid(f"{file.name}: id: {product.id} is the id of another document")
-        products[product.id] = product
-    if not products:
+        product = read_checked_product(file, rulebook)
+        key = (product.identity.id, product.identity.version)
+        if key in versions:
+            raise ProductInvalid(f"{file.name}: identity.id: {product.reference} is another document's")
+        versions[key] = product
+    if not versions:
         raise ProductInvalid(f"{folder}: no product document, needs one")
-    return Catalogue(products, legal_rows)
-
-
-def _parse(file: Path, adapter: TypeAdapter[T]) -> T:
-    try:
-        return adapter.validate_python(yaml.safe_load(file.read_text(encoding="utf-8")))
-    except (OSError, yaml.YAMLError) as error:
-        raise ProductInvalid(f"{file.name}: cannot be read as YAML ({type(error).__name__})") from error
-    except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        raise ProductInvalid(f"{file.name}: " + "; ".join(lines)) from error
+    return Catalogue(versions, rulebook)

@@ -1,98 +1,99 @@
-"""What a product document may say, and the checks between its fields. Pure."""
+"""What a product document may say: more than a hundred parameters in groups. Pure.
 
-import datetime as dt
-from decimal import Decimal
-from typing import Annotated, Literal
+The groups stand in `parameters/`; checks between fields in `check.py`, of the law in `core_app.rules`.
+"""
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
-from core_app.disclosure.annual_cost import AnnualCost, compute_annual_cost
-from core_app.loans.schedule import Terms, plan_equal_instalments
-from core_app.money import MAX_FEN, round_half_up
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
-_STRICT = ConfigDict(extra="forbid", frozen=True)
-
-
-def _need_text(value: object) -> object:
-    if not isinstance(value, (str, Decimal)):
-        raise ValueError('needs a decimal in quotes, such as "0.18": a YAML number would be inexact')
-    return value
+from core_app.products.parameters import conduct, reach, terms
+from core_app.products.parameters.shapes import Group
 
 
-def _need_ascending(periods: tuple[int, ...]) -> tuple[int, ...]:
-    if list(periods) != sorted(set(periods)):
-        raise ValueError("needs ascending, distinct numbers of months")
-    return periods
-
-
-Exact = Annotated[Decimal, BeforeValidator(_need_text), Field(ge=0, le=10, decimal_places=8)]
-Fen = Annotated[int, Field(strict=True, ge=0, le=MAX_FEN)]
-
-
-class ProductName(BaseModel):
-    """What the product is called."""
-
-    model_config = _STRICT
-    zh: str = Field(min_length=1)
-    en: str = Field(min_length=1)
-
-
-class AmountRange(BaseModel):
-    """Smallest and largest amount of one loan, in fen."""
-
-    model_config = _STRICT
-    min_fen: Annotated[Fen, Field(gt=0)]
-    max_fen: Annotated[Fen, Field(gt=0)]
-
-
-class AgeRange(BaseModel):
-    """Ages that may apply, in completed years, both ends included."""
-
-    model_config = _STRICT
-    min_years: int = Field(ge=18, le=100, strict=True)
-    max_years: int = Field(ge=18, le=100, strict=True)
-
-
-class Fees(BaseModel):
-    """Costs besides interest, as shares of the original principal."""
-
-    model_config = _STRICT
-    upfront_share: Exact = Decimal(0)
-    guarantee_monthly_share: Exact = Decimal(0)
-
-
-class Product(BaseModel):
+class Product(Group):
     """One version of one product, as its document says."""
 
-    model_config = _STRICT
+    identity: terms.Identity
+    pricing: terms.Pricing
+    amount: terms.Amount
+    tenor: terms.Tenor
+    schedule: terms.ScheduleRule
+    prepayment: terms.Prepayment
+    penalty: terms.PenaltyRule
+    allocation: terms.AllocationRule
+    limits: reach.Limits
+    eligibility: reach.Eligibility
+    funding: reach.Funding
+    channels: reach.Channels
+    risk: reach.Risk
+    accounting: reach.Accounting
+    disclosures: conduct.Disclosures
+    notices: conduct.Notices
+    collection: conduct.Collection
+    documents: conduct.Documents
+    reporting: conduct.Reporting
+    servicing: conduct.Servicing
 
-    id: str = Field(pattern=r"^[a-z][a-z0-9-]{2,39}$")
-    version: int = Field(ge=1, strict=True)
-    name: ProductName
-    valid_from: dt.date
-    currency: Literal["CNY"]
-    repayment: Literal["equal_instalment"]
-    rate_annual: Exact
-    amount: AmountRange
-    periods: Annotated[
-        tuple[Annotated[int, Field(ge=1, le=60, strict=True)], ...],
-        Field(min_length=1),
-        AfterValidator(_need_ascending),
-    ]
-    limit_per_customer_fen: Annotated[Fen, Field(gt=0)]
-    age: AgeRange
-    penalty_multiple: Exact
-    day_count: Literal[360, 365]
-    fees: Fees
-    all_in_ceiling: Exact
+    @property
+    def id(self) -> str:
+        """Return the product's id."""
+        return self.identity.id
+
+    @property
+    def version(self) -> int:
+        """Return the version of the document."""
+        return self.identity.version
+
+    @property
+    def reference(self) -> str:
+        """Return id and version: `instalment-12 v1`."""
+        return f"{self.identity.id} v{self.identity.version}"
 
 
-def compute_all_in_cost(product: Product, periods: int) -> AnnualCost:
-    """Return the all-in cost of the product's largest loan over `periods`, every fee included."""
-    principal_fen = product.amount.max_fen
-    fee_fen = round_half_up(principal_fen * product.fees.guarantee_monthly_share)
-    kept_back_fen = round_half_up(principal_fen * product.fees.upfront_share)
-    # The plan's dates do not matter here: months are equal in the legal formula.
-    plan = plan_equal_instalments(Terms(principal_fen, product.rate_annual, periods), product.valid_from)
-    payments = [instalment.total_fen + fee_fen for instalment in plan]
-    return compute_annual_cost(principal_fen - kept_back_fen, payments)
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One leaf of a document: its dotted path (`[]` marks a list of groups), meaning and reader."""
+
+    path: str
+    text: str
+    read_by: str
+    required: bool
+
+
+def list_parameters(group: type[BaseModel] = Product, prefix: str = "") -> Iterator[Parameter]:
+    """Yield every parameter of a document, in the order of the groups."""
+    for name, field in group.model_fields.items():
+        inner = _group_of(field.annotation)
+        if inner is None:
+            yield _parameter(prefix + name, field)
+        else:
+            mark = "[]." if field.annotation is not inner and _is_list(field.annotation) else "."
+            yield from list_parameters(inner, prefix + name + mark)
+
+
+def _parameter(path: str, field: FieldInfo) -> Parameter:
+    extra = field.json_schema_extra
+    reader = str(extra["read_by"]) if isinstance(extra, dict) and "read_by" in extra else ""
+    return Parameter(path, field.description or "", reader, field.is_required())
+
+
+def _group_of(annotation: Any) -> type[Group] | None:
+    """Return the group inside a field's type: the group itself, an optional one, or a list of them."""
+    if isinstance(annotation, type) and issubclass(annotation, Group):
+        return annotation
+    found = [_group_of(part) for part in getattr(annotation, "__args__", ())]
+    return next((group for group in found if group is not None), None)
+
+
+def _is_list(annotation: Any) -> bool:
+    return getattr(annotation, "__origin__", None) is tuple
+
+
+def make_json_schema() -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of a product document, for editors and other checkers."""
+    schema = Product.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

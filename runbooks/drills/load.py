@@ -18,6 +18,9 @@ from runbooks.drills.customer import Customers, Request, Settled, judge_status
 from runbooks.drills.history import HistoryWriter
 from runbooks.drills.records import Invoke, Kind, Op, Outcome, Resolution
 
+READ_SECONDS = 60
+"""How long these customers claim to have read the cost table. Source: our choice, above any product's."""
+
 
 class LoadError(Exception):
     """The load could not be prepared; the message says what was missing."""
@@ -211,7 +214,11 @@ class Load:
                 "/v1/applications",
                 {"customer_id": "", **wish, "periods": self.settings.periods},
             ),
-            (Kind.CONTRACT, "/v1/contracts", {"application_id": ""}),
+            (
+                Kind.CONTRACT,
+                "/v1/contracts",
+                {"application_id": "", "cost_table_sm3": "", "cost_table_read_seconds": READ_SECONDS},
+            ),
             (Kind.DRAW, "/v1/draws", {"contract_id": ""}),
         )
 

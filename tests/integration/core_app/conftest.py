@@ -49,6 +49,8 @@ TABLES = (
     "customers",
     "applications",
     "contracts",
+    "cost_tables",
+    "product_versions",
     "loans",
     "instalments",
     "repayments",

@@ -38,9 +38,18 @@ async def apply(client: Any, customer_id: str, amount_fen: int = 1_200_000, peri
     return body
 
 
+def confirm(decided: Any) -> dict[str, Any]:
+    """Return the body that signs an application after reading its cost table."""
+    return {
+        "application_id": decided["application_id"],
+        "cost_table_sm3": decided["cost_table_sm3"],
+        "cost_table_read_seconds": decided["cost_table"]["reading_seconds"],
+    }
+
+
 async def sign(client: Any, amount_fen: int = 1_200_000, periods: int = 12, customer_id: str = "") -> Any:
     decided = await apply(client, customer_id or await register(client), amount_fen, periods)
-    status, body, _ = await client.post("/v1/contracts", {"application_id": decided["application_id"]})
+    status, body, _ = await client.post("/v1/contracts", confirm(decided))
     assert status == 201
     return body
 

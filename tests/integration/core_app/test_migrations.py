@@ -39,3 +39,35 @@ async def test_two_starters_at_once_apply_a_new_file_once(cells: Any) -> None:
         async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
             await connection.execute("drop table core.fresh")
             await connection.execute("delete from biyi_migrations.applied where name = '999_new.sql'")
+
+
+BEFORE_VERSIONS = f"""
+insert into core.customers (customer_id, slot, name, id_number, id_number_index, phone, phone_index,
+    idempotency_key)
+values ('C{"0" * 24}', 0, '', '', decode(repeat('00', 32), 'hex'), '', decode(repeat('00', 32), 'hex'), 'k');
+insert into core.applications (application_id, customer_id, product, product_version, amount_fen, periods,
+    decision, reasons, limit_fen, decided_on, idempotency_key)
+values ('A', 'C{"0" * 24}', 'instalment-12', 3, 1, 1, 'approved', '[]', 1, '2026-01-15', 'k');
+insert into core.contracts (contract_id, application_id, customer_id, product, product_version, amount_fen,
+    periods, rate_annual, signed_on, idempotency_key)
+values ('K', 'A', 'C{"0" * 24}', 'instalment-12', 3, 1, 1, 0, '2026-01-15', 'k');
+insert into core.loans (loan_id, contract_id, customer_id, product, drawn_on, principal_fen, interest_fen,
+    idempotency_key)
+values ('L', 'K', 'C{"0" * 24}', 'instalment-12', '2026-01-15', 1, 0, 'k');
+"""
+
+
+async def test_a_loan_from_before_versions_gets_its_contracts(cells: Any) -> None:
+    wanted = read_migrations()
+    older = tuple(migration for migration in wanted if migration.name < "004")
+    cells.server.run("createdb", "-U", "biyi_admin", "-O", "biyi_owner", "older")
+    try:
+        dsn = cells.server.dsn("older", "biyi_owner")
+        async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
+            await apply_migrations(connection, older)
+            await connection.execute(BEFORE_VERSIONS)
+            assert "004_products.sql" in await apply_migrations(connection, wanted)
+            rows = await connection.execute("select loan_id, product_version from core.loans")
+            assert await rows.fetchall() == [("L", 3)]
+    finally:
+        cells.server.run("dropdb", "-U", "biyi_admin", "older")

@@ -15,11 +15,12 @@ from core_app.customers.identity import (
     normalise,
     read_mobile,
 )
-from core_app.decisions.rules import Limits, Standing, decide_application
+from core_app.decisions.rules import Limits, Reason, Standing, decide_application, reason_of
 from core_app.errors import LedgerUnbalanced
 from core_app.ids import Letter, derive_customer_id, is_customer_id, make_routed_id, slot_of_id
 from core_app.ledger.posting import Account, Entry, Event, check_balanced, plan_entries
 from core_app.money import round_half_up
+from core_app.rules.engine import Refusal
 from core_app.slots import SLOTS, cell_of_slot, compute_slot
 
 KEY = b"k" * 32
@@ -117,20 +118,29 @@ def test_mobile_numbers_are_read_in_their_usual_spellings(text: str, mobile: str
 @given(st.integers(0, 120), fen, fen, st.integers(10_000, 5_000_000))
 def test_approves_exactly_when_no_rule_is_broken(age: int, total: int, product: int, amount: int) -> None:
     standing = Standing(age, total + product, product)
-    decision = decide_application(standing, LIMITS, amount)
-    assert decision.approved == (
-        18 <= age <= 60 and product + amount <= 15_000_000 and total + product + amount <= 20_000_000
-    )
+    law = () if total + product + amount <= 20_000_000 else (Reason("cfc.line", 0, ""),)
+    decision = decide_application(standing, LIMITS, amount, law)
+    assert decision.approved == (18 <= age <= 60 and product + amount <= 15_000_000 and not law)
     assert decision.approved == (not decision.reasons)
     if decision.approved:
         assert amount <= decision.limit_fen
 
 
-def test_refuses_above_the_legal_line_of_two_hundred_thousand_yuan_over_all_products() -> None:
-    at_line = decide_application(Standing(30, 19_000_000, 0), LIMITS, 1_000_000)
-    above = decide_application(Standing(30, 19_000_000, 0), LIMITS, 1_000_001)
-    assert (at_line.approved, at_line.limit_fen) == (True, 1_000_000)
-    assert [(r.rule, r.value, r.limit) for r in above.reasons] == [("cfc.line", 20_000_001, "<= 20000000")]
+def test_a_refusal_of_the_law_becomes_a_reason_with_day_and_source() -> None:
+    day = dt.date(2026, 1, 15)
+    refusal = Refusal(
+        "cfc.line", "body.amount_fen", "20000001", "<= 20000000 fen", day, "Order 2024-4", "law"
+    )
+    reason = reason_of(refusal)
+    assert reason.as_plain() == {
+        "rule": "cfc.line",
+        "value": 20_000_001,
+        "limit": "<= 20000000 fen",
+        "on": "2026-01-15",
+        "source": "Order 2024-4",
+    }
+    decision = decide_application(Standing(30, 19_000_000, 0), LIMITS, 1_000_001, (reason,))
+    assert (decision.approved, decision.reasons, decision.limit_fen) == (False, (reason,), 1_000_000)
 
 
 @given(fen, fen, fen)

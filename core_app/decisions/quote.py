@@ -1,0 +1,114 @@
+"""Price a loan: whether the product has it, what it costs, what the rules say. Nothing is recorded."""
+
+import datetime as dt
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from core_app.commands import Answer, Done
+from core_app.core import Connection, LendingCore
+from core_app.decisions.rules import Reason, reason_of
+from core_app.disclosure.charges import Charges, compute_charges
+from core_app.disclosure.cost_table import make_cost_table
+from core_app.documents import Canonical
+from core_app.errors import refuse_field
+from core_app.loans.schedule import show_plan
+from core_app.products.model import Product
+from core_app.products.published import ask_on_sale
+from core_app.router import CellUnavailable
+from core_app.rules.engine import judge, refuse_by_rules
+from core_app.rules.legal import Stage
+from core_app.rules.measure import Offer, measure_quote
+
+_TODAY = "select coalesce(on_date, %s::date) from core.business_date"
+
+
+@dataclass(frozen=True, slots=True)
+class LoanWish:
+    """A loan that is asked for: of which product, how much, how many periods, for which use."""
+
+    product: str
+    amount_fen: int
+    periods: int
+    purpose: str | None = None
+
+
+def check_wish(core: LendingCore, product: Product | None, wish: LoanWish, today: dt.date) -> Product:
+    """Return the product asked for; Refused names the field that it does not allow."""
+    if product is None:
+        offered = ", ".join(core.catalogue.ids_on_sale(today))
+        raise refuse_field("body.product", "no product on offer", f"one on offer, such as: {offered}")
+    amount = product.amount
+    if not amount.min_fen <= wish.amount_fen <= amount.max_fen:
+        needed = f"from {amount.min_fen} to the limit of {amount.max_fen}"
+        raise refuse_field("body.amount_fen", str(wish.amount_fen), needed)
+    if wish.amount_fen % amount.step_fen:
+        raise refuse_field("body.amount_fen", str(wish.amount_fen), f"a multiple of {amount.step_fen}")
+    if wish.periods not in product.tenor.periods:
+        allowed = ", ".join(map(str, product.tenor.periods))
+        raise refuse_field("body.periods", str(wish.periods), f"one of: {allowed}")
+    return product
+
+
+def find_other_reasons(
+    core: LendingCore, product: Product, wish: LoanWish, today: dt.date, exposure_fen: int
+) -> tuple[Reason, ...]:
+    """Return why the law, or the product's list of uses, forbids a loan to someone who owes so much."""
+    measures = measure_quote(product, _offer(wish, today), (exposure_fen,))
+    refusals = judge(core.catalogue.rulebook, Stage.QUOTE, measures, today)
+    reasons = tuple(reason_of(refusal) for refusal in refusals)
+    purposes = product.identity.purposes
+    if wish.purpose is None or wish.purpose in purposes or reasons:
+        return reasons
+    return (Reason("product.purposes", wish.purpose, f"one of: {', '.join(purposes)}"),)
+
+
+async def quote_loan(core: LendingCore, wish: LoanWish) -> Done:
+    """Price a loan drawn today, with the products and the business date of the first cell that answers.
+
+    Refused (422) when the product does not have it or a rule forbids it.
+    """
+
+    async def work(connection: Connection, epoch: int) -> Answer:
+        calendar = core.read_today()
+        days = await connection.execute(_TODAY, [calendar])
+        asked = await ask_on_sale(core, connection, wish.product, calendar)
+        row = await days.fetchone()
+        today: dt.date = row[0] if row else calendar
+        product = check_wish(core, await asked.fetch(today), wish, today)
+        measures = measure_quote(product, _offer(wish, today))
+        if refusals := judge(core.catalogue.rulebook, Stage.QUOTE, measures, today):
+            raise refuse_by_rules(refusals)
+        charges = compute_charges(product, wish.amount_fen, wish.periods, today)
+        return Answer(200, _show_quote(product, charges, wish.periods), epoch, replayed=False)
+
+    cells = core.router.cells
+    patience_seconds = core.deadline_seconds / len(cells)
+    for cell in cells[:-1]:
+        try:
+            read = await core.router.read(cell, work, deadline_seconds=patience_seconds)
+            return Done(cell, read.value)
+        except CellUnavailable:
+            continue
+    read = await core.router.read(cells[-1], work, deadline_seconds=patience_seconds)
+    return Done(cells[-1], read.value)
+
+
+def _offer(wish: LoanWish, today: dt.date) -> Offer:
+    return Offer(wish.amount_fen, wish.periods, today, wish.purpose)
+
+
+def _show_quote(product: Product, charges: Charges, periods: int) -> dict[str, Any]:
+    return {
+        "product": product.id,
+        "product_version": product.version,
+        "schedule": show_plan(charges.plan),
+        "annual_cost_simple": str(charges.cost.in_unit("simple")),
+        "annual_cost_compound": str(charges.cost.in_unit("compound")),
+        **show_cost_table(make_cost_table(product, charges, periods)),
+    }
+
+
+def show_cost_table(table: Canonical) -> dict[str, Any]:
+    """Return a cost table and its hash as a client reads them."""
+    return {"cost_table": json.loads(table.text), "cost_table_sm3": table.sm3.hex()}
