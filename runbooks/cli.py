@@ -8,8 +8,8 @@ from runbooks.cells import cells_command, hold_command, move_command, why_comman
 from runbooks.demo import demo_command
 from runbooks.drills.cli import drill
 from runbooks.faults.cli import faults
-from runbooks.promote import promote_command
 from runbooks.product import product
+from runbooks.promote import promote_command
 from runbooks.quarantine import quarantine_command
 from runbooks.restore import restore_command
 from runbooks.sim import sim_command
