@@ -37,7 +37,8 @@ class RewardRule:
 def plan_reward(plan: Sequence[Instalment], rate_annual: Decimal, reward: RewardRule, rule: PlanRule) -> Plan:
     """Return the instalments that take the place of those after `reward.after_periods`.
 
-    The caller has seen all periods up to there paid on time. Empty when none is left.
+    The caller has seen all periods up to there paid on time. Empty when none is left; those that are left
+    stay as they are when no principal is (a loan of fewer fen than periods).
     """
     paid, left = plan[: reward.after_periods], plan[reward.after_periods :]
     if not left:
@@ -45,5 +46,7 @@ def plan_reward(plan: Sequence[Instalment], rate_annual: Decimal, reward: Reward
     if not paid:
         raise ValueError("a reward after no period: needs after_periods >= 1")
     balance_fen = sum(line.principal_fen for line in left)
+    if not balance_fen:
+        return tuple(left)
     terms = Terms(balance_fen, reward.lower(rate_annual), len(left))
     return renumber(plan_schedule(terms, paid[-1].due, rule), left)

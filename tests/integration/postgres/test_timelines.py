@@ -1,5 +1,7 @@
 """A candidate gets the timeline that its grant reserved, and its copies follow across the numbers between."""
 
+import psycopg
+
 from replication.postgres import control, replica, timelines
 from tests.integration.postgres.places import Pair, admin, follows, until, value
 
@@ -33,7 +35,10 @@ async def test_a_candidate_takes_the_reserved_number_and_the_old_primary_follows
                 sent = await value(conn, "select count(*) from ledger")
 
                 async def caught_up() -> bool:
-                    return await value(standby, "select count(*) from ledger") == sent  # noqa: B023
+                    try:
+                        return await value(standby, "select count(*) from ledger") == sent  # noqa: B023
+                    except psycopg.errors.UndefinedTable:
+                        return False  # not even the table has arrived
 
                 await until(caught_up, "the row arrives")
             await control.stop(pair.idc, mode="fast", timeout_seconds=20)

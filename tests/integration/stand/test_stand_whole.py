@@ -51,9 +51,14 @@ def test_the_next_up_starts_again_what_has_crashed(home: Path):
 def test_an_up_that_was_interrupted_is_finished_by_the_next(home: Path):
     down(home)
     command = [sys.executable, "-c", "from runbooks.stand.cli import stand; stand()", "up", "--json"]
-    interrupted = subprocess.Popen(
-        command, env={**os.environ, "BIYI_HOME": str(home)}, stderr=subprocess.PIPE
-    )
+    # A shell that runs the tests in the background has SIGINT ignored, and programs inherit that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        interrupted = subprocess.Popen(
+            command, env={**os.environ, "BIYI_HOME": str(home)}, stderr=subprocess.PIPE
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
     end = time.monotonic() + 30
     while "agent" not in live_processes(home, Site.IDC):
         assert time.monotonic() < end, "the agent was never started"
