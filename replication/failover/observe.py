@@ -74,9 +74,9 @@ class CopyObserver:
     async def observe(self) -> Seen:
         """Return one snapshot for `decide`."""
         place = self._server.place
-        world = self._sight.world
-        grant = world.grants.get(place.cell) if world else None
-        own = await self._own_copy(grant)
+        own = await self._own_copy(self._grant())
+        # Asking a server that does not answer takes a while: what was read of the world meanwhile counts.
+        world, grant = self._sight.world, self._grant()
         at_ms = self._clock()
         running = own.state in (CopyState.PRIMARY, CopyState.STANDBY)
         self.stopped_for_ms = self._memory.stopped.update(not running, at_ms)
@@ -108,6 +108,10 @@ class CopyObserver:
             degrade_after_ms=cell.degrade_after_ms,
             without_etcd=cell.without_etcd,
         )
+
+    def _grant(self) -> GrantSeen | None:
+        world = self._sight.world
+        return world.grants.get(self._server.place.cell) if world else None
 
     async def _own_copy(self, grant: GrantSeen | None) -> OwnCopy:
         memory, place = self._memory, self._server.place

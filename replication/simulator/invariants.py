@@ -178,6 +178,8 @@ class Rules:
         forced, grant = self.forced, self.grant
         if forced is None or grant is None or copy.copy != forced.old_primary or _gives(grant, copy):
             return False
+        if not self.agents[copy.place.name].works:
+            self._told_of_force.pop(copy.place.name, None)  # its next life has yet to be told
         told_ms = self._told_of_force.get(copy.place.name)
         return told_ms is None or copy.shelf.engine.now - told_ms <= self._look_ms
 
