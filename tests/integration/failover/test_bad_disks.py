@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from tests.integration.failover.town import (
 )
 
 pytestmark = pytest.mark.timeout(600)
+HOME_SOON = FailoverSettings(home_after_ms=1000)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +45,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, room: Path) -> Iterator[Path]
         )
         patch.setenv("BIYI_PG_BIN", str(programs))
         try:
-            asyncio.run(up(made, UpOptions(failover=FailoverSettings(home_after_ms=1000), patience_s=300)))
+            asyncio.run(up(made, UpOptions(failover=HOME_SOON, patience_s=300)))
             yield made
         finally:
             (room / "stall").unlink(missing_ok=True)
@@ -82,7 +84,7 @@ async def test_an_idle_primary_whose_disk_stalls_is_found_out_too(home: Path, ro
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A stand whose idc keeps its copies on a disk of its own of 900 MiB, which only root can make."""
-    stand = prepare_stand(tmp_path, UpOptions(failover=FailoverSettings(home_after_ms=1000), patience_s=300))
+    stand = prepare_stand(tmp_path, UpOptions(failover=HOME_SOON, patience_s=300))
     disk = stand.copies_dir(Site.IDC)
     owner = disk.stat()
     options = f"size=900m,mode=700,uid={owner.st_uid},gid={owner.st_gid}"
@@ -125,7 +127,8 @@ async def test_a_full_disk_moves_its_cell_once_and_takes_nothing_back_until_ther
         )
         said = await asyncio.to_thread(biyi, tmp_path, "cells")
         assert "disk is full" in said.stderr
-        for _ in range(20):  # for far longer than home_after: no way back
+        until_s = time.monotonic() + 5 * HOME_SOON.home_after_ms / 1000  # far beyond home_after: no way back
+        while time.monotonic() < until_s:
             await writers.write_on({"a", "b"})
         assert await wait_for_grants(tmp_path, lambda grants: bool(grants)) == moved
         ballast.unlink()

@@ -14,7 +14,7 @@ import pytest
 from replication.etcd import Etcd, EtcdUnavailable
 from replication.model import Site
 from runbooks.stand.etcd_leader import lead_at_witness, leader_site
-from runbooks.stand.home import UpOptions, prepare_stand, wipe
+from runbooks.stand.home import UpOptions, prepare_stand, relocated_root, wipe
 from runbooks.stand.links import HEALED, LinkMode, LinkState, links_of_site, read_links
 from runbooks.stand.processes import find_marked
 from runbooks.stand.sites import (
@@ -186,6 +186,16 @@ def test_a_stand_is_not_made_over_the_data_of_another(made: Stand):
     (made.home / "stand.json").unlink()
     with pytest.raises(StandError, match="--fresh"):
         prepare_stand(made.home, UpOptions())
+
+
+def test_data_that_a_deleted_home_left_elsewhere_are_named_and_not_taken_over(tmp_path: Path):
+    left = relocated_root(tmp_path)
+    left.mkdir(mode=0o755)
+    try:
+        with pytest.raises(StandError, match=rf"{left}.*--fresh"):
+            prepare_stand(tmp_path, UpOptions())
+    finally:
+        left.rmdir()
 
 
 def test_another_number_of_copies_needs_a_fresh_stand(made: Stand):
