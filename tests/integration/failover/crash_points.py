@@ -112,8 +112,11 @@ async def _break_copy(home: Path, point: Point) -> None:
 
 
 async def _move_away(home: Path, point: Point) -> None:
+    """An agent that was only just started refuses the move: it is asked again until it comes to the point."""
     order(orders_of(home), point)
-    await asyncio.to_thread(biyi, home, "move", "a", "--to", "cloud")
+    async with asyncio.timeout(REACHED_SECONDS):
+        while read_order(orders_of(home)) is not None:
+            await asyncio.to_thread(biyi, home, "move", "a", "--to", "cloud")
 
 
 @dataclass(frozen=True, slots=True)
