@@ -5,14 +5,17 @@ they can be run against any PostgreSQL.
 """
 
 import datetime as dt
+import time
 import uuid
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 import psycopg
 
 from compliance.protection.vault import Vault
+from core_app.decisions.bureau import Bureau
+from core_app.decisions.risk import Risk, read_risk
 from core_app.ids import Letter, make_routed_id, slot_of_id
 from core_app.products.catalogue import Catalogue
 from core_app.slots import cell_of_slot, compute_slot
@@ -54,7 +57,10 @@ class CellRouter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LendingCore:
-    """One process's core. `site` is written beside each command for evidence, never decided on."""
+    """One process's core. `site` is written beside each command for evidence, never decided on.
+
+    `read_elapsed` is a monotonic clock in seconds: the budgets of decision steps are measured by it.
+    """
 
     router: CellRouter
     vault: Vault
@@ -63,6 +69,9 @@ class LendingCore:
     deadline_seconds: float
     new_uuid: Callable[[], uuid.UUID]
     read_today: Callable[[], dt.date]
+    bureau: Bureau | None = None
+    risk: Risk = field(default_factory=read_risk)
+    read_elapsed: Callable[[], float] = time.monotonic
 
     def slot_of_customer(self, customer_id: str) -> int:
         """Return the slot of a customer."""

@@ -52,7 +52,21 @@ CUSTOMER_NAME = Column("core.customers", "name", DataClass.C2, Shape.NAME)
 CUSTOMER_ID_NUMBER = Column("core.customers", "id_number", DataClass.C2, Shape.ID_NUMBER, indexed=True)
 CUSTOMER_PHONE = Column("core.customers", "phone", DataClass.C2, Shape.PHONE, indexed=True)
 
-PROTECTED_COLUMNS: tuple[Column, ...] = (CUSTOMER_NAME, CUSTOMER_ID_NUMBER, CUSTOMER_PHONE)
+# Of these only the blind index is stored: they are counted and compared, never read.
+EVIDENCE_DEVICE = Column("core.evidence", "device", DataClass.C2, Shape.OTHER, indexed=True)
+EVIDENCE_WIFI = Column("core.evidence", "wifi", DataClass.C2, Shape.OTHER, indexed=True)
+EVIDENCE_IP = Column("core.evidence", "ip", DataClass.C2, Shape.OTHER, indexed=True)
+EVIDENCE_ADDRESS = Column("core.evidence", "address", DataClass.C2, Shape.OTHER, indexed=True)
+
+PROTECTED_COLUMNS: tuple[Column, ...] = (
+    CUSTOMER_NAME,
+    CUSTOMER_ID_NUMBER,
+    CUSTOMER_PHONE,
+    EVIDENCE_DEVICE,
+    EVIDENCE_WIFI,
+    EVIDENCE_IP,
+    EVIDENCE_ADDRESS,
+)
 """The one register: a personal datum that is not listed here may not be stored."""
 
 

@@ -18,6 +18,8 @@ from compliance.protection.vault import open_vault
 from core_app.api.app import make_app
 from core_app.business_calendar import business_date_at
 from core_app.core import LendingCore
+from core_app.decisions.bureau import Bureau
+from core_app.decisions.fake_bureau import FakeBureau
 from core_app.errors import DocumentInvalid
 from core_app.products.catalogue import read_catalogue
 from core_app.read_models.read import Cache
@@ -29,11 +31,19 @@ from replication.settings import SettingsError, SiteSettings, read_site_settings
 
 @click.command()
 @click.option("--settings", "settings_file", type=click.Path(path_type=Path), required=True)
-def main(settings_file: Path) -> None:
+@click.option(
+    "--bureau",
+    type=click.Choice(["none", "fake"]),
+    default="none",
+    show_default=True,
+    help="Credit bureau: none is connected yet; `fake` answers well of everybody, for the stand.",
+)
+def main(settings_file: Path, bureau: str) -> None:
     """Serve the lending API of one site until SIGTERM or Ctrl-C, then finish what is running."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
-        uvloop.run(_serve(read_site_settings(settings_file), ApiSettings()))
+        connected = FakeBureau() if bureau == "fake" else None
+        uvloop.run(_serve(read_site_settings(settings_file), ApiSettings(), connected))
     except (SettingsError, ProtectionError, DocumentInvalid) as error:
         click.echo(f"biyi api: {error}", err=True)
         sys.exit(2)
@@ -57,7 +67,7 @@ async def _open_cache(site: SiteSettings, settings: ApiSettings) -> AsyncIterato
         yield Cache(valkey, _read_now)
 
 
-async def _serve(site: SiteSettings, settings: ApiSettings) -> None:
+async def _serve(site: SiteSettings, settings: ApiSettings, bureau: Bureau | None) -> None:
     vault = open_vault(site.key_file)
     catalogue = read_catalogue()
     # uvicorn raises the signal again once it has served; by then the router should close in peace.
@@ -72,6 +82,7 @@ async def _serve(site: SiteSettings, settings: ApiSettings) -> None:
             deadline_seconds=settings.deadline_seconds,
             new_uuid=uuid.uuid4,
             read_today=_read_today,
+            bureau=bureau,
         )
         config = uvicorn.Config(
             make_app(core, settings, cache),

@@ -7,27 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from core_app.limits.tree import Breach
 from core_app.rules.engine import Refusal
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What the product and the law allow; ages in completed years, amounts in fen."""
-
-    min_age_years: int
-    max_age_years: int
-    product_max_fen: int
-    product_limit_fen: int
-    legal_line_fen: int
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """The applicant as the rules see them: outstanding plus contracted, in all and in this product."""
-
-    age_years: int
-    exposure_fen: int
-    product_exposure_fen: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,31 +45,37 @@ class Decision:
     limit_fen: int
 
 
-def find_limit_breaches(standing: Standing, limits: Limits, amount_fen: int) -> tuple[Reason, ...]:
-    """Return the product's limits that `amount_fen` more would break; also asked at the contract."""
-    in_product = standing.product_exposure_fen + amount_fen
-    if in_product <= limits.product_limit_fen:
-        return ()
-    return (Reason("product.limit_per_customer", in_product, f"<= {limits.product_limit_fen}"),)
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What may still be lent, in fen: by the tree of limits, by the tier in the product, by its largest loan.
+
+    `tier_limit_fen` is what the tier may owe in the product, None when no tier was given.
+    """
+
+    tree_fen: int
+    product_max_fen: int
+    product_held_fen: int
+    tier_limit_fen: int | None
 
 
 def decide_application(
-    standing: Standing, limits: Limits, amount_fen: int, others: Sequence[Reason]
+    refused: Sequence[Reason],
+    breaches: Sequence[Breach],
+    room: Room,
+    amount_fen: int,
+    others: Sequence[Reason],
 ) -> Decision:
-    """Decide by age first, then by the product's limits, then by `others`: the law, the product's uses.
+    """Decide by the steps' reasons first, then by limits, then by `others`: the law, the product's uses.
 
-    Every rule that fails gives its reason.
+    Limits and law are asked whatever the steps said: every rule of theirs that fails gives its reason.
     """
-    reasons: list[Reason] = []
-    old_enough = limits.min_age_years <= standing.age_years <= limits.max_age_years
-    if not old_enough:
-        allowed = f"{limits.min_age_years} to {limits.max_age_years}"
-        reasons.append(Reason("age", standing.age_years, allowed))
-    reasons.extend(find_limit_breaches(standing, limits, amount_fen))
+    reasons = [*refused]
+    reasons.extend(Reason(b.rule, b.found_fen, f"<= {b.limit_fen}") for b in breaches)
+    in_product = room.product_held_fen + amount_fen
+    rooms = [room.tree_fen, room.product_max_fen]
+    if room.tier_limit_fen is not None:
+        rooms.append(room.tier_limit_fen - room.product_held_fen)
+        if in_product > room.tier_limit_fen and not breaches:
+            reasons.append(Reason("tier.limit", in_product, f"<= {room.tier_limit_fen}"))
     reasons.extend(others)
-    room_fen = min(
-        limits.product_max_fen,
-        limits.product_limit_fen - standing.product_exposure_fen,
-        limits.legal_line_fen - standing.exposure_fen,
-    )
-    return Decision(not reasons, tuple(reasons), max(0, room_fen) if old_enough else 0)
+    return Decision(not reasons, tuple(reasons), 0 if refused else max(0, min(rooms)))

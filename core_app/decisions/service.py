@@ -1,7 +1,7 @@
-"""Take an application, decide it by the rules, keep it with its reasons: one transaction."""
+"""Take an application, decide it step by step, keep it with everything it rested on: one transaction."""
 
-import datetime as dt
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from psycopg import AsyncCursor
@@ -20,117 +20,289 @@ from core_app.commands import (
 )
 from core_app.core import Connection, LendingCore
 from core_app.customers.identity import birth_date
-from core_app.decisions.exposure import read_exposure
+from core_app.decisions import store
+from core_app.decisions.evidence import Evidence, index_evidence
+from core_app.decisions.inquiry import Inquired, inquire
 from core_app.decisions.quote import LoanWish, check_wish, find_other_reasons, show_cost_table
-from core_app.decisions.rules import Decision, Limits, Standing, decide_application
+from core_app.decisions.rules import Decision, Reason, Room, decide_application
+from core_app.decisions.scoring import find_inputs, score_applicant
+from core_app.decisions.steps import (
+    FraudFacts,
+    Judged,
+    Membership,
+    Outcome,
+    ScoreFacts,
+    Step,
+    StepResult,
+    close_step,
+    judge_fraud,
+    judge_identity,
+    judge_score,
+    skip_step,
+)
+from core_app.decisions.variables.evaluate import compute_values
+from core_app.decisions.windows import count_here, keep_evidence
 from core_app.disclosure.charges import compute_charges
 from core_app.disclosure.cost_table import make_cost_table
-from core_app.errors import refuse_field
+from core_app.errors import Kind, Refused, refuse_field
 from core_app.ids import Letter, is_customer_id
+from core_app.limits.hold import path_of
+from core_app.limits.store import ask_nodes, fetch_nodes
+from core_app.limits.tree import CUSTOMER, NodeRow, compute_room_fen, find_breaches
+from core_app.money import round_half_up
 from core_app.outbox import Told
 from core_app.products.model import Product
 from core_app.products.published import ask_on_sale
 from core_app.products.serving import find_unserved
 
-_CUSTOMER = """
-select coalesce(b.on_date, %s::date), c.id_number
-from core.business_date b left join core.customers c on c.customer_id = %s
-"""
-
-_INSERT = """
-insert into core.applications (application_id, customer_id, product, product_version, amount_fen, periods,
-    purpose, decision, reasons, limit_fen, decided_on, idempotency_key)
-values (%(application_id)s, %(customer_id)s, %(product)s, %(product_version)s, %(amount_fen)s, %(periods)s,
-    %(purpose)s, %(decision)s, %(reasons)s, %(limit_fen)s, %(decided_on)s, %(key)s)
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a customer applies for; `purpose` is the use of the money, when one is named."""
+    """What a customer applies for; `purpose` is the use of the money, when one is named.
+
+    `authorisation` is the id of the written authorisation to inquire at the bureau. `evidence` is device
+    evidence by kind, in clear for as long as one request.
+    """
 
     customer_id: str
     product: str
     amount_fen: int
     periods: int
     purpose: str | None = None
+    authorisation: str | None = None
+    evidence: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def loan(self) -> LoanWish:
         """Return the loan that is wished for, whoever wishes for it."""
         return LoanWish(self.product, self.amount_fen, self.periods, self.purpose)
 
+    def as_told(self) -> dict[str, Any]:
+        """Return what others may know of it: no evidence, no authorisation."""
+        return {"customer_id": self.customer_id, **asdict(self.loan)}
 
-def limits_of(product: Product, legal_line_fen: int) -> Limits:
-    """Return the limits that a product and the law set together."""
-    return Limits(
-        min_age_years=product.eligibility.min_years,
-        max_age_years=product.eligibility.max_years,
-        product_max_fen=product.amount.max_fen,
-        product_limit_fen=product.limits.customer_fen,
-        legal_line_fen=legal_line_fen,
-    )
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """Questions sent in one flight at the start of the transaction, not yet read."""
+
+    applicant: AsyncCursor[Any]
+    nodes: AsyncCursor[Any]
+    history: AsyncCursor[Any]
+
+
+@dataclass(slots=True)
+class _Steps:
+    """The steps of one application as they are taken, each timed from the end of the one before."""
+
+    product: Product
+    read_elapsed: Callable[[], float]
+    begun: float
+    taken: list[StepResult] = field(default_factory=list)
+    tier: str | None = None
+    grade: store.Grade | None = None
+
+    @property
+    def failed(self) -> tuple[Reason, ...]:
+        """Return the reasons of the step that failed, none while all passed."""
+        return tuple(reason for step in self.taken for reason in step.reasons)
+
+    def close(self, step: str, judged: Judged) -> StepResult:
+        """Keep a step's result; the clock of the next one begins now."""
+        now = self.read_elapsed()
+        result = close_step(step, judged, round(1e6 * (now - self.begun)), self.product)
+        self.begun = now
+        self.taken.append(result)
+        return result
 
 
 async def apply_for_loan(core: LendingCore, command: Command, wish: Wish) -> Done:
-    """Decide an application. Approved or refused, it is recorded and answered with 201."""
+    """Decide an application. Approved or refused, it is recorded and answered with 201.
+
+    Two round trips, three with device evidence; the bureau and other cells are asked before.
+    """
     if not is_customer_id(wish.customer_id):
         raise refuse_field("body.customer_id", "a text that is no customer id", "a customer id")
+    evidence = index_evidence(core.vault, wish.evidence)
+    inquired = await inquire(core, command, (wish.customer_id, wish.product), wish.authorisation, evidence)
 
     async def work(connection: Connection, claim: Claim) -> Answer:
-        customers = await connection.execute(_CUSTOMER, [command.today, wish.customer_id])
+        begun = core.read_elapsed()
+        sent = await _send(core, connection, command, wish)
         asked = await ask_on_sale(core, connection, wish.product, command.today)
         if (earlier := await read_earlier_answer(connection, claim)) is not None:
             return earlier
-        today, id_number = await _read_customer(customers)
+        applicant = await store.fetch_applicant(sent.applicant)
+        today = applicant.today
         product = check_wish(core, await asked.fetch(today), wish.loan, today)
         if (missing := find_unserved(product)) is not None:
             raise refuse_field("body.product", f"a product that cannot be lent yet: {missing}", "another one")
-        if id_number is None:
+        if applicant.id_number is None:
             raise refuse_field("body.customer_id", "no such customer", "a registered customer")
-        age_years = _age(core, wish.customer_id, id_number, today)
-        exposure = await read_exposure(connection, wish.customer_id, product.id)
-        standing = Standing(age_years, exposure.total_fen, exposure.product_fen)
-        limits = limits_of(product, core.catalogue.legal_line_fen(today))
-        others = find_other_reasons(core, product, wish.loan, today, exposure.total_fen)
-        decision = decide_application(standing, limits, wish.amount_fen, others)
+        nodes = await fetch_nodes(sent.nodes)
+        steps = _Steps(product, core.read_elapsed, begun)
+        gathered = _Gathered(applicant, inquired, evidence, await sent.history.fetchone())
+        await _take_steps(core, connection, wish, gathered, steps)
+        decision = _decide(core, applicant, wish, steps, nodes)
         row = _application_row(core, wish, product, decision)
-        await connection.execute(_INSERT, row | {"decided_on": today, "key": command.key})
+        application_id = row["application_id"]
+        await connection.execute(store.INSERT_APPLICATION, row | {"decided_on": today, "key": command.key})
+        await store.keep_steps(connection, application_id, steps.taken)
+        about = {"customer_id": wish.customer_id, "application_id": application_id}
+        await keep_evidence(connection, about, evidence)
+        await store.keep_inquiry(connection, about, wish.authorisation, inquired)
+        if steps.grade is not None:
+            await store.keep_grade(connection, about | {"decided_on": today}, steps.grade)
         charges = compute_charges(product, wish.amount_fen, wish.periods, today)
         body = {
-            "application_id": row["application_id"],
+            "application_id": application_id,
             "decision": row["decision"],
             "reasons": [reason.as_plain() for reason in decision.reasons],
             "limit_fen": decision.limit_fen,
         }
-        told = Told("application.decided", row["application_id"], body | asdict(wish))
+        told = Told("application.decided", application_id, body | wish.as_told())
         shown = show_cost_table(make_cost_table(product, charges, wish.periods))
         return await finish_command(connection, claim, 201, body | shown, told)
 
     return await run_command(core, core.cell_of_customer(wish.customer_id), command, work)
 
 
-async def _read_customer(rows: AsyncCursor[Any]) -> tuple[dt.date, bytes | None]:
-    """Return the business date and the sealed ID number, None for an unknown customer."""
-    row = await rows.fetchone()
-    if row is None:
-        raise RuntimeError("core.business_date has no row: its migration puts one there")
-    return row[0], row[1]
+@dataclass(frozen=True, slots=True)
+class _Gathered:
+    """What the steps are judged from, but for the window counts."""
+
+    applicant: store.Applicant
+    inquired: Inquired
+    evidence: tuple[Evidence, ...]
+    history: tuple[Any, ...] | None
 
 
-def _age(core: LendingCore, customer_id: str, id_number: bytes, today: dt.date) -> int:
-    born = birth_date(core.vault.decrypt(CUSTOMER_ID_NUMBER, customer_id, id_number))
+async def _send(core: LendingCore, connection: Connection, command: Command, wish: Wish) -> _Sent:
+    who = {"today": command.today, "customer_id": wish.customer_id}
+    applicant = await connection.execute(store.SELECT_APPLICANT, who)
+    nodes = await ask_nodes(connection, wish.customer_id, command.today)
+    statement = core.risk.history
+    history = await connection.execute(
+        statement.text, statement.values | {"customer_id": wish.customer_id, "today": command.today}
+    )
+    return _Sent(applicant, nodes, history)
+
+
+async def _take_steps(
+    core: LendingCore, connection: Connection, wish: Wish, gathered: _Gathered, steps: _Steps
+) -> None:
+    """Take the product's steps in order until one fails; windows are counted when it comes to them."""
+    product, applicant = steps.product, gathered.applicant
+    for name in product.risk.steps:
+        if steps.failed:
+            steps.taken.append(skip_step(name, product))
+        elif name == Step.IDENTITY:
+            age_years = _age(core, wish.customer_id, applicant)
+            refused = applicant.refused_on
+            since = None if refused is None else (applicant.today - refused).days
+            steps.close(name, judge_identity(product, age_years, since))
+        elif name == Step.FRAUD:
+            here, hour = await count_here(connection, gathered.evidence, product.risk.window_minutes)
+            facts = FraudFacts(here, gathered.inquired.elsewhere, hour, _membership(applicant))
+            steps.close(name, judge_fraud(product, core.risk.policy, facts))
+        elif name == Step.SCORE:
+            _take_score(core, wish, gathered, steps)
+        else:
+            raise RuntimeError(f"product {product.reference}: risk.steps names {name}, which there is not")
+
+
+def _take_score(core: LendingCore, wish: Wish, gathered: _Gathered, steps: _Steps) -> None:
+    risk, product, inquired = core.risk, steps.product, gathered.inquired
+    aggregates = dict(zip(risk.history.names, gathered.history or (), strict=True))
+    variables = compute_values(risk.registry, risk.variables, aggregates)
+    inputs = find_inputs(product, (wish.amount_fen, wish.periods), variables, inquired.answer.report)
+    scored = score_applicant(risk.models_on(gathered.applicant.today), inputs)
+    versions = {name: risk.registry.find(name).version for name in risk.variables}
+    shown = scored.shown | {"variables": versions}
+    if inquired.answer.report is not None and inquired.asked_on is not None:
+        shown["bureau"] = {
+            "asked_on": inquired.asked_on.isoformat(),
+            "elapsed_ms": inquired.answer.elapsed_ms,
+            "made": inquired.made,
+        }
+    missing = inquired.answer.missing
+    facts = ScoreFacts(
+        scored.main.points,
+        gathered.applicant.earlier_tier,
+        None if missing is None else str(missing),
+        scored.main.worst,
+        shown,
+    )
+    graded = judge_score(product, risk.policy, facts)
+    result = steps.close(Step.SCORE, graded.judged)
+    if result.outcome is Outcome.PASSED:
+        steps.tier = graded.tier
+    steps.grade = store.Grade(scored.main.points, str(graded.judged.facts["graded"]), risk.policy.version)
+
+
+def _decide(
+    core: LendingCore, applicant: store.Applicant, wish: Wish, steps: _Steps, nodes: Mapping[str, NodeRow]
+) -> Decision:
+    product, today = steps.product, applicant.today
+    path = path_of(core, product, today)
+    held = nodes.get(f"product:{product.id}")
+    limit_fen = product.limits.customer_fen
+    share = None if steps.tier is None else core.risk.policy.share_of(steps.tier)
+    room = Room(
+        tree_fen=compute_room_fen(path, nodes),
+        product_max_fen=product.amount.max_fen,
+        product_held_fen=held.held_fen if held else 0,
+        tier_limit_fen=None if share is None else round_half_up(share * limit_fen),
+    )
+    owed_fen = nodes[CUSTOMER].held_fen if CUSTOMER in nodes else 0
+    others = find_other_reasons(core, product, wish.loan, today, owed_fen)
+    breaches = find_breaches(path, nodes, wish.amount_fen)
+    return decide_application(steps.failed, breaches, room, wish.amount_fen, others)
+
+
+def _membership(applicant: store.Applicant) -> Membership | None:
+    if applicant.gang is None or applicant.gang_customers is None or applicant.gang_density is None:
+        return None
+    return Membership(applicant.gang, applicant.gang_customers, applicant.gang_density)
+
+
+def _age(core: LendingCore, customer_id: str, applicant: store.Applicant) -> int:
+    assert applicant.id_number is not None  # noqa: S101 - the caller has refused an unknown customer
+    born = birth_date(core.vault.decrypt(CUSTOMER_ID_NUMBER, customer_id, applicant.id_number))
     if born is None:
         raise RuntimeError("a stored ID number without a birth date passed registration")
-    return age_on(born, today)
+    return age_on(born, applicant.today)
 
 
 def _application_row(core: LendingCore, wish: Wish, product: Product, decision: Decision) -> dict[str, Any]:
     slot = core.slot_of_customer(wish.customer_id)
-    return asdict(wish) | {
+    return wish.as_told() | {
         "application_id": core.new_id(Letter.APPLICATION, slot),
         "product_version": product.version,
         "decision": "approved" if decision.approved else "refused",
         "reasons": Jsonb([reason.as_plain() for reason in decision.reasons]),
         "limit_fen": decision.limit_fen,
     }
+
+
+async def show_application(core: LendingCore, application_id: str) -> Done:
+    """Return an application with the steps it was decided by; Refused (404) when there is none."""
+    cell = core.cell_of_id(Letter.APPLICATION, application_id)
+    if cell is None:
+        raise Refused(Kind.NOT_FOUND, "There is no such application.")
+
+    async def work(connection: Connection, epoch: int) -> Answer:
+        rows = await connection.execute(store.SELECT_DECISION, [application_id])
+        row = await rows.fetchone()
+        if row is None:
+            raise Refused(Kind.NOT_FOUND, "There is no such application.")
+        names = ("customer_id", "product", "product_version", "amount_fen", "periods", "decision", "reasons")
+        body = dict(zip((*names, "limit_fen"), row, strict=False)) | {
+            "application_id": application_id,
+            "decided_on": row[8].isoformat(),
+            "steps": row[9],
+        }
+        return Answer(200, body, epoch, replayed=False)
+
+    read = await core.router.read(cell, work, deadline_seconds=core.deadline_seconds)
+    return Done(cell, read.value)

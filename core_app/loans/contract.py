@@ -13,14 +13,13 @@ from core_app.commands import (
     run_command,
 )
 from core_app.core import Connection, LendingCore
-from core_app.decisions.exposure import read_exposure
-from core_app.decisions.rules import Standing, find_limit_breaches
-from core_app.decisions.service import limits_of
 from core_app.disclosure.charges import compute_charges
 from core_app.disclosure.cost_table import make_cost_table
 from core_app.documents import Canonical
 from core_app.errors import refuse_conflict, refuse_field
 from core_app.ids import Letter, slot_of_id
+from core_app.limits.hold import Wanted, path_of, refuse_breach, reserve
+from core_app.limits.tree import CUSTOMER, find_breaches
 from core_app.loans import store
 from core_app.loans.schedule import plan_schedule, show_plan
 from core_app.loans.terms import loan_terms, plan_rule
@@ -65,8 +64,9 @@ async def sign_contract(
         today = application.today
         charges = compute_charges(product, application.amount_fen, application.periods, today)
         table = make_cost_table(product, charges, application.periods)
-        await _check_limits(core, connection, application, product, _judge(confirmed, table))
         contract_id = core.new_id(Letter.CONTRACT, slot)
+        wanted = Wanted(contract_id, application.customer_id, product, application.amount_fen, today)
+        await _check_limits(core, connection, application, wanted, _judge(confirmed, table))
         contract = {
             "contract_id": contract_id,
             "application_id": application_id,
@@ -120,20 +120,19 @@ async def _check_limits(
     core: LendingCore,
     connection: Connection,
     application: store.ApplicationRow,
-    product: Product,
+    wanted: Wanted,
     confirmation: Confirmation,
 ) -> None:
-    """Ask limits and rules under the customer's lock; Refused when one of them forbids the contract."""
-    await store.lock_customer(connection, application.customer_id)
-    exposure = await read_exposure(connection, application.customer_id, product.id)
-    standing = Standing(product.eligibility.min_years, exposure.total_fen, exposure.product_fen)
-    limits = limits_of(product, core.catalogue.legal_line_fen(application.today))
-    for breach in find_limit_breaches(standing, limits, application.amount_fen):
-        found = f"{breach.rule}: {breach.value} fen with this contract"
-        raise refuse_conflict("body.application_id", found, breach.limit)
-    offer = Offer(application.amount_fen, application.periods, application.today, application.purpose)
-    measures = measure_contract(product, offer, (exposure.total_fen,), confirmation)
-    if refusals := judge(core.catalogue.rulebook, Stage.CONTRACT, measures, application.today):
+    """Reserve at every level under lock, then ask limits and rules; Refused when one forbids the contract."""
+    today, product = application.today, wanted.product
+    path = path_of(core, product, today)
+    rows = await reserve(connection, wanted, path)
+    for breach in find_breaches(path, rows):
+        raise refuse_breach("body.application_id", breach, "contract")
+    owed_fen = rows[CUSTOMER].held_fen - application.amount_fen
+    offer = Offer(application.amount_fen, application.periods, today, application.purpose)
+    measures = measure_contract(product, offer, (owed_fen,), confirmation)
+    if refusals := judge(core.catalogue.rulebook, Stage.CONTRACT, measures, today):
         raise refuse_by_rules(refusals)
 
 

@@ -21,6 +21,7 @@ from core_app.core import Connection, LendingCore
 from core_app.errors import Kind, Refused, refuse_conflict, refuse_field
 from core_app.ids import Letter, slot_of_id
 from core_app.ledger.posting import Event, plan_entries
+from core_app.limits.hold import Draw, consume, release
 from core_app.loans import store
 from core_app.loans.allocation import Allocation, allocate, compute_open_dues
 from core_app.loans.classification import compute_days_past_due
@@ -50,8 +51,14 @@ async def draw_loan(core: LendingCore, command: Command, contract_id: str) -> Do
             raise refuse_field("body.contract_id", "no such contract", "a signed contract")
         contract = store.ContractRow(*row)
         if contract.status != "signed":
-            raise refuse_conflict("body.contract_id", "a contract that was drawn", "a contract not yet drawn")
+            raise refuse_conflict(
+                "body.contract_id", f"a contract that is {contract.status}", "a contract not yet drawn"
+            )
         product = await find_version(core, connection, contract.product, contract.product_version)
+        await consume(
+            connection,
+            Draw(contract_id, contract.customer_id, product, contract.amount_fen, contract.today),
+        )
         terms = Terms(contract.amount_fen, contract.rate_annual, contract.periods)
         plan = plan_schedule(terms, contract.today, plan_rule(product))
         loan_id = core.new_id(Letter.LOAN, slot)
@@ -151,6 +158,7 @@ async def repay_loan(core: LendingCore, command: Command, loan_id: str, amount_f
                 "response": Jsonb(body),
             }
         )
+        await release(connection, loan_id, split.principal_fen)
         await connection.execute(store.INSERT_REPAYMENT, written)
         return Answer(201, body, claim.epoch, replayed=False)
 

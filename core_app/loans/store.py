@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from core_app.core import Connection
 from core_app.loans.schedule import Instalment
 
 SELECT_APPLICATION = """
@@ -13,8 +12,6 @@ select a.customer_id, a.product, a.product_version, a.amount_fen, a.periods, a.d
        a.purpose, coalesce(b.on_date, %s::date)
 from core.applications a, core.business_date b where a.application_id = %s
 """
-
-LOCK_CUSTOMER = "select from core.customers where customer_id = %s for update"
 
 INSERT_CONTRACT = """
 insert into core.contracts (contract_id, application_id, customer_id, product, product_version, amount_fen,
@@ -154,8 +151,3 @@ def read_loan_row(row: Sequence[object]) -> LoanRow:
     *columns, periods, dues, principals, interests = row
     plan = tuple(map(Instalment, periods, dues, principals, interests))  # type: ignore[call-overload]
     return LoanRow(*columns, plan)  # type: ignore[arg-type, call-arg]
-
-
-async def lock_customer(connection: Connection, customer_id: str) -> None:
-    """Make contracts of one customer take turns, so that none passes a limit beside another."""
-    await connection.execute(LOCK_CUSTOMER, [customer_id])

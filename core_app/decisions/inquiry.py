@@ -1,0 +1,134 @@
+"""What is fetched before an application's transaction: a bureau answer, and counts of the other cells.
+
+Outside the transaction, so that nobody waits for the bureau with rows locked or a connection held.
+Only applications with an authorisation or with device evidence come here; the others cost nothing.
+"""
+
+import asyncio
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from compliance.protection.fields import CUSTOMER_ID_NUMBER, CUSTOMER_NAME
+from core_app.commands import Command
+from core_app.core import Connection, LendingCore
+from core_app.decisions.bureau import BureauAnswer, BureauQuestion, BureauReport, NoAnswer, ask_bureau
+from core_app.decisions.evidence import Evidence
+from core_app.decisions.windows import Counts, count_elsewhere
+from core_app.products.model import Product
+from core_app.products.published import ask_on_sale
+
+_BEFORE = """
+select coalesce(b.on_date, %(today)s::date), c.name, c.id_number,
+       exists (select from core.commands k where k.idempotency_key = %(key)s), q.report, q.asked_on
+from core.business_date b
+left join core.customers c on c.customer_id = %(customer_id)s
+left join lateral (
+    select i.report, i.asked_on from core.bureau_inquiries i
+    where i.customer_id = c.customer_id and i.report is not null order by i.inquiry_id desc limit 1
+) as q on true
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Inquired:
+    """What was fetched. `made` says that an inquiry was made now, which is to be recorded.
+
+    `asked_on` is the business date of the answer used; `elsewhere` is None when a cell could not be asked.
+    """
+
+    answer: BureauAnswer
+    made: bool
+    asked_on: dt.date | None
+    elsewhere: Counts | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """The cell's own facts: the day, the product, whom to ask about, the newest answer; None: do not ask."""
+
+    today: dt.date
+    product: Product | None
+    question: BureauQuestion | None
+    known: BureauReport | None
+    known_on: dt.date | None
+
+
+async def inquire(
+    core: LendingCore,
+    command: Command,
+    asked_for: tuple[str, str],
+    authorisation: str | None,
+    evidence: Sequence[Evidence],
+) -> Inquired:
+    """Fetch what an application of `asked_for` (customer, product) needs from outside its transaction."""
+    missing = NoAnswer.NOT_AUTHORISED if authorisation is None else NoAnswer.NO_BUREAU
+    nothing = Inquired(BureauAnswer(None, missing, 0), False, None, {})
+    ask = authorisation is not None and core.bureau is not None
+    if not ask and not evidence:
+        return nothing
+    customer_id, product_id = asked_for
+    cell = core.cell_of_customer(customer_id)
+    before = await _read_before(core, command, cell, (customer_id, product_id, authorisation or ""))
+    if before.product is None or before.question is None:
+        return nothing  # the transaction will refuse it, or answer it from its record
+    (answer, made, asked_on), elsewhere = await asyncio.gather(
+        _find_answer(core, before, before.product) if ask else _give(nothing.answer),
+        _count(core, cell, evidence, before.product),
+    )
+    return Inquired(answer, made, asked_on, elsewhere)
+
+
+async def _give(answer: BureauAnswer) -> tuple[BureauAnswer, bool, dt.date | None]:
+    return answer, False, None
+
+
+async def _find_answer(
+    core: LendingCore, before: _Before, product: Product
+) -> tuple[BureauAnswer, bool, dt.date | None]:
+    """Return an answer that is still valid, or inquire."""
+    risk = product.risk
+    known, known_on = before.known, before.known_on
+    if known is not None and known_on is not None:
+        age_days = (before.today - known_on).days
+        if age_days <= risk.bureau_valid_days:
+            return BureauAnswer(known, None, 0), False, known_on
+    assert before.question is not None  # noqa: S101 - the caller has looked
+    answer = await ask_bureau(core.bureau, before.question, risk.bureau_timeout_ms, core.read_elapsed)
+    return answer, True, before.today
+
+
+async def _count(
+    core: LendingCore, cell: str, evidence: Sequence[Evidence], product: Product
+) -> Counts | None:
+    if not evidence:
+        return {}
+    risk = product.risk
+    return await count_elsewhere(core, cell, evidence, risk.window_minutes, risk.step_budget_ms)
+
+
+async def _read_before(
+    core: LendingCore, command: Command, cell: str, wanted: tuple[str, str, str]
+) -> _Before:
+    customer_id, product_id, authorisation = wanted
+    values = {"today": command.today, "customer_id": customer_id, "key": command.key}
+
+    async def work(connection: Connection, epoch: int) -> _Before:
+        rows = await connection.execute(_BEFORE, values)
+        asked = await ask_on_sale(core, connection, product_id, command.today)
+        row = await rows.fetchone()
+        if row is None:
+            raise RuntimeError("core.business_date has no row: its migration puts one there")
+        today, name, id_number, was_asked, report, asked_on = row
+        product = await asked.fetch(today)
+        if name is None or was_asked:
+            return _Before(today, product, None, None, None)
+        question = BureauQuestion(
+            authorisation,
+            core.vault.decrypt(CUSTOMER_NAME, customer_id, name),
+            core.vault.decrypt(CUSTOMER_ID_NUMBER, customer_id, id_number),
+        )
+        known = BureauReport.model_validate(report) if report is not None else None
+        return _Before(today, product, question, known, asked_on)
+
+    return (await core.router.read(cell, work, deadline_seconds=core.deadline_seconds)).value

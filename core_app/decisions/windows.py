@@ -1,0 +1,94 @@
+"""How many applications came with the same device, WiFi, IP or address in the last minutes: exact counts.
+
+The truth is core.evidence: a row is written in its application's own transaction, so it is there if
+and only if the application is, on every copy, after every failover. Counting happens in the same
+transaction under a lock on each value, so of two applications at once one sees the other. Other cells
+are asked at their primaries. Valkey is not asked: see docs/decisions/012.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from core_app.core import Connection, LendingCore
+from core_app.decisions.evidence import Evidence, EvidenceKind
+from core_app.router import CellUnavailable
+
+# In the order of the values everywhere, so that two applications with the same values do not deadlock.
+_LOCK = """
+select pg_advisory_xact_lock(hashtextextended('evidence' || v.kind || encode(v.value_index, 'hex'), 0))
+from (select * from unnest(%(kinds)s::text[], %(indexes)s::bytea[]) as g (kind, value_index)
+      order by value_index, kind) as v
+"""
+
+_COUNT = """
+select v.kind, (select count(*) from core.evidence e
+                where e.kind = v.kind and e.value_index = v.value_index
+                    and e.at > now() - make_interval(mins => %(minutes)s)),
+       extract(hour from now() at time zone 'Asia/Shanghai')::integer
+from unnest(%(kinds)s::text[], %(indexes)s::bytea[]) as v (kind, value_index)
+"""
+
+_INSERT = """
+insert into core.evidence (application_id, customer_id, kind, value_index)
+select %(application_id)s, %(customer_id)s, v.kind, v.value_index
+from unnest(%(kinds)s::text[], %(indexes)s::bytea[]) as v (kind, value_index)
+"""
+
+Counts = dict[EvidenceKind, int]
+
+
+def _columns(evidence: Sequence[Evidence]) -> dict[str, Any]:
+    return {
+        "kinds": [str(one.kind) for one in evidence],
+        "indexes": [one.index for one in evidence],
+    }
+
+
+async def count_here(
+    connection: Connection, evidence: Sequence[Evidence], minutes: int
+) -> tuple[Counts, int | None]:
+    """Lock the values until the transaction ends, count earlier applications, and tell the hour in Shanghai.
+
+    One round trip; none without evidence, and the hour is then None.
+    """
+    if not evidence:
+        return {}, None
+    values = _columns(evidence) | {"minutes": minutes}
+    await connection.execute(_LOCK, values)
+    # A statement of its own: its snapshot is taken when the locks are held.
+    counted = await connection.execute(_COUNT, values)
+    rows = await counted.fetchall()
+    return {EvidenceKind(kind): count for kind, count, _ in rows}, rows[0][2]
+
+
+async def count_elsewhere(
+    core: LendingCore, own_cell: str, evidence: Sequence[Evidence], minutes: int, patience_ms: int
+) -> Counts | None:
+    """Return the counts of all other cells together, or None when one of them cannot be asked in time."""
+    values = _columns(evidence) | {"minutes": minutes}
+
+    async def work(connection: Connection, epoch: int) -> list[Any]:
+        return await (await connection.execute(_COUNT, values)).fetchall()
+
+    others = [cell for cell in core.router.cells if cell != own_cell]
+    try:
+        async with asyncio.timeout(patience_ms / 1000):
+            found = await asyncio.gather(
+                *(core.router.read(cell, work, deadline_seconds=core.deadline_seconds) for cell in others)
+            )
+    except (CellUnavailable, TimeoutError):
+        return None
+    total: Counts = dict.fromkeys((one.kind for one in evidence), 0)
+    for read in found:
+        for kind, count, _ in read.value:
+            total[EvidenceKind(kind)] += count
+    return total
+
+
+async def keep_evidence(
+    connection: Connection, application: Mapping[str, str], evidence: Sequence[Evidence]
+) -> None:
+    """Write the evidence of an application; sent without waiting for an answer."""
+    if evidence:
+        await connection.execute(_INSERT, {**application, **_columns(evidence)})

@@ -1,0 +1,148 @@
+"""The statements of limits. Whoever locks several nodes of a customer takes the node `customer` first."""
+
+from typing import Any
+
+from core_app.core import Connection
+from core_app.limits.tree import NodeRow
+
+_COLUMNS = """
+{row}.node, {row}.limit_fen, {row}.reserved_fen, {row}.used_fen,
+case when (select coalesce(b.on_date, %(today)s::date) from core.business_date b)
+          between {row}.temporary_from and {row}.temporary_to then {row}.temporary_fen else 0 end
+"""
+
+SELECT_NODES = f"""
+select {_COLUMNS.format(row="n")} from core.limits n where n.customer_id = %(customer_id)s
+"""  # noqa: S608 - put together of constants
+
+# Rows of one insert are taken in order, so the node `customer` is locked first.
+RESERVE = f"""
+with placed as (
+    insert into core.limits as l (customer_id, node, reserved_fen)
+    select %(customer_id)s, w.node, %(amount_fen)s
+    from unnest(%(nodes)s::text[]) with ordinality as w (node, place) order by w.place
+    on conflict (customer_id, node) do update set reserved_fen = l.reserved_fen + excluded.reserved_fen
+    returning l.*
+), held as (
+    insert into core.limit_holds (contract_id, customer_id, nodes, reserved_fen, line, valid_to)
+    values (%(contract_id)s, %(customer_id)s, %(nodes)s, %(amount_fen)s, %(line)s, %(valid_to)s)
+)
+select {_COLUMNS.format(row="p")} from placed p
+"""  # noqa: S608
+
+# `below` reads `top`, so nothing below is locked before the node `customer` is.
+_MOVE = """
+), top as (
+    update core.limits l
+    set reserved_fen = l.reserved_fen + held.more_reserved, used_fen = l.used_fen + held.more_used
+    from held where l.customer_id = held.customer_id and l.node = 'customer'
+    returning l.*
+), below as (
+    update core.limits l
+    set reserved_fen = l.reserved_fen + held.more_reserved, used_fen = l.used_fen + held.more_used
+    from held, top
+    where l.customer_id = top.customer_id and l.node = any(held.nodes) and l.node <> 'customer'
+    returning l.*
+)
+"""
+
+CONSUME = f"""
+with held as (
+    update core.limit_holds
+    set reserved_fen = reserved_fen - %(amount_fen)s, used_fen = used_fen + %(amount_fen)s
+    where contract_id = %(contract_id)s and reserved_fen >= %(amount_fen)s and valid_to >= %(today)s::date
+    returning customer_id, nodes, -%(amount_fen)s::bigint as more_reserved,
+        %(amount_fen)s::bigint as more_used
+{_MOVE}, changed as (select * from top union all select * from below)
+select {_COLUMNS.format(row="c")} from changed c
+"""  # noqa: S608
+
+# Sent after CONSUME: its own snapshot, taken under the locks, so no draw beside it is missed.
+COUNT_DRAWS = """
+select count(*) filter (where l.drawn_on = %(today)s::date), count(*) filter (where l.balance_fen > 0)
+from core.loans l
+where l.customer_id = %(customer_id)s and l.product = %(product)s
+"""
+
+RELEASE = f"""
+with held as (
+    update core.limit_holds h
+    set used_fen = h.used_fen - %(principal_fen)s,
+        reserved_fen = h.reserved_fen + case when h.line then %(principal_fen)s else 0 end
+    from core.loans l where l.loan_id = %(loan_id)s and h.contract_id = l.contract_id
+    returning h.customer_id, h.nodes, -%(principal_fen)s::bigint as more_used,
+        case when h.line then %(principal_fen)s else 0 end::bigint as more_reserved
+{_MOVE} select from below
+"""  # noqa: S608
+
+# A contract that is given up gives back what nobody drew; `old` keeps what that was.
+_GIVE_UP = """
+    update core.limit_holds h set reserved_fen = 0, line = false
+    from (select contract_id, reserved_fen from core.limit_holds where {which} for update) as old
+    where h.contract_id = old.contract_id
+    returning h.contract_id, h.customer_id, h.nodes, -old.reserved_fen as more_reserved,
+        0::bigint as more_used
+"""
+
+VOID = f"""
+with held as ({_GIVE_UP.format(which="contract_id = %(contract_id)s")}
+{_MOVE}, ended as (
+    update core.contracts set status = 'void' where contract_id = %(contract_id)s
+) select from below
+"""  # noqa: S608
+
+LOCK_CONTRACT = """
+select k.customer_id, k.amount_fen, k.status from core.contracts k where k.contract_id = %s for update
+"""
+
+# Oldest first and one at a time: two contracts of a customer would otherwise meet at the same nodes.
+NEXT_TO_EXPIRE = """
+select h.contract_id from core.limit_holds h, core.business_date b
+where h.reserved_fen > 0 and h.valid_to < coalesce(b.on_date, %(today)s::date)
+order by h.valid_to, h.contract_id limit %(most)s
+"""
+
+EXPIRE = f"""
+with due as (
+    select k.contract_id from core.contracts k where k.contract_id = %(contract_id)s for update
+), held as ({_GIVE_UP.format(which="contract_id = (select contract_id from due)")}
+{_MOVE}, ended as (
+    update core.contracts set status = 'expired'
+    where contract_id = %(contract_id)s and status = 'signed'
+) select h.contract_id from held h
+"""  # noqa: S608
+
+_NOTE = """
+insert into core.limit_changes (customer_id, node, temporary, amount_fen, valid_from, valid_to, reason,
+    staff, idempotency_key)
+values (%(customer_id)s, %(node)s, %(valid_to)s::date is not null, %(amount_fen)s, %(valid_from)s,
+    %(valid_to)s, %(reason)s, %(staff)s, %(key)s)
+"""
+
+SET_LIMIT = f"""
+with set_now as (
+    insert into core.limits (customer_id, node, limit_fen)
+    values (%(customer_id)s, %(node)s, %(amount_fen)s)
+    on conflict (customer_id, node) do update set limit_fen = excluded.limit_fen
+) {_NOTE}
+"""  # noqa: S608
+
+SET_TEMPORARY = f"""
+with set_now as (
+    insert into core.limits (customer_id, node, temporary_fen, temporary_from, temporary_to)
+    values (%(customer_id)s, %(node)s, %(amount_fen)s, %(valid_from)s, %(valid_to)s)
+    on conflict (customer_id, node) do update
+        set temporary_fen = excluded.temporary_fen, temporary_from = excluded.temporary_from,
+            temporary_to = excluded.temporary_to
+) {_NOTE}
+"""  # noqa: S608
+
+
+async def fetch_nodes(cursor: Any) -> dict[str, NodeRow]:
+    """Return the nodes of a SELECT_NODES, RESERVE or CONSUME that was sent, by name."""
+    return {row[0]: NodeRow(*row) for row in await cursor.fetchall()}
+
+
+async def ask_nodes(connection: Connection, customer_id: str, today: object) -> Any:
+    """Send the question what stands in a customer's tree; costs no round trip of its own."""
+    return await connection.execute(SELECT_NODES, {"customer_id": customer_id, "today": today})
