@@ -5,24 +5,13 @@ there is no answer; the policy says what follows from it.
 """
 
 import asyncio
-import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Protocol
+from typing import Any, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
-_Count = Annotated[int, Field(ge=0, le=10_000)]
-
-
-class NoAnswer(enum.StrEnum):
-    """Why there is no answer; the names are those of the policy's `bureau.without_answer`."""
-
-    NOT_AUTHORISED = "not_authorised"
-    NO_BUREAU = "no_bureau"
-    TIMEOUT = "timeout"
-    UNAVAILABLE = "unavailable"
-    UNREADABLE = "unreadable"
+from core_app.decisions.bureau_report import BureauReport, NoAnswer
 
 
 class BureauUnavailable(Exception):
@@ -36,17 +25,6 @@ class BureauQuestion:
     authorisation: str
     name: str = field(repr=False)
     id_number: str = field(repr=False)
-
-
-class BureauReport(BaseModel):
-    """What is used of a report."""
-
-    model_config = ConfigDict(extra="ignore", strict=True, frozen=True, hide_input_in_errors=True)
-
-    score: Annotated[int, Field(ge=0, le=1000)]
-    open_accounts: _Count
-    overdue_12m: _Count
-    inquiries_90d: _Count
 
 
 class Bureau(Protocol):

@@ -8,7 +8,7 @@ import enum
 import ipaddress
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from compliance.protection.fields import (
@@ -18,7 +18,6 @@ from compliance.protection.fields import (
     EVIDENCE_WIFI,
     Column,
 )
-from compliance.protection.vault import Vault
 from core_app.errors import refuse_field
 
 _DEVICE = re.compile(r"[A-Z0-9:._-]{8,100}")
@@ -87,7 +86,9 @@ _NEEDED = {
 }
 
 
-def index_evidence(vault: Vault, given: Mapping[str, str]) -> tuple[Evidence, ...]:
+def index_evidence(
+    blind_index: Callable[[Column, str], bytes], given: Mapping[str, str]
+) -> tuple[Evidence, ...]:
     """Return what is stored of the evidence given; Refused names a bad field without quoting it."""
     found = []
     for kind in EvidenceKind:
@@ -95,5 +96,5 @@ def index_evidence(vault: Vault, given: Mapping[str, str]) -> tuple[Evidence, ..
             plain = normalise_evidence(kind, given[kind])
             if plain is None:
                 raise refuse_field(f"body.evidence.{kind}", f"a text that is no {kind}", _NEEDED[kind])
-            found.append(Evidence(kind, vault.blind_index(COLUMN_OF_KIND[kind], plain)))
+            found.append(Evidence(kind, blind_index(COLUMN_OF_KIND[kind], plain)))
     return tuple(found)

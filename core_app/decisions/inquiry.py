@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from compliance.protection.fields import CUSTOMER_ID_NUMBER, CUSTOMER_NAME
 from core_app.commands import Command
 from core_app.core import Connection, LendingCore
-from core_app.decisions.bureau import BureauAnswer, BureauQuestion, BureauReport, NoAnswer, ask_bureau
+from core_app.decisions.bureau import BureauAnswer, BureauQuestion, ask_bureau
+from core_app.decisions.bureau_report import BureauReport, NoAnswer
 from core_app.decisions.evidence import Evidence
 from core_app.decisions.windows import Counts, count_elsewhere
 from core_app.products.model import Product

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from core_app.decisions.bureau import BureauReport
+from core_app.decisions.bureau_report import BureauReport
 from core_app.decisions.scorecard import Inputs, Models, Score, compute_score, show_score, sub_input
 from core_app.decisions.variables.definition import Value
 from core_app.products.model import Product

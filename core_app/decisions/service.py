@@ -123,7 +123,7 @@ async def apply_for_loan(core: LendingCore, command: Command, wish: Wish) -> Don
     """
     if not is_customer_id(wish.customer_id):
         raise refuse_field("body.customer_id", "a text that is no customer id", "a customer id")
-    evidence = index_evidence(core.vault, wish.evidence)
+    evidence = index_evidence(core.vault.blind_index, wish.evidence)
     inquired = await inquire(core, command, (wish.customer_id, wish.product), wish.authorisation, evidence)
 
     async def work(connection: Connection, claim: Claim) -> Answer:

@@ -38,7 +38,11 @@ def plan_programs(stand: Stand, site: Site, binaries: ServerBinaries) -> tuple[P
             Program(
                 "agent", (*python, "replication.agent", "--settings", settings), stand.port(site, "agent")
             ),
-            Program("api", (*python, "core_app.api", "--settings", settings), stand.port(site, "api")),
+            Program(
+                "api",
+                (*python, "core_app.api", "--settings", settings, "--bureau", "fake"),
+                stand.port(site, "api"),
+            ),
             Program(
                 "projector",
                 (*python, "core_app.projector", "--settings", settings),

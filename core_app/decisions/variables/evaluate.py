@@ -9,7 +9,7 @@ from core_app.decisions.variables.compile import SCALE
 from core_app.decisions.variables.definition import Compute, Registry, Value
 from core_app.money import round_half_up
 
-_UNIT = 10**SCALE
+_UNIT: int = 10**SCALE
 _EXACT_DIGITS = 400
 """More than eight factors of an amount with SCALE decimals can have, so that nothing is rounded."""
 

@@ -26,6 +26,7 @@ _SEGMENTS = "core_app.customers.segments"
 _EVIDENCE = "core_app.customers.evidence"
 _FUNDING = "core_app.funding"
 _STEPS = "core_app.decisions.steps"
+_INQUIRY = "core_app.decisions.inquiry"
 
 Age = Annotated[int, Field(ge=18, le=100, strict=True)]
 
@@ -33,7 +34,7 @@ Age = Annotated[int, Field(ge=18, le=100, strict=True)]
 class Limits(Group):
     """How much one customer may owe, level by level."""
 
-    customer_fen: PositiveFen = told(_DECISION, "Outstanding and contracted in this product, in fen.")
+    customer_fen: PositiveFen = told(_LIMITS, "Outstanding and contracted in this product, in fen.")
     revolving: bool = told(_LIMITS, "Whether repaid principal may be drawn again.")
     group: Name | None = told(_LIMITS, "Limit group shared with other products.", None)
     scene_fen: Fen | None = told(_LIMITS, "Limit of one scene, in fen.", None)
@@ -48,8 +49,8 @@ class Limits(Group):
 class Eligibility(Group):
     """Who may apply."""
 
-    min_years: Age = told(_DECISION, "Youngest age, in completed years.")
-    max_years: Age = told(_DECISION, "Oldest age, in completed years.")
+    min_years: Age = told(_STEPS, "Youngest age, in completed years.")
+    max_years: Age = told(_STEPS, "Oldest age, in completed years.")
     segments: Names = told(_SEGMENTS, "Customer segments it is offered to; none: all.")
     income_min_fen: Fen = told(_SEGMENTS, "Lowest monthly income after tax, in fen; 0: not asked.")
     id_kinds: SomeNames = told(_EVIDENCE, "Identity documents that are accepted.")
@@ -97,10 +98,10 @@ class Risk(Group):
 
     models: SomeNames = told(_MEASURE, "Models that score it.")
     data_sources: SomeNames = told(_MEASURE, "Where their inputs come from.")
-    steps: SomeNames = told(_STEPS, "Steps in order; each may end the application.")
+    steps: SomeNames = told(_DECISION, "Steps in order; each may end the application.")
     step_budget_ms: Count = told(_STEPS, "Time one step may take, in ms; over it the step fails.")
-    bureau_timeout_ms: Count = told(_STEPS, "Patience with the bureau, in ms.")
-    bureau_valid_days: Count = told(_STEPS, "Days a bureau answer may be used again.")
+    bureau_timeout_ms: Count = told(_INQUIRY, "Patience with the bureau, in ms.")
+    bureau_valid_days: Count = told(_INQUIRY, "Days a bureau answer may be used again.")
     score_floor: Count = told(_STEPS, "Lowest score that passes.")
     score_hysteresis: Count = told(_STEPS, "Points a score must move before the grade does.")
     night_from_hour: Hour = told(_STEPS, "Begin of the night rule, o'clock in Shanghai.")

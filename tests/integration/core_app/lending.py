@@ -31,8 +31,12 @@ async def register(client: Any, born: str = "19900307") -> str:
     return str(body["customer_id"])
 
 
-async def apply(client: Any, customer_id: str, amount_fen: int = 1_200_000, periods: int = 12) -> Any:
+async def apply(
+    client: Any, customer_id: str, amount_fen: int = 1_200_000, periods: int = 12, **more: Any
+) -> Any:
+    """Apply with an authorisation to ask the bureau, so that the best tier can be had."""
     wish = {"customer_id": customer_id, "product": PRODUCT, "amount_fen": amount_fen, "periods": periods}
+    wish |= {"bureau_authorisation": "auth-0001"} | more
     status, body, _ = await client.post("/v1/applications", wish)
     assert status == 201
     return body

@@ -15,16 +15,16 @@ from core_app.customers.identity import (
     normalise,
     read_mobile,
 )
-from core_app.decisions.rules import Limits, Reason, Standing, decide_application, reason_of
+from core_app.decisions.rules import Reason, Room, decide_application, reason_of
 from core_app.errors import LedgerUnbalanced
 from core_app.ids import Letter, derive_customer_id, is_customer_id, make_routed_id, slot_of_id
 from core_app.ledger.posting import Account, Entry, Event, check_balanced, plan_entries
+from core_app.limits.tree import CUSTOMER, Node, NodeRow, compute_room_fen, find_breaches
 from core_app.money import round_half_up
 from core_app.rules.engine import Refusal
 from core_app.slots import SLOTS, cell_of_slot, compute_slot
 
 KEY = b"k" * 32
-LIMITS = Limits(18, 60, 5_000_000, 15_000_000, 20_000_000)
 fen = st.integers(0, 10**12)
 
 
@@ -115,15 +115,30 @@ def test_mobile_numbers_are_read_in_their_usual_spellings(text: str, mobile: str
     assert read_mobile(normalise(text)) == mobile
 
 
-@given(st.integers(0, 120), fen, fen, st.integers(10_000, 5_000_000))
-def test_approves_exactly_when_no_rule_is_broken(age: int, total: int, product: int, amount: int) -> None:
-    standing = Standing(age, total + product, product)
+PATH = (Node(CUSTOMER, 20_000_000), Node("product:p", 15_000_000))
+
+
+@given(
+    st.booleans(), fen, fen, st.integers(10_000, 5_000_000), st.sampled_from([None, 4_500_000, 15_000_000])
+)
+def test_approves_exactly_when_no_rule_is_broken(
+    failed: bool, total: int, product: int, amount: int, tier_fen: int | None
+) -> None:
+    rows = {
+        CUSTOMER: NodeRow(CUSTOMER, None, total, product, 0),
+        "product:p": NodeRow("product:p", None, product, 0, 0),
+    }
     law = () if total + product + amount <= 20_000_000 else (Reason("cfc.line", 0, ""),)
-    decision = decide_application(standing, LIMITS, amount, law)
-    assert decision.approved == (18 <= age <= 60 and product + amount <= 15_000_000 and not law)
+    refused = (Reason("age", 17, "18 to 60"),) if failed else ()
+    room = Room(compute_room_fen(PATH, rows), 5_000_000, product, tier_fen)
+    decision = decide_application(refused, find_breaches(PATH, rows, amount), room, amount, law)
+    within_tier = tier_fen is None or product + amount <= tier_fen
+    assert decision.approved == (not failed and product + amount <= 15_000_000 and within_tier and not law)
     assert decision.approved == (not decision.reasons)
     if decision.approved:
         assert amount <= decision.limit_fen
+    if failed:
+        assert decision.limit_fen == 0
 
 
 def test_a_refusal_of_the_law_becomes_a_reason_with_day_and_source() -> None:
@@ -139,7 +154,9 @@ def test_a_refusal_of_the_law_becomes_a_reason_with_day_and_source() -> None:
         "on": "2026-01-15",
         "source": "Order 2024-4",
     }
-    decision = decide_application(Standing(30, 19_000_000, 0), LIMITS, 1_000_001, (reason,))
+    rows = {CUSTOMER: NodeRow(CUSTOMER, None, 0, 19_000_000, 0)}
+    room = Room(compute_room_fen(PATH, rows), 5_000_000, 0, None)
+    decision = decide_application((), find_breaches(PATH, rows, 1_000_001), room, 1_000_001, (reason,))
     assert (decision.approved, decision.reasons, decision.limit_fen) == (False, (reason,), 1_000_000)
 
 
