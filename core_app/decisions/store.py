@@ -11,12 +11,13 @@ from core_app.core import Connection
 from core_app.decisions.inquiry import Inquired
 from core_app.decisions.steps import StepResult
 
-# The applicant as the steps see them: sealed ID number, the last refusal that was no fault of ours, the
-# tier before, the newest place in a gang. One row, whoever asks.
+# The applicant as the steps see them: sealed ID number, the last refusal but for those that were our own
+# slowness or the cool-off itself, the tier before, the newest place in a gang. One row, whoever asks.
 SELECT_APPLICANT = """
 select coalesce(b.on_date, %(today)s::date), c.id_number,
     (select max(a.decided_on) from core.applications a
      where a.customer_id = c.customer_id and a.decision = 'refused'
+         and not a.reasons @> '[{"rule": "cool_off"}]'
          and not exists (select from core.decision_steps s
                          where s.application_id = a.application_id and s.outcome = 'over_budget')),
     (select t.tier from core.customer_tiers t where t.customer_id = c.customer_id

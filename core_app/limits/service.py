@@ -1,6 +1,7 @@
 """Set a limit, show the tree, give a signed contract up: each one transaction on the customer's cell."""
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +11,10 @@ from core_app.errors import Kind, Refused, refuse_conflict, refuse_field
 from core_app.ids import Letter, is_customer_id
 from core_app.limits import store
 from core_app.limits.hold import path_of
-from core_app.limits.tree import CUSTOMER, Level, Node, NodeRow, limit_at
+from core_app.limits.tree import CUSTOMER, Level, Node, NodeRow, find_group_fen, find_path, limit_at
 from core_app.outbox import Told
 from core_app.products.model import Product
-from core_app.products.published import ask_on_sale
+from core_app.products.published import ask_on_sale, read_all_on_sale
 
 _TODAY = """
 select coalesce(b.on_date, %s::date), c.customer_id
@@ -134,7 +135,8 @@ async def show_limits(core: LendingCore, customer_id: str) -> Done:
         if known is None:
             raise Refused(Kind.NOT_FOUND, "There is no such customer.")
         rows = await store.fetch_nodes(asked)
-        documents = _documented(core, today)
+        products = await read_all_on_sale(core, connection, today)
+        documents = _documented(products, core.catalogue.legal_line_fen(today))
         names = sorted({*documents, *rows}, key=lambda name: (list(Level).index(_level(name)), name))
         nodes = [_show_node(Node(name, documents.get(name)), rows.get(name)) for name in names]
         body = {"customer_id": customer_id, "on": today.isoformat(), "nodes": nodes}
@@ -148,14 +150,12 @@ def _level(name: str) -> Level:
     return Node(name, None).level
 
 
-def _documented(core: LendingCore, today: dt.date) -> dict[str, int | None]:
-    """Return every node of the products shipped and on sale, with the limit of law or document."""
-    products = (core.catalogue.find_on_sale(name, today) for name in core.catalogue.ids_on_sale(today))
+def _documented(products: Sequence[Product], legal_line_fen: int) -> dict[str, int | None]:
+    """Return every node of the products on sale, with the limit of law or document."""
     return {
         node.name: node.document_fen
         for product in products
-        if product is not None
-        for node in path_of(core, product, today)
+        for node in find_path(product, legal_line_fen, find_group_fen(product, products))
     }
 
 

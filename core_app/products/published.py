@@ -26,6 +26,12 @@ where p.product = %s and p.valid_from <= coalesce(b.on_date, %s::date)
 order by p.version desc limit 1
 """
 
+_SELECT_ALL_ON_SALE = """
+select distinct on (p.product) p.document from core.product_versions p
+where p.valid_from <= %(day)s and (p.valid_to is null or p.valid_to >= %(day)s)
+order by p.product, p.version desc
+"""
+
 _SELECT_VERSION = "select document from core.product_versions where product = %s and version = %s"
 
 _SELECT_EARLIER = """
@@ -61,6 +67,16 @@ async def ask_on_sale(core: LendingCore, connection: Connection, product_id: str
     """Send the question which published version of a product is sold; costs no round trip of its own."""
     cursor = await connection.execute(SELECT_ON_SALE, [product_id, today, today])
     return OnSale(core, product_id, cursor)
+
+
+async def read_all_on_sale(core: LendingCore, connection: Connection, day: dt.date) -> tuple[Product, ...]:
+    """Return every product sold on `day`, shipped or published, each in its highest version."""
+    rows = await connection.execute(_SELECT_ALL_ON_SALE, {"day": day})
+    versions = [read_published(document) for (document,) in await rows.fetchall()]
+    versions += core.catalogue.versions.values()
+    ids = sorted({product.id for product in versions})
+    found = (choose_on_sale([p for p in versions if p.id == product_id], day) for product_id in ids)
+    return tuple(product for product in found if product is not None)
 
 
 async def find_version(core: LendingCore, connection: Connection, product_id: str, version: int) -> Product:

@@ -22,8 +22,8 @@ SUBS = {
 _RIDGE = 1.0
 _STEPS = 30
 _CONVERGED = 1e-10
-_OFFSET, _PER_LOG_ODD = 490.0, 50.0
-"""Points at even odds and per log odd: 4 % of defaults are 649 points. Source: our choice."""
+_OFFSET, _PER_LOG_ODD = 450.0, 60.0
+"""Points at even odds and per log odd: 4 % of defaults are 641 points. Source: our choice."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-DEFAULT_AT_ZERO = -3.2
-"""Log odds of a default at z = 0: about 4 %. Source: our choice for a synthetic world."""
-DEFAULT_PER_Z = 1.1
+DEFAULT_AT_ZERO = -3.7
+"""Log odds of a default at z = 0: about 2.4 %. Source: our choice for a synthetic world."""
+DEFAULT_PER_Z = 1.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def _see(
         "var.refused_90d": counts(0.7, 0.4, 1),
         "var.loans_drawn": np.where(known, 1 + np.floor(3 * draw.random(rows)), 0.0),
         "var.arrears_share": only(known, np.clip(0.10 * hidden + 0.10 * noise(2) - 0.05, -1.0, 1.0)),
-        "bureau.score": only(filed, np.clip(690 - 45 * hidden + 35 * noise(3), 300, 900)),
+        "bureau.score": only(filed, np.clip(690 - 55 * hidden + 30 * noise(3), 300, 900)),
         "bureau.overdue_12m": only(filed, counts(0.9, 0.35, 4)),
         "bureau.inquiries_90d": only(filed, counts(0.4, 1.5, 5)),
         "bureau.open_accounts": only(filed, np.floor(2 + 1.5 * draw.random(rows) + 0.3 * np.abs(hidden))),

@@ -144,7 +144,7 @@ def compile_offline(registry: Registry, names: Sequence[str]) -> Statement:
     for name, variables in _by_source(order).items():
         source = SOURCES[name]
         columns = [f"{_aggregate(v, 'a.day', parameters)} as {v.name}" for v in variables]
-        joined = f"asked a left join ({source.table}) on {_own(source)} group by a.ask_id, a.day"
+        joined = f"asked a left join {source.table} on {_own(source)} group by a.ask_id, a.day"
         steps.append(f"{name}_of as (select a.ask_id, {', '.join(columns)} from {joined})")  # noqa: S608
         joins.append(f"join {name}_of using (ask_id)")
     taken = _taken(order, parameters)

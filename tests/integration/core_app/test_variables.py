@@ -1,0 +1,204 @@
+"""Variables: what was computed at a decision is what history gives back later, to the last digit."""
+
+import datetime as dt
+import random
+from typing import Any
+
+import psycopg
+import pytest
+
+from core_app.decisions.risk import read_risk
+from core_app.decisions.variables.compile import compile_offline, compile_online
+from core_app.decisions.variables.definition import SOURCES, Registry, make_registry
+from core_app.decisions.variables.evaluate import compute_values
+from tests.integration.core_app.lending import apply, draw, repay
+
+FIRST = dt.date(2026, 1, 1)
+DAYS = 120
+ASKED = """
+create temporary table asked (ask_id bigint, customer_id text, day date)
+"""
+
+
+def random_registry(chance: random.Random, count: int) -> Registry:
+    """Definitions of every take, with and without windows and conditions, and computations over them."""
+    definitions: list[dict[str, Any]] = []
+    for number in range(count):
+        source = chance.choice(list(SOURCES))
+        numbers, names = list(SOURCES[source].numbers), list(SOURCES[source].names)
+        take = chance.choice(
+            ["count", "sum", "average", "least", "most", "distinct", "days_since_first", "days_since_last"]
+        )
+        aggregate: dict[str, Any] = {"source": source, "take": take}
+        if take in {"sum", "average", "least", "most"}:
+            aggregate["column"] = chance.choice(numbers)
+        if take == "distinct":
+            aggregate["column"] = chance.choice(numbers + names)
+        if chance.random() < 0.6:
+            aggregate["days"] = chance.choice([1, 7, 30, 90])
+        if chance.random() < 0.5:
+            aggregate["where"] = [
+                chance.choice(
+                    [
+                        {"column": "product", "one_of": ["instalment-12", "other"]},
+                        {
+                            "column": chance.choice(numbers),
+                            "least": 0,
+                            "most": chance.choice([3, 500, 90_000]),
+                        },
+                    ]
+                )
+            ]
+        one = {"name": f"taken_{number}", "version": 1, "text": "Random.", "aggregate": aggregate}
+        definitions.append(one | ({"otherwise": 0} if chance.random() < 0.4 else {}))
+    names = [str(definition["name"]) for definition in definitions]
+    for number in range(count):
+        take = chance.choice(["add", "subtract", "multiply", "divide", "least_of", "most_of"])
+        parts = 2 if take in {"subtract", "divide"} else chance.randrange(2, 4)
+        compute = {"take": take, "of": [chance.choice(names) for _ in range(parts)]}
+        one = {"name": f"made_{number}", "version": 1, "text": "Random.", "compute": compute}
+        definitions.append(one | ({"otherwise": 1} if chance.random() < 0.3 else {}))
+        if take not in {"multiply", "divide"}:
+            names.append(f"made_{number}")
+    return make_registry(definitions)
+
+
+async def write_history(owner: Any, chance: random.Random, customers: list[str]) -> None:
+    """Random applications, contracts, loans, plans and repayments; some on the day asked for, some after."""
+    for number in range(40):
+        day = FIRST + dt.timedelta(days=chance.randrange(DAYS))
+        row = {
+            "n": f"{chance.getrandbits(64):016x}{number}",
+            "customer_id": chance.choice(customers),
+            "amount": chance.randrange(1, 100_000),
+            "periods": chance.randrange(1, 12),
+            "day": day,
+            "decision": chance.choice(["approved", "refused"]),
+            "product": chance.choice(["instalment-12", "bill-small-ticket"]),
+        }
+        await owner.execute(
+            "insert into core.applications (application_id, customer_id, product, product_version,"
+            " amount_fen, periods, decision, reasons, limit_fen, decided_on, idempotency_key)"
+            " values ('A' || %(n)s,"
+            " %(customer_id)s, %(product)s, 1, %(amount)s, %(periods)s, %(decision)s, '[1]', 0, %(day)s,"
+            " 'k')",
+            row,
+        )
+        if row["decision"] == "approved":
+            await owner.execute(
+                "insert into core.contracts (contract_id, application_id, customer_id, product,"
+                " product_version, amount_fen, periods, rate_annual, signed_on, idempotency_key) values"
+                " ('K' || %(n)s, 'A' || %(n)s, %(customer_id)s, %(product)s, 1, %(amount)s, %(periods)s, 0,"
+                " %(day)s, 'k')",
+                row,
+            )
+            await owner.execute(
+                "insert into core.loans (loan_id, contract_id, customer_id, product, product_version,"
+                " drawn_on, principal_fen, interest_fen, idempotency_key) values ('L' || %(n)s, 'K' || %(n)s,"
+                " %(customer_id)s, %(product)s, 1, %(day)s, %(amount)s, 7, 'k')",
+                row,
+            )
+            await owner.execute(
+                "insert into core.instalments (loan_id, period, due, principal_fen, interest_fen)"
+                " select 'L' || %(n)s, p, %(day)s::date + 10 * p, %(amount)s / %(periods)s, p"
+                " from generate_series(1, %(periods)s) p",
+                row,
+            )
+            for paid in range(chance.randrange(4)):
+                await owner.execute(
+                    "insert into core.repayments (repayment_id, loan_id, amount_fen, penalty_fen,"
+                    " interest_fen, principal_fen, booked_on, idempotency_key)"
+                    " values ('R' || %(n)s || %(paid)s::text,"
+                    " 'L' || %(n)s, 111, %(paid)s, 1, 110 - %(paid)s, %(day)s::date + 9 * %(paid)s, 'k')",
+                    row | {"paid": paid},
+                )
+
+
+async def add_customers(owner: Any, count: int) -> list[str]:
+    ids = [f"C{number:024x}" for number in range(count)]
+    for customer_id in ids:
+        index = bytes.fromhex(f"{int(customer_id[1:], 16):064x}")
+        await owner.execute(
+            "insert into core.customers (customer_id, slot, name, id_number, id_number_index, phone,"
+            " phone_index, idempotency_key) values (%s, 0, '', '', %s, '', %s, 'k')",
+            [customer_id, index, index],
+        )
+    return ids
+
+
+async def ask_online(
+    app: Any, registry: Registry, names: list[str], who: tuple[str, dt.date]
+) -> dict[str, Any]:
+    statement = compile_online(registry, names)
+    values = statement.values | {"customer_id": who[0], "today": who[1]}
+    row = await (await app.execute(statement.text, values)).fetchone()
+    assert row is not None
+    aggregates = dict(zip(statement.names, row, strict=True)) if statement.names else {}
+    return compute_values(registry, names, aggregates)
+
+
+async def ask_offline(
+    owner: Any, registry: Registry, names: list[str], asked: list[tuple[str, dt.date]]
+) -> list[dict[str, Any]]:
+    await owner.execute(ASKED)
+    for number, (customer_id, day) in enumerate(asked):
+        await owner.execute("insert into asked values (%s, %s, %s)", [number, customer_id, day])
+    statement = compile_offline(registry, names)
+    rows = await (await owner.execute(statement.text, statement.values)).fetchall()
+    await owner.execute("drop table asked")
+    return [dict(zip(statement.names, row[1:], strict=True)) for row in rows]
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_history_gives_back_what_was_known_at_each_decision(cells: Any, seed: int) -> None:
+    """Decide on growing days over growing histories; recompute all of them at the end, set-based."""
+    chance = random.Random(seed)
+    registry = random_registry(chance, 12)
+    names = list(registry.plain)
+    database = cells.databases["a"]
+    async with (
+        await psycopg.AsyncConnection.connect(cells.server.dsn(database, "biyi_owner")) as owner,
+        await psycopg.AsyncConnection.connect(cells.server.dsn(database, "biyi_app")) as app,
+    ):
+        customers = await add_customers(owner, 4)
+        asked, online = [], []
+        await write_history(owner, chance, customers)
+        await owner.commit()
+        for day in sorted(FIRST + dt.timedelta(days=chance.randrange(DAYS)) for _ in range(6)):
+            for customer_id in customers:
+                asked.append((customer_id, day))
+                online.append(await ask_online(app, registry, names, asked[-1]))
+        # Whatever happens on the last day asked for or later must not change what was known before it.
+        await owner.execute(
+            "insert into core.applications (application_id, customer_id, product, product_version,"
+            " amount_fen, periods, decision, reasons, limit_fen, decided_on, idempotency_key)"
+            " select 'Z' || c.customer_id, c.customer_id, 'other', 1, 1, 1, 'refused', '[1]', 0, %s, 'k'"
+            " from core.customers c",
+            [asked[-1][1]],
+        )
+        offline = await ask_offline(owner, registry, names, asked)
+    assert offline == online
+    assert any(value not in (None, 0, 1) for values in online for value in values.values())
+
+
+async def test_the_shipped_variables_of_an_applicant_are_what_history_gives(
+    client: Any, core: Any, cells: Any
+) -> None:
+    """The same through the API: the inputs stored with a decision equal the offline statement's."""
+    loan = await draw(client)
+    await repay(client, loan["loan_id"], 110_016)
+    cells.set_business_date("2026-03-20")
+    decided = await apply(client, loan["customer_id"])
+    _, shown, _ = await client.get(f"/v1/applications/{decided['application_id']}")
+    stored = shown["steps"][2]["facts"]["inputs"]
+    risk = read_risk()
+    database = cells.databases[core.cell_of_customer(loan["customer_id"])]
+    dsn = cells.server.dsn(database, "biyi_owner")
+    async with await psycopg.AsyncConnection.connect(dsn) as owner:
+        asked = [(loan["customer_id"], dt.date(2026, 3, 20))]
+        (offline,) = await ask_offline(owner, risk.registry, list(risk.variables), asked)
+    for name in risk.variables:
+        value = offline[name]
+        assert stored[f"var.{name}"] == (value if value is None or isinstance(value, int) else str(value))
+    # Two instalments of 920.16 and 933.96 of principal fell due, the first is paid: 933.96 / 1,854.12.
+    assert stored["var.arrears_share"] == "0.50372144"
