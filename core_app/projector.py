@@ -21,7 +21,7 @@ from aiohttp import web
 from redis.exceptions import RedisError
 
 from core_app.outbox import SCHEMA, TABLE
-from core_app.read_models.loan_summary import map_row
+from core_app.read_models.windows import map_row
 from replication.projection.projector import CellProjector, Feed
 from replication.projection.status import show_status
 from replication.projection.valkey import Valkey, forget, open_valkey

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from core_app.api.bodies import ProblemAnswer
 from core_app.api.body_limit import BodyLimit
 from core_app.api.problem import make_answer, make_problem, read_validation_errors
+from core_app.api.risk_routes import router as risk_v1
 from core_app.api.routes import router as v1
 from core_app.core import Connection, LendingCore
 from core_app.errors import FieldProblem, Kind, Refused
@@ -33,6 +34,7 @@ def make_app(core: LendingCore, settings: ApiSettings, cache: Cache | None = Non
     app.state.cache = cache
     app.state.settings = settings
     app.include_router(v1)
+    app.include_router(risk_v1)
     app.add_api_route("/healthz", _healthz, include_in_schema=False)
     app.add_api_route("/readyz", _readyz, include_in_schema=False)
     app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes)

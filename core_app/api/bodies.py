@@ -4,15 +4,14 @@ Requests are strict: an amount is a JSON integer (not 1.0, "100" or true), unkno
 refused, and texts hold no control characters and no lone surrogates.
 """
 
-import datetime as dt
 import unicodedata
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from core_app.money import MAX_FEN
 
-_REQUEST = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+REQUEST = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
 
 
 def _refuse_control_characters(text: str) -> str:
@@ -24,16 +23,14 @@ def _refuse_control_characters(text: str) -> str:
 Text = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_refuse_control_characters)]
 Purpose = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{1,63}$")]
 Sm3 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Day = Annotated[dt.date, Field(strict=False)]
 Reference = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{4,64}$")]
-Staff = Annotated[str, Field(pattern=r"^[a-z][a-z0-9._-]{1,39}$")]
 AmountFen = Annotated[int, Field(gt=0, le=MAX_FEN, description="Amount in fen (1/100 yuan).")]
 
 
 class CustomerRequest(BaseModel):
     """A person to register; the same person always gets the same id."""
 
-    model_config = _REQUEST | ConfigDict(
+    model_config = REQUEST | ConfigDict(
         json_schema_extra={
             "examples": [{"name": "张三", "id_number": "11010519491231002X", "phone": "13800138000"}]
         }
@@ -46,7 +43,7 @@ class CustomerRequest(BaseModel):
 class DeviceEvidence(BaseModel):
     """Where an application came from. Kept as keyed indexes only: counted and compared, never read."""
 
-    model_config = _REQUEST
+    model_config = REQUEST
     device: Text | None = Field(default=None, description="Id of the device, as the app's SDK has it.")
     wifi: Text | None = Field(default=None, description="BSSID of the WiFi it is in.")
     ip: Text | None = Field(default=None, description="IP address; of IPv6 the /64 counts.")
@@ -56,7 +53,7 @@ class DeviceEvidence(BaseModel):
 class ApplicationRequest(BaseModel):
     """What a customer applies for."""
 
-    model_config = _REQUEST | ConfigDict(
+    model_config = REQUEST | ConfigDict(
         json_schema_extra={
             "examples": [
                 {
@@ -82,7 +79,7 @@ class ApplicationRequest(BaseModel):
 class QuoteRequest(BaseModel):
     """A loan to be priced."""
 
-    model_config = _REQUEST | ConfigDict(
+    model_config = REQUEST | ConfigDict(
         json_schema_extra={"examples": [{"product": "instalment-12", "amount_fen": 1200000, "periods": 12}]}
     )
     product: Text = Field(description="Id of a product on offer.")
@@ -94,7 +91,7 @@ class QuoteRequest(BaseModel):
 class ContractRequest(BaseModel):
     """The approved application to sign for."""
 
-    model_config = _REQUEST | ConfigDict(
+    model_config = REQUEST | ConfigDict(
         json_schema_extra={"examples": [{"application_id": "A1f3-0123456789abcdef0123456789abcdef"}]}
     )
     application_id: Text = Field(description="As answered by POST /v1/applications.")
@@ -109,7 +106,7 @@ class ContractRequest(BaseModel):
 class DrawRequest(BaseModel):
     """The contract to pay out."""
 
-    model_config = _REQUEST | ConfigDict(
+    model_config = REQUEST | ConfigDict(
         json_schema_extra={"examples": [{"contract_id": "K1f3-0123456789abcdef0123456789abcdef"}]}
     )
     contract_id: Text = Field(description="As answered by POST /v1/contracts.")
@@ -118,51 +115,13 @@ class DrawRequest(BaseModel):
 class RepaymentRequest(BaseModel):
     """An amount paid on a loan; at most what is outstanding."""
 
-    model_config = _REQUEST | ConfigDict(
+    model_config = REQUEST | ConfigDict(
         json_schema_extra={
             "examples": [{"loan_id": "L1f3-0123456789abcdef0123456789abcdef", "amount_fen": 110016}]
         }
     )
     loan_id: Text = Field(description="As answered by POST /v1/draws.")
     amount_fen: AmountFen
-
-
-class LimitRequest(BaseModel):
-    """A limit that staff sets at one level of a customer's tree; with days it is a temporary increase."""
-
-    model_config = _REQUEST | ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "customer_id": "C0123456789abcdef01234567",
-                    "level": "product",
-                    "product": "instalment-12",
-                    "amount_fen": 3000000,
-                    "reason": "income fell",
-                    "staff": "li.wei",
-                }
-            ]
-        }
-    )
-    customer_id: Text = Field(description="As answered by POST /v1/customers.")
-    level: Literal["customer", "group", "product", "scene"]
-    product: Text | None = Field(default=None, description="The product whose path has the node.")
-    amount_fen: Annotated[int, Field(ge=0, le=MAX_FEN)] | None = Field(
-        default=None, description="In fen; absent: what was set is taken away."
-    )
-    temporary_from: Day | None = Field(default=None, description="First business date of an increase.")
-    temporary_to: Day | None = Field(default=None, description="Last business date of an increase.")
-    reason: Text = Field(description="Why, without personal data.")
-    staff: Staff = Field(description="Who sets it.")
-
-
-class VoidRequest(BaseModel):
-    """The contract to give up; it was signed and not drawn."""
-
-    model_config = _REQUEST | ConfigDict(
-        json_schema_extra={"examples": [{"contract_id": "K1f3-0123456789abcdef0123456789abcdef"}]}
-    )
-    contract_id: Text = Field(description="As answered by POST /v1/contracts.")
 
 
 class CustomerAnswer(BaseModel):
@@ -201,74 +160,6 @@ class ApplicationAnswer(BaseModel):
     limit_fen: int
     cost_table: dict[str, Any] = Field(description="What the borrower is shown before signing.")
     cost_table_sm3: str = Field(description="SM3 of its canonical JSON, in hex.")
-
-
-class StepAnswer(BaseModel):
-    """One step of a decision; `facts` are what it rested on, with model and variable versions."""
-
-    step: str = Field(examples=["identity", "fraud", "score"])
-    outcome: str = Field(examples=["passed", "refused", "over_budget", "skipped"])
-    elapsed_us: int
-    budget_ms: int
-    reasons: list[ReasonAnswer]
-    facts: dict[str, Any]
-
-
-class DecidedAnswer(BaseModel):
-    """An application as it was decided, step by step."""
-
-    application_id: str
-    customer_id: str
-    product: str
-    product_version: int
-    amount_fen: int
-    periods: int
-    decision: str
-    reasons: list[ReasonAnswer]
-    limit_fen: int
-    decided_on: str
-    steps: list[StepAnswer]
-
-
-class LimitSetAnswer(BaseModel):
-    """A limit as it was set."""
-
-    customer_id: str
-    node: str = Field(examples=["product:instalment-12"])
-    temporary: bool
-    amount_fen: int | None
-    valid_from: str
-    valid_to: str | None
-
-
-class LimitNodeAnswer(BaseModel):
-    """A node of the tree: the limit of law or document, what was set, what contracts hold, what is left."""
-
-    node: str
-    level: str
-    document_fen: int | None
-    set_fen: int | None
-    temporary_fen: int
-    limit_fen: int | None
-    reserved_fen: int
-    used_fen: int
-    room_fen: int | None
-
-
-class LimitsAnswer(BaseModel):
-    """A customer's tree of limits on a business date, from the top."""
-
-    customer_id: str
-    on: str
-    nodes: list[LimitNodeAnswer]
-
-
-class VoidAnswer(BaseModel):
-    """A contract that was given up, and what it no longer reserves."""
-
-    contract_id: str
-    customer_id: str
-    released_fen: int
 
 
 class InstalmentAnswer(BaseModel):

@@ -149,7 +149,7 @@ async def apply_for_loan(core: LendingCore, command: Command, wish: Wish) -> Don
         await connection.execute(store.INSERT_APPLICATION, row | {"decided_on": today, "key": command.key})
         await store.keep_steps(connection, application_id, steps.taken)
         about = {"customer_id": wish.customer_id, "application_id": application_id}
-        await keep_evidence(connection, about, evidence)
+        await keep_evidence(connection, about, evidence, command.key)
         await store.keep_inquiry(connection, about, wish.authorisation, inquired)
         if steps.grade is not None:
             await store.keep_grade(connection, about | {"decided_on": today}, steps.grade)

@@ -3,7 +3,8 @@
 The truth is core.evidence: a row is written in its application's own transaction, so it is there if
 and only if the application is, on every copy, after every failover. Counting happens in the same
 transaction under a lock on each value, so of two applications at once one sees the other. Other cells
-are asked at their primaries. Valkey is not asked: see docs/decisions/012.
+are asked at their primaries. Valkey holds a view for showing (`read_models.windows`) that decides
+nothing: see docs/decisions/013-window-counts-come-from-postgresql.md.
 """
 
 import asyncio
@@ -34,6 +35,21 @@ insert into core.evidence (application_id, customer_id, kind, value_index)
 select %(application_id)s, %(customer_id)s, v.kind, v.value_index
 from unnest(%(kinds)s::text[], %(indexes)s::bytea[]) as v (kind, value_index)
 """
+
+# The newest instants of each value, this application's included: the row a window's view is made of. The
+# locks are held until the commit, so the rows of one value are numbered in the order of their commits.
+_TELL = """
+insert into core.outbox (topic, key, payload, idempotency_key)
+select 'window.seen', 'window:' || v.kind || ':' || encode(v.value_index, 'hex'),
+    jsonb_build_object('window', jsonb_build_object('ats', (
+        select jsonb_agg(extract(epoch from n.at) order by n.at desc)
+        from (select e.at from core.evidence e where e.kind = v.kind and e.value_index = v.value_index
+              order by e.at desc limit %(newest)s) as n))), %(key)s
+from unnest(%(kinds)s::text[], %(indexes)s::bytea[]) as v (kind, value_index)
+"""
+
+NEWEST_TOLD = 100
+"""Instants a window's view holds. Source: our choice; above what any product allows in a window."""
 
 Counts = dict[EvidenceKind, int]
 
@@ -66,29 +82,34 @@ async def count_elsewhere(
     core: LendingCore, own_cell: str, evidence: Sequence[Evidence], minutes: int, patience_ms: int
 ) -> Counts | None:
     """Return the counts of all other cells together, or None when one of them cannot be asked in time."""
-    values = _columns(evidence) | {"minutes": minutes}
-
-    async def work(connection: Connection, epoch: int) -> list[Any]:
-        return await (await connection.execute(_COUNT, values)).fetchall()
-
     others = [cell for cell in core.router.cells if cell != own_cell]
     try:
         async with asyncio.timeout(patience_ms / 1000):
-            found = await asyncio.gather(
-                *(core.router.read(cell, work, deadline_seconds=core.deadline_seconds) for cell in others)
-            )
+            found = await asyncio.gather(*(count_in_cell(core, cell, evidence, minutes) for cell in others))
     except (CellUnavailable, TimeoutError):
         return None
-    total: Counts = dict.fromkeys((one.kind for one in evidence), 0)
-    for read in found:
-        for kind, count, _ in read.value:
-            total[EvidenceKind(kind)] += count
-    return total
+    return {one.kind: sum(counts[one.kind] for counts in found) for one in evidence}
+
+
+async def count_in_cell(core: LendingCore, cell: str, evidence: Sequence[Evidence], minutes: int) -> Counts:
+    """Return the counts at one cell's primary; CellUnavailable when it cannot be asked."""
+    values = _columns(evidence) | {"minutes": minutes}
+
+    async def work(connection: Connection, epoch: int) -> Counts:
+        rows = await (await connection.execute(_COUNT, values)).fetchall()
+        return {EvidenceKind(kind): count for kind, count, _ in rows}
+
+    return (await core.router.read(cell, work, deadline_seconds=core.deadline_seconds)).value
 
 
 async def keep_evidence(
-    connection: Connection, application: Mapping[str, str], evidence: Sequence[Evidence]
+    connection: Connection, application: Mapping[str, str], evidence: Sequence[Evidence], key: str
 ) -> None:
-    """Write the evidence of an application; sent without waiting for an answer."""
+    """Write the evidence of an application and tell of its windows; sent without waiting for an answer.
+
+    `key` is the command's. The locks of `count_here` must be held, whatever its outcome was.
+    """
     if evidence:
-        await connection.execute(_INSERT, {**application, **_columns(evidence)})
+        values = {**application, **_columns(evidence)}
+        await connection.execute(_INSERT, values)
+        await connection.execute(_TELL, values | {"key": key, "newest": NEWEST_TOLD})

@@ -6,19 +6,23 @@ with each change of the loan within an epoch) and how old the knowledge is.
 
 import datetime as dt
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from redis.exceptions import RedisError
 
 from core_app.core import Connection, LendingCore
+from core_app.decisions.evidence import Evidence
+from core_app.decisions.windows import count_in_cell
 from core_app.errors import Kind, Refused
 from core_app.ids import Letter
 from core_app.loans import store
 from core_app.loans.service import show_row
 from core_app.read_models.loan_summary import summary_key
-from replication.projection.valkey import Found, Valkey, read_value
+from core_app.read_models.windows import count_window, window_key
+from core_app.router import CellUnavailable
+from replication.projection.valkey import Found, Valkey, read_held, read_value
 
 _log = logging.getLogger(__name__)
 _NEWEST = "select outbox_id, at from core.outbox where key = %s order by outbox_id desc limit 1"
@@ -68,6 +72,60 @@ def compute_age_ms(as_of: str, now: dt.datetime) -> int | None:
     if not as_of:
         return None
     return max(0, round(1000 * (now - dt.datetime.fromisoformat(as_of)).total_seconds()))
+
+
+async def show_windows(
+    core: LendingCore, cache: Cache | None, evidence: Sequence[Evidence], minutes: int
+) -> dict[str, Any]:
+    """Return how many applications came with each piece of evidence lately, by cell; for showing only.
+
+    A cell whose view is not warm here is counted at its primary; one that cannot be reached either is
+    null. The decision counts for itself, under lock.
+    """
+    found = {cell: await _show_cell(core, cache, cell, evidence, minutes) for cell in core.router.cells}
+    return {
+        "minutes": minutes,
+        "counts": {
+            str(one.kind): {cell: shown["counts"].get(one.kind) for cell, shown in found.items()}
+            for one in evidence
+        },
+        "source": {cell: shown["source"] for cell, shown in found.items()},
+        "age_ms": {cell: shown["age_ms"] for cell, shown in found.items()},
+    }
+
+
+async def _show_cell(
+    core: LendingCore, cache: Cache | None, cell: str, evidence: Sequence[Evidence], minutes: int
+) -> dict[str, Any]:
+    if cache is not None:
+        try:
+            shown = await _count_cached(cache, cell, evidence, minutes)
+        except (RedisError, OSError) as error:
+            _log.warning("cache: %s", type(error).__name__)
+            shown = None
+        if shown is not None:
+            return shown
+    try:
+        counts = await count_in_cell(core, cell, evidence, minutes)
+    except CellUnavailable:
+        return {"counts": {}, "source": None, "age_ms": None}
+    return {"counts": counts, "source": "primary", "age_ms": 0}
+
+
+async def _count_cached(
+    cache: Cache, cell: str, evidence: Sequence[Evidence], minutes: int
+) -> dict[str, Any] | None:
+    """Return the counts of a warm view, None when it is not warm: an absent value would then say nothing."""
+    position = (await read_held(cache.valkey, cell)).position
+    age_ms = compute_age_ms(position.as_of, cache.read_now()) if position is not None else None
+    if position is None or age_ms is None or (position.in_window and position.total):
+        return None
+    counts = {}
+    for one in evidence:
+        found = await read_value(cache.valkey, cell, window_key(one))
+        value = found.body["value"] if found is not None else None
+        counts[one.kind] = count_window(value, cache.read_now().timestamp(), minutes)
+    return {"counts": counts, "source": "cache", "age_ms": age_ms}
 
 
 async def _read_cache(cache: Cache, cell: str, loan_id: str) -> Found | None:

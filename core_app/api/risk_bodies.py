@@ -1,0 +1,137 @@
+"""Request bodies and answers about decisions, limits and windows. Pure."""
+
+import datetime as dt
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from core_app.api.bodies import REQUEST, DeviceEvidence, ReasonAnswer, Text
+from core_app.money import MAX_FEN
+
+Day = Annotated[dt.date, Field(strict=False)]
+Staff = Annotated[str, Field(pattern=r"^[a-z][a-z0-9._-]{1,39}$")]
+
+
+class WindowsRequest(BaseModel):
+    """Device evidence to be looked up."""
+
+    model_config = REQUEST | ConfigDict(
+        json_schema_extra={"examples": [{"evidence": {"ip": "203.0.113.7"}, "minutes": 60}]}
+    )
+    evidence: DeviceEvidence
+    minutes: int = Field(default=60, gt=0, le=1440, description="How far back to count.")
+
+
+class LimitRequest(BaseModel):
+    """A limit that staff sets at one level of a customer's tree; with days it is a temporary increase."""
+
+    model_config = REQUEST | ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "customer_id": "C0123456789abcdef01234567",
+                    "level": "product",
+                    "product": "instalment-12",
+                    "amount_fen": 3000000,
+                    "reason": "income fell",
+                    "staff": "li.wei",
+                }
+            ]
+        }
+    )
+    customer_id: Text = Field(description="As answered by POST /v1/customers.")
+    level: Literal["customer", "group", "product", "scene"]
+    product: Text | None = Field(default=None, description="The product whose path has the node.")
+    amount_fen: Annotated[int, Field(ge=0, le=MAX_FEN)] | None = Field(
+        default=None, description="In fen; absent: what was set is taken away."
+    )
+    temporary_from: Day | None = Field(default=None, description="First business date of an increase.")
+    temporary_to: Day | None = Field(default=None, description="Last business date of an increase.")
+    reason: Text = Field(description="Why, without personal data.")
+    staff: Staff = Field(description="Who sets it.")
+
+
+class VoidRequest(BaseModel):
+    """The contract to give up; it was signed and not drawn."""
+
+    model_config = REQUEST | ConfigDict(
+        json_schema_extra={"examples": [{"contract_id": "K1f3-0123456789abcdef0123456789abcdef"}]}
+    )
+    contract_id: Text = Field(description="As answered by POST /v1/contracts.")
+
+
+class StepAnswer(BaseModel):
+    """One step of a decision; `facts` are what it rested on, with model and variable versions."""
+
+    step: str = Field(examples=["identity", "fraud", "score"])
+    outcome: str = Field(examples=["passed", "refused", "over_budget", "skipped"])
+    elapsed_us: int
+    budget_ms: int
+    reasons: list[ReasonAnswer]
+    facts: dict[str, Any]
+
+
+class DecidedAnswer(BaseModel):
+    """An application as it was decided, step by step."""
+
+    application_id: str
+    customer_id: str
+    product: str
+    product_version: int
+    amount_fen: int
+    periods: int
+    decision: str
+    reasons: list[ReasonAnswer]
+    limit_fen: int
+    decided_on: str
+    steps: list[StepAnswer]
+
+
+class WindowsAnswer(BaseModel):
+    """Applications seen lately, by kind of evidence and cell; null where a cell could not be asked."""
+
+    minutes: int
+    counts: dict[str, dict[str, int | None]]
+    source: dict[str, str | None] = Field(examples=[{"a": "cache", "b": "primary"}])
+    age_ms: dict[str, int | None]
+
+
+class LimitSetAnswer(BaseModel):
+    """A limit as it was set."""
+
+    customer_id: str
+    node: str = Field(examples=["product:instalment-12"])
+    temporary: bool
+    amount_fen: int | None
+    valid_from: str
+    valid_to: str | None
+
+
+class LimitNodeAnswer(BaseModel):
+    """A node of the tree: the limit of law or document, what was set, what contracts hold, what is left."""
+
+    node: str
+    level: str
+    document_fen: int | None
+    set_fen: int | None
+    temporary_fen: int
+    limit_fen: int | None
+    reserved_fen: int
+    used_fen: int
+    room_fen: int | None
+
+
+class LimitsAnswer(BaseModel):
+    """A customer's tree of limits on a business date, from the top."""
+
+    customer_id: str
+    on: str
+    nodes: list[LimitNodeAnswer]
+
+
+class VoidAnswer(BaseModel):
+    """A contract that was given up, and what it no longer reserves."""
+
+    contract_id: str
+    customer_id: str
+    released_fen: int

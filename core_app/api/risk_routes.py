@@ -1,0 +1,91 @@
+"""The routes of decisions, limits and windows."""
+
+import json
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request
+from fastapi.responses import Response
+
+from core_app.api import risk_bodies
+from core_app.api.answering import ON_READ, ON_WRITE, IdempotencyKey, command_of, core_of, problems, respond
+from core_app.decisions.evidence import index_evidence
+from core_app.decisions.service import show_application
+from core_app.limits.service import LimitChange, set_limit, show_limits, void_contract
+from core_app.limits.tree import Level
+from core_app.read_models.read import show_windows
+
+router = APIRouter(prefix="/v1", default_response_class=Response)
+
+
+@router.get(
+    "/applications/{application_id}",
+    summary="Show how an application was decided",
+    responses={200: {"model": risk_bodies.DecidedAnswer}, **ON_READ},
+)
+async def get_application(request: Request, application_id: Annotated[str, Path(max_length=64)]) -> Response:
+    """Show the steps in order, each with its time, reasons, and the versions it rested on."""
+    return respond(await show_application(core_of(request), application_id))
+
+
+@router.post(
+    "/windows",
+    summary="Show how often device evidence was seen lately",
+    responses={200: {"model": risk_bodies.WindowsAnswer}, **problems(400, 413, 422)},
+)
+async def post_windows(request: Request, body: risk_bodies.WindowsRequest) -> Response:
+    """Show counts by cell from this site's view, else from the primaries. Nothing is recorded.
+
+    A POST, so that what is personal stands in no address. For showing only: decisions count for themselves.
+    """
+    core = core_of(request)
+    evidence = index_evidence(core.vault.blind_index, body.evidence.model_dump(exclude_none=True))
+    shown = await show_windows(core, request.app.state.cache, evidence, body.minutes)
+    content = json.dumps(shown, sort_keys=True, separators=(",", ":"))
+    return Response(content, 200, media_type="application/json")
+
+
+@router.post(
+    "/limits",
+    status_code=201,
+    summary="Set a limit of a customer",
+    responses={201: {"model": risk_bodies.LimitSetAnswer}, **ON_WRITE},
+)
+async def post_limit(request: Request, key: IdempotencyKey, body: risk_bodies.LimitRequest) -> Response:
+    """Set, cut or take away a limit at one level, or grant a temporary increase, as staff.
+
+    A cut holds at once for contracts and draws; what was drawn before it stands.
+    """
+    core = core_of(request)
+    change = LimitChange(
+        customer_id=body.customer_id,
+        level=Level(body.level),
+        product=body.product,
+        amount_fen=body.amount_fen,
+        temporary_from=body.temporary_from,
+        temporary_to=body.temporary_to,
+        reason=body.reason,
+        staff=body.staff,
+    )
+    return respond(await set_limit(core, command_of(core, key, "limit", body), change))
+
+
+@router.get(
+    "/customers/{customer_id}/limits",
+    summary="Show a customer's tree of limits",
+    responses={200: {"model": risk_bodies.LimitsAnswer}, **ON_READ},
+)
+async def get_limits(request: Request, customer_id: Annotated[str, Path(max_length=64)]) -> Response:
+    """Show every level: its limit, what is reserved by contracts and used by draws, and the room left."""
+    return respond(await show_limits(core_of(request), customer_id))
+
+
+@router.post(
+    "/voids",
+    status_code=201,
+    summary="Give up a contract that was not drawn",
+    responses={201: {"model": risk_bodies.VoidAnswer}, **ON_WRITE},
+)
+async def post_void(request: Request, key: IdempotencyKey, body: risk_bodies.VoidRequest) -> Response:
+    """Give up a signed contract; what it reserved may be lent again."""
+    core = core_of(request)
+    return respond(await void_contract(core, command_of(core, key, "void", body), body.contract_id))
