@@ -12,6 +12,7 @@ from runbooks.product import product
 from runbooks.promote import promote_command
 from runbooks.quarantine import quarantine_command
 from runbooks.restore import restore_command
+from runbooks.risk import risk
 from runbooks.sim import sim_command
 from runbooks.stand.cli import link, site, stand
 
@@ -32,7 +33,7 @@ def main() -> None:
 
 for command in (
     demo_command, stand, site, link, cells_command, why_command, move_command, promote_command, hold_command,
-    quarantine_command, cache, product, drill, faults, sim_command, backup, restore_command,
+    quarantine_command, cache, product, risk, drill, faults, sim_command, backup, restore_command,
 ):  # fmt: skip
     main.add_command(command)
 

@@ -28,7 +28,7 @@ left join core.customers c on c.customer_id = %(customer_id)s
 left join lateral (
     select g.gang, g.customers, g.density::text from core.gang_members g
     where g.customer_id = c.customer_id
-        and g.run_id = (select n.run_id from core.gang_members n order by n.at desc limit 1)
+        and g.run_id = (select r.run_id from core.gang_runs r order by r.at desc limit 1)
 ) as m on true
 """
 

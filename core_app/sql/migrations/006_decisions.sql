@@ -127,18 +127,24 @@ create index evidence_by_customer on core.evidence (customer_id);
 create trigger evidence_append_only before update or delete or truncate on core.evidence
     for each statement execute function core.refuse_change();
 
--- Gangs found by one run over the evidence of every cell; each cell keeps its own customers' part.
+-- Gangs found by one run over the evidence of every cell; each cell keeps its own customers' part. The
+-- newest run counts, also when it found nobody.
+create table core.gang_runs (
+    run_id      text primary key,
+    found_on    date not null,
+    at          timestamptz not null default now()
+);
+create index gang_runs_newest on core.gang_runs (at desc);
+create trigger gang_runs_append_only before update or delete or truncate on core.gang_runs
+    for each statement execute function core.refuse_change();
 create table core.gang_members (
-    run_id      text not null,
+    run_id      text not null references core.gang_runs,
     customer_id text not null references core.customers,
     gang        text not null,
     customers   integer not null check (customers > 1),
     density     numeric(9, 8) not null check (density between 0 and 1),
-    found_on    date not null,
-    at          timestamptz not null default now(),
     primary key (customer_id, run_id)
 );
-create index gang_members_newest on core.gang_members (at desc);
 create trigger gang_members_append_only before update or delete or truncate on core.gang_members
     for each statement execute function core.refuse_change();
 
@@ -147,4 +153,4 @@ create index applications_by_customer on core.applications (customer_id, decided
 create index repayments_by_loan on core.repayments (loan_id, booked_on);
 
 grant select, insert on core.decision_steps, core.customer_tiers, core.bureau_inquiries, core.evidence,
-    core.gang_members to biyi_app;
+    core.gang_runs, core.gang_members to biyi_app;

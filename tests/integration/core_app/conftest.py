@@ -64,6 +64,7 @@ TABLES = (
     "customer_tiers",
     "bureau_inquiries",
     "evidence",
+    "gang_runs",
     "gang_members",
 )
 
