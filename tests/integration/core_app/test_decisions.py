@@ -60,14 +60,14 @@ async def test_a_failed_step_ends_the_application_and_later_steps_are_skipped(cl
 
 async def test_a_step_over_its_budget_is_refused_and_says_so(core: Any, cells: Any) -> None:
     ticks = iter(range(1000))
-    slow = replace(core, read_elapsed=lambda: next(ticks) * 0.0601)
+    slow = replace(core, read_elapsed=lambda: next(ticks) * 0.1501)
     async with serve_api(slow, None) as client:
         decided = await apply(client, await register(client))
         assert decided["reasons"][0]["rule"] == "step.identity.over_budget"
         assert decided["limit_fen"] == 0
     rows = await cells.rows("select outcome, elapsed_us from core.decision_steps order by ordinal")
     assert [row[0] for row in rows] == ["over_budget", "skipped", "skipped"]
-    assert rows[0][1] > 60_000
+    assert rows[0][1] > 150_000
 
 
 async def test_a_cool_off_counts_from_a_refusal_but_not_from_a_step_that_was_too_slow(
@@ -75,7 +75,7 @@ async def test_a_cool_off_counts_from_a_refusal_but_not_from_a_step_that_was_too
 ) -> None:
     await publish_change(core, eligibility={"cool_off_days": 30})
     ticks = iter(range(1000))
-    slow = replace(core, read_elapsed=lambda: next(ticks) * 0.0601)
+    slow = replace(core, read_elapsed=lambda: next(ticks) * 0.1501)
     async with serve_api(slow, None) as client:
         customer_id = await register(client)
         assert (await apply(client, customer_id))["decision"] == "refused"

@@ -37,7 +37,9 @@ def with_risk(**changes: Any) -> Any:
     return PRODUCT.model_copy(update={"risk": PRODUCT.risk.model_copy(update=changes)})
 
 
-@pytest.mark.parametrize(("elapsed_us", "outcome"), [(60_000, Outcome.PASSED), (60_001, Outcome.OVER_BUDGET)])
+@pytest.mark.parametrize(
+    ("elapsed_us", "outcome"), [(150_000, Outcome.PASSED), (150_001, Outcome.OVER_BUDGET)]
+)
 def test_a_step_over_its_budget_has_failed_whatever_it_found(elapsed_us: int, outcome: Outcome) -> None:
     result = close_step("fraud", Judged((), {"a": 1}), elapsed_us, PRODUCT)
     assert (result.outcome, dict(result.facts)) == (outcome, {"a": 1})

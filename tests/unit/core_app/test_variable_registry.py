@@ -1,6 +1,5 @@
 """The registry: what a definition may say, what is computed only when asked for, a hundred thousand."""
 
-import json
 import tracemalloc
 from typing import Any
 
@@ -84,8 +83,8 @@ def test_missing_parts_and_a_division_by_zero_are_missing_or_otherwise() -> None
     assert str(values["share"]) == "0.66666667"
 
 
-def many_definitions() -> str:
-    """A registry of a hundred thousand as a JSON text; every tenth is computed of the nine before it."""
+def many_definitions() -> list[dict[str, Any]]:
+    """A hundred thousand definitions; every tenth is computed of two before it."""
     takes = [
         {"source": "applications", "take": "count"},
         {"source": "loans", "take": "sum", "column": "principal_fen"},
@@ -97,12 +96,12 @@ def many_definitions() -> str:
             definitions.append(made(f"v{number}", "add", f"v{number - 1}", f"v{number - 2}"))
         else:
             definitions.append(taken(f"v{number}", **takes[number % 3], days=1 + number % 365))
-    return json.dumps(definitions)
+    return definitions
 
 
 def test_of_a_hundred_thousand_definitions_only_those_asked_for_are_looked_at() -> None:
-    """Figures of time and memory are in bench/variables.py; here: what is not asked for costs nothing."""
-    plain = json.loads(many_definitions())
+    """Figures of time and memory are in bench/decisions.py; here: what is not asked for costs nothing."""
+    plain = many_definitions()
     tracemalloc.start()
     registry: Registry = make_registry(plain)
     statement = compile_online(registry, ["v19", "v500"])
