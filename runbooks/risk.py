@@ -1,14 +1,14 @@
-"""`biyi risk gangs | train | models | stability`: what stands behind decisions, by hand."""
+"""`biyi risk gangs | expire | models | train | stability`: what stands behind decisions, by hand."""
 
 import asyncio
 import datetime as dt
 import json
 import sys
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from rich.console import Console
@@ -18,15 +18,17 @@ from rich.table import Table
 from compliance.protection.errors import ProtectionError
 from compliance.protection.vault import open_vault
 from core_app.business_calendar import business_date_at
-from core_app.core import LendingCore
+from core_app.core import Connection, LendingCore
 from core_app.decisions.gang_search import search_gangs
 from core_app.decisions.risk import read_risk
 from core_app.errors import DocumentInvalid
+from core_app.limits.hold import expire_next
 from core_app.products.catalogue import read_catalogue
 from core_app.router import CellUnavailable, Router
 from replication.settings import SettingsError
 from runbooks.cells import site_settings
 
+T = TypeVar("T")
 CELL_SECONDS = 30.0
 """Patience with each cell. Source: our choice; reading a million pieces of evidence takes seconds."""
 TRAINING_SEED = 20260101
@@ -43,6 +45,7 @@ def risk() -> None:
 
     \b
     Who hangs together:     biyi risk gangs
+    Free what nobody drew:  biyi risk expire
     What decides today:     biyi risk models
     Train them again:       biyi risk train --into models
     Do tiers stand still:   biyi risk stability --months 12
@@ -62,6 +65,17 @@ async def _open_core() -> AsyncIterator[LendingCore]:
             new_uuid=uuid.uuid4,
             read_today=lambda: business_date_at(dt.datetime.now(dt.UTC)),  # noqa: TID251 - a shell
         )
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    """Run to the end; a cell that does not answer ends the command with 3, a bad document with 1."""
+    try:
+        return asyncio.run(work)
+    except CellUnavailable as error:
+        click.echo(f"cell {error.cell} does not answer ({error.outcome}): run it again", err=True)
+        sys.exit(3)
+    except (DocumentInvalid, ProtectionError, SettingsError) as error:
+        raise click.ClickException(str(error)) from error
 
 
 @risk.command("gangs")
@@ -92,13 +106,7 @@ def gangs_command(as_json: bool) -> None:
             ],
         }
 
-    try:
-        shown = asyncio.run(work())
-    except CellUnavailable as error:
-        click.echo(f"cell {error.cell} does not answer ({error.outcome}): run it again", err=True)
-        sys.exit(3)
-    except (DocumentInvalid, ProtectionError, SettingsError) as error:
-        raise click.ClickException(str(error)) from error
+    shown = _run(work())
     if as_json:
         click.echo(json.dumps(shown))
         return
@@ -110,6 +118,40 @@ def gangs_command(as_json: bool) -> None:
         f"{shown['customers']} customers, {shown['values']} values, "
         f"{shown['components']} groups of two or more"
     )
+
+
+@risk.command("expire")
+@_json
+def expire_command(as_json: bool) -> None:
+    """Let contracts expire that were signed, not drawn, and are past their validity, in every cell.
+
+    What they reserved of their customers' limits may be lent again. One short transaction a contract; safe
+    to break off and to repeat. Exit 3 when a cell does not answer.
+    """
+
+    async def expire(core: LendingCore, cell: str) -> str | None:
+        async def work(connection: Connection, epoch: int) -> str | None:
+            return await expire_next(connection, core.read_today())
+
+        return (await core.router.write(cell, work, deadline_seconds=CELL_SECONDS)).value
+
+    async def work() -> dict[str, int]:
+        expired = {}
+        async with _open_core() as core:
+            with Console(stderr=True).status("expiring") as status:
+                for cell in core.router.cells:
+                    expired[cell] = 0
+                    while await expire(core, cell) is not None:
+                        expired[cell] += 1
+                        status.update(f"cell {cell}: {expired[cell]} contracts expired")
+        return expired
+
+    found = _run(work())
+    if as_json:
+        click.echo(json.dumps(found))
+    else:
+        for cell, count in found.items():
+            click.echo(f"{cell}: {count} contracts expired")
 
 
 @risk.command("models")

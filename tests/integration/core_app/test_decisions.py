@@ -1,7 +1,7 @@
 """How an application is decided: steps with their facts, the bureau and its fallbacks, windows, tiers."""
 
 import asyncio
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psycopg
@@ -11,6 +11,7 @@ from compliance.protection.fields import EVIDENCE_DEVICE
 from core_app.commands import make_command
 from core_app.decisions.fake_bureau import GOOD, FakeBureau
 from core_app.decisions.service import Wish, apply_for_loan
+from core_app.router import CellUnavailable
 from tests.integration.core_app.conftest import serve_api
 from tests.integration.core_app.lending import apply, confirm, make_person, register
 from tests.integration.core_app.versions import publish_change
@@ -19,6 +20,27 @@ BAD = {"score": 420, "open_accounts": 6, "overdue_12m": 9, "inquiries_90d": 20}
 DAY = {"risk": {"night_from_hour": 0, "night_until_hour": 0}}
 NIGHT = {"risk": {"night_from_hour": 0, "night_until_hour": 24}}
 DEVICE = {"device": "A1B2-C3D4-E5F6"}
+
+
+@dataclass(frozen=True, slots=True)
+class WithoutCell:
+    """A router to which one cell is lost for reading."""
+
+    router: Any
+    lost: str
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        cells: tuple[str, ...] = self.router.cells
+        return cells
+
+    async def write(self, cell: str, work: Any, *, deadline_seconds: float = 10.0) -> Any:
+        return await self.router.write(cell, work, deadline_seconds=deadline_seconds)
+
+    async def read(self, cell: str, work: Any, *, deadline_seconds: float = 10.0) -> Any:
+        if cell == self.lost:
+            raise CellUnavailable(cell, "not_done")
+        return await self.router.read(cell, work, deadline_seconds=deadline_seconds)
 
 
 async def steps_of(client: Any, decided: Any) -> list[Any]:
@@ -179,6 +201,17 @@ async def test_the_fourth_application_from_one_device_is_refused_in_whatever_cel
     _, fraud, score = await steps_of(client, decided[3])
     assert fraud["facts"]["windows"] == {"device": 4}
     assert score["outcome"] == "skipped"
+
+
+async def test_an_application_with_evidence_is_refused_while_another_cell_cannot_be_asked(
+    core: Any, cells: Any
+) -> None:
+    async with serve_api(replace(core, router=WithoutCell(core.router, "b")), None) as client:
+        people = [await register_in(client, core, "a") for _ in range(2)]
+        with_evidence = await apply(client, people[0], evidence=DEVICE)
+        without = await apply(client, people[1])
+    assert [r["rule"] for r in with_evidence["reasons"]] == ["window.unknown"]
+    assert without["decision"] == "approved"
 
 
 async def test_at_night_the_second_one_is_refused(client: Any, core: Any) -> None:

@@ -76,6 +76,7 @@ async def test_only_instants_within_the_window_count() -> None:
     assert count_window(None, 1000.0, 60) == 0
 
 
+@pytest.mark.slow
 async def test_the_view_of_a_lost_history_is_taken_back_after_a_failover(
     pair: Pair, servers: tuple[Server, Server]
 ) -> None:
