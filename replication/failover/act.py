@@ -140,11 +140,17 @@ class Actor:
         return Outcome.DONE
 
     async def _rewind(self, seen: Seen, decision: Decision) -> Outcome:
-        """Make the directory follow again; what cannot be rewound is marked and then cloned."""
+        """Make the directory follow again; what cannot be rewound is marked and then cloned.
+
+        The upstream is asked before the own server is stopped: behind a cut link a copy that follows
+        nobody still serves readers, and would be stopped and started again at every look.
+        """
+        upstream = self._upstream(decision)
+        await self._server.ask_upstream(upstream)
         await self._server.release()
         await self._server.stop_clean(STOP_SECONDS)
         own_id = self._server.new_copy_id()
-        await self._server.rewind(self._upstream(decision), own_id)
+        await self._server.rewind(upstream, own_id)
         await self._server.start()
         self._journal.stage("rewound", decision.epoch, copy=str(own_id))
         return Outcome.DONE
