@@ -34,6 +34,7 @@ LIMITS = FailoverSettings(
     fence_after_ms=900,
     peer_promise_ms=500,
     watchdog_after_ms=1300,
+    watchdog_look_ms=60,
     site_lease_seconds=1,
     home_after_ms=500,
     drain_ms=60,
