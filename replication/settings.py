@@ -72,8 +72,11 @@ class FailoverSettings:
 
     @property
     def force_after_ms(self) -> int:
-        """A site silent this long has had its primaries ended, were its agent frozen right after a beat."""
-        return self.beat_ms + self.watchdog_after_ms + self.watchdog_look_ms
+        """A site silent this long has had its primaries ended, whatever became of its agent.
+
+        The worst: cut off right after a beat, and frozen just before it would have ended them itself.
+        """
+        return self.beat_ms + self.fence_after_ms + self.watchdog_after_ms + self.watchdog_look_ms
 
     def __post_init__(self) -> None:
         if not self.tick_ms < self.silence_ms:

@@ -44,7 +44,7 @@ LIMITS = FailoverSettings(
     disk_stall_after_ms=750,
 )
 """The limits with their order and about a quarter of their length: no safety argument rests on them."""
-HEAL_MS = 2800
+HEAL_MS = 3700
 """All faults are undone at this time at the latest."""
 QUIET_MS = 300
 """Time between the end of the last fault and the healing; nothing that fails any more is simulated longer."""
