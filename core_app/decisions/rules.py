@@ -38,11 +38,15 @@ def reason_of(refusal: Refusal) -> Reason:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The outcome; `limit_fen` is the largest single loan the applicant could have now."""
+    """The outcome; `limit_fen` is the largest single loan the applicant could have now.
+
+    `tier_limit_fen` is what the tier may owe in the product; the contract is held to it.
+    """
 
     approved: bool
     reasons: tuple[Reason, ...]
     limit_fen: int
+    tier_limit_fen: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +63,7 @@ class Room:
 
 
 def decide_application(
-    refused: Sequence[Reason],
-    breaches: Sequence[Breach],
-    room: Room,
-    amount_fen: int,
-    others: Sequence[Reason],
+    refused: Sequence[Reason], breaches: Sequence[Breach], room: Room, others: Sequence[Reason]
 ) -> Decision:
     """Decide by the steps' reasons first, then by limits, then by `others`: the law, the product's uses.
 
@@ -71,11 +71,9 @@ def decide_application(
     """
     reasons = [*refused]
     reasons.extend(Reason(b.rule, b.found_fen, f"<= {b.limit_fen}") for b in breaches)
-    in_product = room.product_held_fen + amount_fen
     rooms = [room.tree_fen, room.product_max_fen]
     if room.tier_limit_fen is not None:
         rooms.append(room.tier_limit_fen - room.product_held_fen)
-        if in_product > room.tier_limit_fen and not breaches:
-            reasons.append(Reason("tier.limit", in_product, f"<= {room.tier_limit_fen}"))
     reasons.extend(others)
-    return Decision(not reasons, tuple(reasons), 0 if refused else max(0, min(rooms)))
+    limit_fen = 0 if refused else max(0, min(rooms))
+    return Decision(not reasons, tuple(reasons), limit_fen, room.tier_limit_fen)

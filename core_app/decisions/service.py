@@ -256,8 +256,8 @@ def _decide(
     )
     owed_fen = nodes[CUSTOMER].held_fen if CUSTOMER in nodes else 0
     others = find_other_reasons(core, product, wish.loan, today, owed_fen)
-    breaches = find_breaches(path, nodes, wish.amount_fen)
-    return decide_application(steps.failed, breaches, room, wish.amount_fen, others)
+    breaches = find_breaches(path, nodes, wish.amount_fen, tier_limit_fen=room.tier_limit_fen)
+    return decide_application(steps.failed, breaches, room, others)
 
 
 def _membership(applicant: store.Applicant) -> Membership | None:
@@ -282,6 +282,7 @@ def _application_row(core: LendingCore, wish: Wish, product: Product, decision: 
         "decision": "approved" if decision.approved else "refused",
         "reasons": Jsonb([reason.as_plain() for reason in decision.reasons]),
         "limit_fen": decision.limit_fen,
+        "tier_limit_fen": decision.tier_limit_fen,
     }
 
 

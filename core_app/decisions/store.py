@@ -34,9 +34,10 @@ left join lateral (
 
 INSERT_APPLICATION = """
 insert into core.applications (application_id, customer_id, product, product_version, amount_fen, periods,
-    purpose, decision, reasons, limit_fen, decided_on, idempotency_key)
+    purpose, decision, reasons, limit_fen, tier_limit_fen, decided_on, idempotency_key)
 values (%(application_id)s, %(customer_id)s, %(product)s, %(product_version)s, %(amount_fen)s, %(periods)s,
-    %(purpose)s, %(decision)s, %(reasons)s, %(limit_fen)s, %(decided_on)s, %(key)s)
+    %(purpose)s, %(decision)s, %(reasons)s, %(limit_fen)s, %(tier_limit_fen)s, %(decided_on)s,
+    %(key)s)
 """
 
 _INSERT_STEPS = """

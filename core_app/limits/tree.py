@@ -30,6 +30,7 @@ RULE_OF_LEVEL = {
     Level.PRODUCT: "product.limit_per_customer",
     Level.SCENE: "limit.scene",
 }
+TIER_RULE = "tier.limit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +112,16 @@ def limit_at(node: Node, row: NodeRow | None) -> int | None:
 
 
 def find_breaches(
-    path: Sequence[Node], rows: Mapping[str, NodeRow], amount_fen: int = 0
+    path: Sequence[Node],
+    rows: Mapping[str, NodeRow],
+    amount_fen: int = 0,
+    *,
+    tier_limit_fen: int | None = None,
 ) -> tuple[Breach, ...]:
     """Return the nodes at which what is held and `amount_fen` more pass the limit, from the top.
 
-    The legal line itself is not asked here: it gives its reason as a rule of the law.
+    `tier_limit_fen` is what the customer's tier may owe in the product. The legal line itself is not asked
+    here: it gives its reason as a rule of the law.
     """
     found = []
     for node in path:
@@ -124,6 +130,8 @@ def find_breaches(
         held_fen = (row.held_fen if row else 0) + amount_fen
         if limit_fen is not None and held_fen > limit_fen:
             found.append(Breach(RULE_OF_LEVEL[node.level], held_fen, limit_fen))
+        elif node.level is Level.PRODUCT and tier_limit_fen is not None and held_fen > tier_limit_fen:
+            found.append(Breach(TIER_RULE, held_fen, tier_limit_fen))
     return tuple(found)
 
 

@@ -127,7 +127,7 @@ async def _check_limits(
     today, product = application.today, wanted.product
     path = path_of(core, product, today)
     rows = await reserve(connection, wanted, path)
-    for breach in find_breaches(path, rows):
+    for breach in find_breaches(path, rows, tier_limit_fen=application.tier_limit_fen):
         raise refuse_breach("body.application_id", breach, "contract")
     owed_fen = rows[CUSTOMER].held_fen - application.amount_fen
     offer = Offer(application.amount_fen, application.periods, today, application.purpose)

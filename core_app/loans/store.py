@@ -9,7 +9,7 @@ from core_app.loans.schedule import Instalment
 
 SELECT_APPLICATION = """
 select a.customer_id, a.product, a.product_version, a.amount_fen, a.periods, a.decision,
-       a.purpose, coalesce(b.on_date, %s::date)
+       a.purpose, a.tier_limit_fen, coalesce(b.on_date, %s::date)
 from core.applications a, core.business_date b where a.application_id = %s
 """
 
@@ -108,6 +108,7 @@ class ApplicationRow:
     periods: int
     decision: str
     purpose: str | None
+    tier_limit_fen: int | None
     today: dt.date
 
 

@@ -65,6 +65,9 @@ grant insert on core.limits, core.limit_changes, core.limit_holds to biyi_app;
 grant update (limit_fen, reserved_fen, used_fen, temporary_fen, temporary_from, temporary_to) on core.limits to biyi_app;
 grant update (reserved_fen, used_fen, line) on core.limit_holds to biyi_app;
 
+-- What the tier of an application lets its customer owe in the product; null before there were tiers.
+alter table core.applications add column tier_limit_fen bigint check (tier_limit_fen >= 0);
+
 -- How each application was decided, step by step, with everything it rested on. No personal datum.
 create table core.decision_steps (
     application_id  text not null references core.applications,

@@ -133,6 +133,16 @@ async def test_without_an_answer_a_tighter_tier_is_given_and_the_reason_is_kept(
     assert [row[0] for row in made] == ([] if bureau is None else [why] * 2)
 
 
+async def test_two_contracts_together_are_held_to_the_tier(core: Any) -> None:
+    async with serve_api(replace(core, bureau=None), None) as client:
+        customer_id = await register(client)
+        decided = [await apply(client, customer_id, 2_300_000) for _ in range(2)]
+        answers = [await client.post("/v1/contracts", confirm(one)) for one in decided]
+    assert [answer[0] for answer in answers] == [201, 409]
+    (error,) = answers[1][1]["errors"]
+    assert (error["found"], error["needed"]) == ("tier.limit: 4600000 fen with this contract", "<= 4500000")
+
+
 async def test_an_answer_that_cannot_be_read_is_refused(core: Any) -> None:
     async with serve_api(replace(core, bureau=FakeBureau(usual={"score": "720"})), None) as client:
         decided = await apply(client, await register(client))

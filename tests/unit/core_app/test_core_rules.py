@@ -131,7 +131,8 @@ def test_approves_exactly_when_no_rule_is_broken(
     law = () if total + product + amount <= 20_000_000 else (Reason("cfc.line", 0, ""),)
     refused = (Reason("age", 17, "18 to 60"),) if failed else ()
     room = Room(compute_room_fen(PATH, rows), 5_000_000, product, tier_fen)
-    decision = decide_application(refused, find_breaches(PATH, rows, amount), room, amount, law)
+    breaches = find_breaches(PATH, rows, amount, tier_limit_fen=tier_fen)
+    decision = decide_application(refused, breaches, room, law)
     within_tier = tier_fen is None or product + amount <= tier_fen
     assert decision.approved == (not failed and product + amount <= 15_000_000 and within_tier and not law)
     assert decision.approved == (not decision.reasons)
@@ -156,7 +157,7 @@ def test_a_refusal_of_the_law_becomes_a_reason_with_day_and_source() -> None:
     }
     rows = {CUSTOMER: NodeRow(CUSTOMER, None, 0, 19_000_000, 0)}
     room = Room(compute_room_fen(PATH, rows), 5_000_000, 0, None)
-    decision = decide_application((), find_breaches(PATH, rows, 1_000_001), room, 1_000_001, (reason,))
+    decision = decide_application((), find_breaches(PATH, rows, 1_000_001), room, (reason,))
     assert (decision.approved, decision.reasons, decision.limit_fen) == (False, (reason,), 1_000_000)
 
 
