@@ -119,8 +119,8 @@ def route(need: Need, offers: Iterable[Offer]) -> Routed:
             stakes.append(Stake(OWN, party.share, part_fen))
             continue
         taken = {stake.funder for stake in stakes}
-        judged = [(offer, _judge(need, party, part_fen, offer, taken)) for offer in known]
-        judged = [(offer, why) for offer, why in judged if party.name in offer.funder.fills]
+        asked = [offer for offer in known if party.name in offer.funder.fills]
+        judged = [(offer, _judge(need, party, part_fen, offer, taken)) for offer in asked]
         passed += (PassedOver(party.name, offer.funder.id, why) for offer, why in judged if why is not None)
         fit = [offer for offer, why in judged if why is None]
         fit.sort(key=lambda offer: (*(_RANKS[name](offer) for name in need.rank_by), offer.funder.id))

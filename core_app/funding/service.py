@@ -160,48 +160,62 @@ def entry_columns(entries: tuple[Entry, ...]) -> dict[str, list[Any]]:
     }
 
 
-async def void_draw(core: LendingCore, command: Command, loan_id: str, reason: str) -> Done:
-    """Take back a draw whose money never left: entries reversed, quotas free, nothing owed.
+@dataclass(frozen=True, slots=True)
+class Void:
+    """Which draw is taken back and why; `order_seen_at` is the last change of its payout order."""
 
-    Refused (409) once anything was repaid, or when it is void already. The caller has to know that no
-    channel will ever pay the order.
+    loan_id: str
+    reason: str
+    order_seen_at: dt.datetime
+
+
+async def void_draw(core: LendingCore, command: Command, void: Void) -> Done:
+    """Take back a draw whose money never left: entries reversed, quotas free, nothing owed, its order failed.
+
+    Refused (409) once anything was repaid, or when the order was touched since. The caller has to know
+    that every channel has refused the order for good.
     """
-    cell = core.cell_of_id(Letter.LOAN, loan_id)
+    cell = core.cell_of_id(Letter.LOAN, void.loan_id)
     if cell is None:
         raise refuse_field("loan_id", "no loan id", "the id of a loan")
 
     async def work(connection: Connection, claim: Claim) -> Answer:
-        rows = await connection.execute(store.LOCK_DRAWN, [command.today, loan_id])
-        stakes = await connection.execute(store.SELECT_STAKES, [loan_id])
+        rows = await connection.execute(store.LOCK_DRAWN, [command.today, void.loan_id])
+        orders = await connection.execute(store.LOCK_REFUSED, [void.loan_id, void.order_seen_at])
+        stakes = await connection.execute(store.SELECT_STAKES, [void.loan_id])
         if (earlier := await read_earlier_answer(connection, claim)) is not None:
             return earlier
         row = await rows.fetchone()
         if row is None:
             raise refuse_field("loan_id", "no such loan", "the id of a loan")
-        principal_fen, _, paid_fen, drawn_on, customer_id, today = row
+        if await orders.fetchone() is None:
+            raise refuse_conflict("loan_id", "a payout order that was touched since", "one that all refused")
+        principal_fen, paid_fen, drawn_on, customer_id, today = row
         if paid_fen:
-            raise refuse_conflict(
-                "loan_id", "a loan on which something was paid or that is void", "an unpaid one"
-            )
-        parts = dict(await stakes.fetchall())
-        entries = plan_funded_entries(
-            Event.DRAW_VOID, {funder: {"principal": fen} for funder, fen in parts.items()}
-        )
-        columns = entry_columns(entries)
-        values = {
-            "loan_id": loan_id,
-            "accounts": columns["accounts"],
-            "amounts": columns["amounts"],
-            "entry_funders": columns["funders"],
-            "funders": list(parts),
-            "principals": list(parts.values()),
+            raise refuse_conflict("loan_id", "a loan on which something was paid", "an unpaid one")
+        values = _void_columns(dict(await stakes.fetchall())) | {
+            "loan_id": void.loan_id,
             "drawn_on": drawn_on,
             "day": today,
-            "reason": reason,
+            "reason": void.reason,
             "key": command.key,
+            "site": core.site,
+            "epoch": claim.epoch,
         }
         await connection.execute(store.INSERT_VOID, values)
-        body = {"loan_id": loan_id, "customer_id": customer_id, "voided_fen": principal_fen, "reason": reason}
-        return await finish_command(connection, claim, 201, body, Told("draw.voided", loan_id, body))
+        body = {"loan_id": void.loan_id, "customer_id": customer_id, "voided_fen": principal_fen}
+        return await finish_command(connection, claim, 201, body, Told("draw.voided", void.loan_id, body))
 
     return await run_command(core, cell, command, work)
+
+
+def _void_columns(principals_fen: dict[str, int]) -> dict[str, Any]:
+    components = {funder: {"principal": fen} for funder, fen in principals_fen.items()}
+    entries = entry_columns(plan_funded_entries(Event.DRAW_VOID, components))
+    return {
+        "accounts": entries["accounts"],
+        "amounts": entries["amounts"],
+        "entry_funders": entries["funders"],
+        "funders": list(principals_fen),
+        "principals": list(principals_fen.values()),
+    }

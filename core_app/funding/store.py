@@ -59,14 +59,20 @@ where f.loan_id = %s order by f.place
 """
 
 LOCK_DRAWN = """
-select l.principal_fen, l.interest_fen, l.principal_paid_fen + l.interest_paid_fen + l.penalty_paid_fen,
+select l.principal_fen, l.principal_paid_fen + l.interest_paid_fen + l.penalty_paid_fen,
        l.drawn_on, l.customer_id, coalesce(b.on_date, %s::date)
 from core.loans l, core.business_date b where l.loan_id = %s for update of l
 """
 
 SELECT_STAKES = "select funder, principal_fen from core.loan_funders where loan_id = %s order by place"
 
-# A void in one statement: entries back, quota back, nothing left to be paid, and the row that says so.
+# Nobody has touched the order since it was found that every channel refuses it.
+LOCK_REFUSED = """
+select 1 from core.payout_orders where loan_id = %s and changed_at = %s and state = 'ordered' for update
+"""
+
+# A void in one statement: entries back, quota back, nothing left to be paid, the order failed, and the row
+# that says so.
 INSERT_VOID = """
 with booked as (
     insert into core.entries (transaction_id, account, amount_fen, currency, loan_id, idempotency_key,
@@ -80,6 +86,10 @@ with booked as (
         day_used_fen = case when q.used_on = %(drawn_on)s then q.day_used_fen - w.fen else q.day_used_fen end
     from unnest(%(funders)s::text[], %(principals)s::bigint[]) as w (funder, fen)
     where q.funder = w.funder
+), failed as (
+    update core.payout_orders
+    set state = 'failed', note = %(reason)s, changed_by = %(site)s, changed_at = now(), epoch = %(epoch)s
+    where loan_id = %(loan_id)s
 ), closed as (
     update core.loans set principal_paid_fen = principal_fen, interest_paid_fen = interest_fen
     where loan_id = %(loan_id)s

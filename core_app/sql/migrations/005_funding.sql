@@ -103,6 +103,10 @@ begin
     if tg_op = 'UPDATE' and old.state in ('paid', 'failed') then
         raise exception 'payout % is %: final', old.order_id, old.state using errcode = 'BY104';
     end if;
+    if tg_op = 'UPDATE' and (old.state, old.channel, old.note) is not distinct from
+                            (new.state, new.channel, new.note) then
+        return null;  -- only put off
+    end if;
     insert into core.payout_events (order_id, state, channel, note, epoch, by_site, at)
     values (new.order_id, new.state, new.channel, new.note, new.epoch, new.changed_by, new.changed_at);
     return null;

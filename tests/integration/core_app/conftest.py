@@ -56,6 +56,13 @@ TABLES = (
     "repayments",
     "entries",
     "outbox",
+    "funder_versions",
+    "funder_quotas",
+    "loan_funders",
+    "payout_orders",
+    "payout_events",
+    "draw_voids",
+    "settlements",
 )
 
 BOOTSTRAP = """
