@@ -17,7 +17,8 @@ class Account(enum.StrEnum):
     BANK_DEPOSITS = "1002"
     LOANS = "1303"
     HELD_FOR_FUNDERS = "1321"
-    OWED_TO_FUNDERS = "2314"
+    INTEREST_OWED_TO_FUNDERS = "231401"
+    PENALTY_OWED_TO_FUNDERS = "231402"
     INTEREST_INCOME = "6011"
     PENALTY_INCOME = "6012"
 
@@ -26,11 +27,13 @@ OWN = "own"
 """The funder that is the company itself; the migration that adds core.entries.funder says the same."""
 
 _OF_A_PARTNER: Mapping[Account, Account] = {
+    Account.BANK_DEPOSITS: Account.BANK_DEPOSITS,
     Account.LOANS: Account.HELD_FOR_FUNDERS,
-    Account.INTEREST_INCOME: Account.OWED_TO_FUNDERS,
-    Account.PENALTY_INCOME: Account.OWED_TO_FUNDERS,
+    Account.INTEREST_INCOME: Account.INTEREST_OWED_TO_FUNDERS,
+    Account.PENALTY_INCOME: Account.PENALTY_OWED_TO_FUNDERS,
 }
-"""Where a partner's share is booked instead: it is neither our asset nor our income."""
+"""Where a partner's share is booked: it is neither our asset nor our income. An account that does not
+stand here cannot be booked for a partner (KeyError): somebody has to decide what it is to them."""
 
 
 class Event(enum.StrEnum):
@@ -100,15 +103,11 @@ def plan_funded_entries(event: Event, parts_fen: Mapping[str, Mapping[str, int]]
     A funder without any amount has no line. Raises as `plan_entries`.
     """
     return tuple(
-        Entry(entry.account if funder == OWN else _book_for_partner(entry.account), entry.amount_fen, funder)
+        Entry(entry.account if funder == OWN else _OF_A_PARTNER[entry.account], entry.amount_fen, funder)
         for funder, components_fen in parts_fen.items()
         if any(components_fen.values())
         for entry in plan_entries(event, components_fen)
     )
-
-
-def _book_for_partner(account: Account) -> Account:
-    return _OF_A_PARTNER.get(account, account)
 
 
 def check_balanced(entries: tuple[Entry, ...]) -> None:

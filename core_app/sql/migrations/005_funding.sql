@@ -4,7 +4,8 @@
 -- A partner's share of a loan is not ours: its principal is held for it, what is collected is owed to it.
 insert into core.accounts (account, name_en, name_zh) values
     ('1321', 'Assets held for funders', '代理业务资产'),
-    ('2314', 'Owed to funders', '代理业务负债');
+    ('231401', 'Interest owed to funders', '代理业务负债——利息'),
+    ('231402', 'Penalty interest owed to funders', '代理业务负债——罚息');
 
 -- Each funder's lines of a transaction balance by themselves; 'own' is the company.
 alter table core.entries add column funder text not null default 'own';
