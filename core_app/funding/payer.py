@@ -21,6 +21,7 @@ from core_app.funding.payout import (
     Ask,
     Doubt,
     GiveUp,
+    Look,
     Order,
     Pay,
     State,
@@ -39,7 +40,7 @@ PROBE_ID = "P000-" + "0" * 32
 
 _DUE = """
 select order_id, loan_id, amount_fen, payee_kind, payee, channel_kinds, state, channel, refused_by,
-       valid_until, epoch, note, now()
+       valid_until, epoch, give_up_at, note, now()
 from core.payout_orders
 where state in ('ordered', 'sent', 'unknown') and due_at <= now()
 order by due_at limit %s for update skip locked
@@ -98,7 +99,7 @@ class Payer:
             await self._settle(cell, list(zip(working, outcomes, strict=True)))
         for one in taken:
             if isinstance(one.action, GiveUp):
-                await self._give_up(cell, one)
+                await self._give_up(one, one.action.why)
         return len(taken)
 
     async def probe(self) -> None:
@@ -126,14 +127,15 @@ class Payer:
             await asyncio.sleep(self._settings.probe_every_s / 4)
 
     async def _take(self, cell: str) -> list[Taken]:
-        closed = {name for name, breaker in self.breakers.items() if breaker.is_closed}
+        closed = frozenset(name for name, breaker in self.breakers.items() if breaker.is_closed)
 
         async def work(connection: Connection, epoch: int) -> list[Taken]:
             rows = await connection.execute(_DUE, [self._settings.batch])
             taken = []
             for *columns, now in await rows.fetchall():
                 order = _read_order(columns)
-                action = decide_next(order, self._settings.ranked(order.channel_kinds), closed, epoch)
+                ranked = self._settings.ranked(order.channel_kinds)
+                action = decide_next(order, Look(ranked, closed, epoch, now))
                 order, wait_s = self._prepare(order, action, now, epoch)
                 await connection.execute(_WRITE, self._columns(order, wait_s))
                 taken.append(Taken(order, action, now))
@@ -197,10 +199,9 @@ class Payer:
 
         await self._core.router.write(cell, work, deadline_seconds=self._core.deadline_seconds)
 
-    async def _give_up(self, cell: str, taken: Taken) -> None:
-        """Void the draw of an order that every channel has refused; a person has to look where that fails."""
+    async def _give_up(self, taken: Taken, reason: str) -> None:
+        """Void the draw of an order that is booked nowhere; a person has to look where that is refused."""
         order = taken.order
-        reason = f"refused by {', '.join(order.refused_by)}"
         command = make_command(self._core, f"void-{order.order_id}", "void", {"loan_id": order.loan_id})
         try:
             await void_draw(self._core, command, Void(order.loan_id, reason, taken.seen_at))

@@ -7,7 +7,7 @@ to ordered (refused there, or certainly not booked), or failed when every channe
 
 import datetime as dt
 import enum
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from core_app.funding.channel import Fate, Said
@@ -38,6 +38,7 @@ class Order:
     refused_by: tuple[str, ...]
     valid_until: dt.datetime | None
     epoch: int
+    give_up_at: dt.datetime
     note: str = ""
 
 
@@ -63,40 +64,57 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
+class Look:
+    """What an order is looked at with: the channels that may pay it, best first, those whose breaker is
+    closed, the cell's epoch and the instant."""
+
+    ranked: tuple[str, ...]
+    closed: frozenset[str]
+    epoch: int
+    now: dt.datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Doubt:
     """A lost history may have sent it: write it down as unknown everywhere, ask when that has run out."""
 
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """Every channel has refused it: void the draw."""
+    """Every channel has refused it, or none took it in time: void the draw."""
+
+    why: str
 
 
 Action = Pay | Ask | Wait | Doubt | GiveUp
 
 
-def decide_next(order: Order, ranked: Sequence[str], closed: Collection[str], epoch: int) -> Action:
+def decide_next(order: Order, look: Look) -> Action:
     """Return what is to be done with an order that is due; ValueError when it is final.
 
-    `ranked` are the channels that may pay it, best first, `closed` those whose breaker is closed. An order
-    of an older epoch is asked for everywhere first: a forced promotion may have lost the row that said
-    where it was sent.
+    An order of an older epoch is asked for everywhere first: a forced promotion may have lost the row that
+    said where it was sent. ORDERED in this epoch, it is certainly booked nowhere, so it may be given up.
     """
     match order.state:
         case State.ORDERED:
-            if order.epoch < epoch:
-                return Doubt()
-            left = [name for name in ranked if name not in order.refused_by]
-            if not left:
-                return GiveUp() if ranked else Wait("no channel of its kinds is configured here")
-            usable = [name for name in left if name in closed]
-            return Pay(usable[0]) if usable else Wait(f"{', '.join(left)}: no answer at present")
+            return Doubt() if order.epoch < look.epoch else _decide_ordered(order, look)
         case State.SENT | State.UNKNOWN:
-            asked = (order.channel,) if order.channel is not None else tuple(ranked)
-            mute = [name for name in asked if name not in closed]
+            asked = (order.channel,) if order.channel is not None else look.ranked
+            mute = [name for name in asked if name not in look.closed]
             return Wait(f"{', '.join(mute)}: no answer at present") if mute or not asked else Ask(asked)
         case _:
             raise ValueError(f"payout {order.order_id} is {order.state}: nothing is left to do")
+
+
+def _decide_ordered(order: Order, look: Look) -> Pay | Wait | GiveUp:
+    if look.now >= order.give_up_at:
+        return GiveUp("no channel took it in time")
+    left = [name for name in look.ranked if name not in order.refused_by]
+    if not left:
+        refused = f"refused by {', '.join(order.refused_by)}"
+        return GiveUp(refused) if look.ranked else Wait("no channel of its kinds is configured here")
+    usable = [name for name in left if name in look.closed]
+    return Pay(usable[0]) if usable else Wait(f"{', '.join(left)}: no answer at present")
 
 
 def after_pay(order: Order, channel: str, said: Said) -> Order:

@@ -106,6 +106,7 @@ async def write_funding(
         "shares": [stake.share for stake in stakes],
         "principals": [stake.principal_fen for stake in stakes],
         "interests": [part for (part,) in interests],
+        "settle_in_days": draw.product.funding.settlement_days,
         "passed_over": Jsonb(routed.plain_passed_over()),
     }
     if any(stake.funder != OWN for stake in stakes):
@@ -118,6 +119,7 @@ async def write_funding(
         "payee_kind": draw.payee.kind,
         "payee": draw.payee.payee,
         "kinds": list(draw.product.channels.pay_out_channels),
+        "patience": dt.timedelta(minutes=draw.product.funding.reserve_minutes),
         "epoch": epoch,
         "site": core.site,
         "key": draw.key,

@@ -22,14 +22,14 @@ from core_app.outbox import Told
 
 # A draw's transaction bears the loan's id, a void's the key of its command.
 _LINES = """
-select e.loan_id,
+select e.loan_id, %(day)s + min(f.settle_in_days),
        coalesce(sum(e.amount_fen) filter (where e.account = %(held)s and (e.transaction_id = e.loan_id
            or v.loan_id is not null)), 0)::bigint,
        -coalesce(sum(e.amount_fen) filter (where e.account = %(held)s and e.transaction_id <> e.loan_id
            and v.loan_id is null), 0)::bigint,
        -coalesce(sum(e.amount_fen) filter (where e.account = %(interest)s), 0)::bigint,
        -coalesce(sum(e.amount_fen) filter (where e.account = %(penalty)s), 0)::bigint
-from core.entries e
+from core.entries e join core.loan_funders f on f.loan_id = e.loan_id and f.funder = e.funder
      left join core.draw_voids v on v.loan_id = e.loan_id and v.idempotency_key = e.transaction_id
 where e.funder = %(funder)s and e.funder <> 'own' and e.booked_on = %(day)s
 group by e.loan_id order by e.loan_id
@@ -45,7 +45,8 @@ with paid as (
            array[sum(penalty_fen), sum(interest_fen), sum(principal_fen)]::bigint[] as after
     from core.repayments where booked_on <= %(day)s group by loan_id
 )
-select l.loan_id, s.funders, s.shares, coalesce(p.before, '{0,0,0}'), coalesce(p.after, '{0,0,0}'),
+select l.loan_id, %(day)s + f.settle_in_days, s.funders, s.shares,
+       coalesce(p.before, '{0,0,0}'), coalesce(p.after, '{0,0,0}'),
        f.principal_fen * ((l.drawn_on = %(day)s)::int - coalesce((v.voided_on = %(day)s)::int, 0))
 from core.loan_funders f join core.loans l using (loan_id)
      left join paid p using (loan_id) left join core.draw_voids v using (loan_id),
@@ -136,6 +137,6 @@ def _values(funder: str, day: dt.date) -> dict[str, Any]:
 
 
 def _read_loan_day(row: tuple[Any, ...]) -> LoanDay:
-    loan_id, funders, shares, before, after, drawn_fen = row
+    loan_id, due, funders, shares, before, after, drawn_fen = row
     by_place = tuple(Share(*pair) for pair in zip(funders, shares, strict=True))
-    return LoanDay(loan_id, by_place, Paid(*before), Paid(*after), drawn_fen)
+    return LoanDay(loan_id, due, by_place, Paid(*before), Paid(*after), drawn_fen)

@@ -4,7 +4,7 @@ A line is one loan's day: drawn (a voided draw is negative), and what was collec
 principal, interest and penalty. The file is UTF-8 text, fields parted by `|`, amounts in fen:
 
     SETTLEMENT|1|bank_east|2026-01-15
-    L1f3-...|840000|0|0|0
+    L1f3-...|2026-01-16|840000|0|0|0
     TOTAL|1|840000|0|0|0
     NET|-840000
     SM3|<of every byte before this line>
@@ -27,9 +27,10 @@ class SettlementInvalid(DocumentInvalid):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Line:
-    """One loan's day for one partner, in fen."""
+    """One loan's day for one partner, in fen; `due` is the day by which it is settled."""
 
     loan_id: str
+    due: dt.date
     drawn_fen: int = 0
     principal_fen: int = 0
     interest_fen: int = 0
@@ -63,12 +64,14 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class LoanDay:
-    """What the business rows say of a loan on a day: its funders, its totals before and after the day.
+    """What the business rows say of a loan on a day: its funders, its totals before and after the day,
+    and when the day is settled.
 
     `drawn_fen` by funder: its principal when the loan was drawn on the day, less it when it was voided.
     """
 
     loan_id: str
+    due: dt.date
     shares: tuple[Share, ...]
     before: Paid
     after: Paid
@@ -77,7 +80,7 @@ class LoanDay:
 
 def sum_lines(lines: Iterable[Line]) -> Totals:
     """Return the totals."""
-    columns = [astuple(line)[1:] for line in lines]
+    columns = [astuple(line)[2:] for line in lines]
     return Totals(len(columns), *(sum(column[n] for column in columns) for n in range(4)))
 
 
@@ -92,6 +95,7 @@ def expect_line(loan: LoanDay, funder: str) -> Line:
     before, after = loan.before, loan.after
     return Line(
         loan.loan_id,
+        loan.due,
         loan.drawn_fen,
         split_change(before.principal_fen, after.principal_fen, loan.shares)[place],
         split_change(before.interest_fen, after.interest_fen, loan.shares)[place],
@@ -101,8 +105,8 @@ def expect_line(loan: LoanDay, funder: str) -> Line:
 
 def find_differences(ledger: Iterable[Line], business: Iterable[Line]) -> tuple[str, ...]:
     """Return each loan whose ledger lines are not what the business rows demand; lines of zeros are none."""
-    booked = {line.loan_id: line for line in ledger if any(astuple(line)[1:])}
-    demanded = {line.loan_id: line for line in business if any(astuple(line)[1:])}
+    booked = {line.loan_id: line for line in ledger if any(astuple(line)[2:])}
+    demanded = {line.loan_id: line for line in business if any(astuple(line)[2:])}
     return tuple(
         f"{loan_id}: booked {_fen(booked.get(loan_id))}, by the loan's own rows {_fen(demanded.get(loan_id))}"
         for loan_id in sorted(booked.keys() | demanded.keys())
@@ -147,8 +151,8 @@ def _show(line: Line) -> str:
 
 
 def _read(row: str) -> Line:
-    loan_id, *amounts = row.strip().split("|")
-    return Line(loan_id, *map(int, amounts))
+    loan_id, due, *amounts = row.strip().split("|")
+    return Line(loan_id, dt.date.fromisoformat(due), *map(int, amounts))
 
 
 def _fen(line: Line | None) -> str:

@@ -49,14 +49,16 @@ create table core.loan_funders (
     share           numeric(9, 8) not null check (share > 0 and share <= 1),
     principal_fen   bigint not null check (principal_fen >= 0),
     interest_fen    bigint not null check (interest_fen >= 0),
+    settle_in_days  integer not null check (settle_in_days >= 0),
     passed_over     jsonb not null default '[]',
     idempotency_key text not null,
     at              timestamptz not null default now(),
     primary key (loan_id, place),
     unique (loan_id, funder)
 );
-insert into core.loan_funders (loan_id, place, funder, share, principal_fen, interest_fen, idempotency_key)
-select loan_id, 0, 'own', 1, principal_fen, interest_fen, idempotency_key from core.loans;
+insert into core.loan_funders (loan_id, place, funder, share, principal_fen, interest_fen, settle_in_days,
+    idempotency_key)
+select loan_id, 0, 'own', 1, principal_fen, interest_fen, 0, idempotency_key from core.loans;
 create trigger loan_funders_append_only before update or delete or truncate on core.loan_funders
     for each statement execute function core.refuse_change();
 
@@ -75,6 +77,7 @@ create table core.payout_orders (
     refused_by      text[] not null default '{}',
     valid_until     timestamptz,
     due_at          timestamptz not null default now(),
+    give_up_at      timestamptz not null,
     note            text not null default '',
     epoch           bigint not null,
     changed_by      text not null,
