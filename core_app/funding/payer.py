@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import psycopg
+
 from core_app.commands import make_command
 from core_app.core import Connection, LendingCore
 from core_app.errors import Refused
@@ -115,8 +117,8 @@ class Payer:
         while True:
             try:
                 taken = await self.look(cell)
-            except CellUnavailable as error:
-                _log.warning("cell %s: %s", cell, error.outcome)
+            except (CellUnavailable, psycopg.errors.UndefinedTable) as error:
+                _log.warning("cell %s cannot be worked on yet: %s", cell, error)
                 taken = 0
             if taken < self._settings.batch:
                 await asyncio.sleep(self._settings.poll_s)
