@@ -105,7 +105,7 @@ def _sum(limits: Iterator[int | None]) -> int | None:
 
 
 def _yuan(fen: int | None) -> str:
-    return "no limit" if fen is None else f"{fen / 100:,.2f}"
+    return "no limit" if fen is None else f"{fen / 100:,.2f}".removesuffix(".00")
 
 
 @funder.command("set")
