@@ -28,6 +28,8 @@ _PAID = """
 select b.order_id, b.amount_fen, b.at, (select count(*) from asked a where a.order_id = b.order_id)
 from book b where fate = 'paid' order by b.at
 """
+HELD_BACK_S = 0.15
+"""How long a request is held back. Source: our choice, longer than a test waits before it asks."""
 HANG_S = 60.0
 """How long a hanging bank keeps its caller. Source: our choice, far above any caller's patience."""
 
@@ -41,6 +43,8 @@ class Fault(enum.StrEnum):
     """Cuts the connection, nothing booked."""
     CUT_AFTER = "cut_after"
     """Books, then cuts the connection."""
+    CUT_THEN_BOOK = "cut_then_book"
+    """Cuts the connection at once and books a moment later, as when the network holds a request back."""
     HANG_BEFORE = "hang_before"
     HANG_AFTER = "hang_after"
 
@@ -110,6 +114,9 @@ def make_bank(book: Book, read_now: Callable[[], dt.datetime]) -> web.Applicatio
         await break_down(request, Fault.CUT_BEFORE, Fault.HANG_BEFORE)
         if fault[0] is Fault.CUT_BEFORE:
             return web.Response(status=500)  # to nobody: the connection is cut
+        if fault[0] is Fault.CUT_THEN_BOOK and request.transport is not None:
+            request.transport.abort()
+            await asyncio.sleep(HELD_BACK_S)
         now = read_now()
         book.note_asked(body["order_id"], now)
         fate = book.settle(body, now, refuse=fault[0] is Fault.REFUSE)

@@ -53,6 +53,18 @@ async def test_no_answer_is_unknown_and_the_truth_is_told_when_asked(
     assert (await bank.channel.query(order.order_id)).fate is (Fate.PAID if booked else Fate.NOT_FOUND)
 
 
+async def test_a_request_that_is_held_back_is_not_found_first_and_paid_then(bank: Bank) -> None:
+    order = payment()
+    await bank.break_down("cut_then_book")
+    assert (await bank.channel.pay(order)).fate is Fate.UNKNOWN
+    said = await bank.channel.query(order.order_id)
+    assert said.fate is Fate.NOT_FOUND
+    assert said.as_of is not None
+    assert said.as_of < order.valid_until, "so nothing may be concluded from it"
+    await asyncio.sleep(0.4)
+    assert (await bank.channel.query(order.order_id)).fate is Fate.PAID
+
+
 async def test_what_was_answered_survives_a_kill_and_a_dead_channel_takes_nothing(bank: Bank) -> None:
     order, refused, late = payment(), payment(), payment()
     assert (await bank.channel.pay(order)).fate is Fate.PAID

@@ -9,10 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
+from core_app.funding.breaker import Breaker
 from core_app.funding.payer import Payer
 from core_app.funding.settings import ChannelSettings, PayerSettings
+from core_app.ids import Letter
 from tests.integration.core_app.lending import draw
 from tests.integration.core_app.partners import (
     Bank,
@@ -33,6 +36,7 @@ SETTINGS = PayerSettings(
     lease_s=0.6,
     poll_s=0.02,
 )
+FAULTS = ("cut_before", "cut_after", "cut_then_book", "hang_before", "hang_after")
 ORDERS = "select order_id, amount_fen, state, channel from core.payout_orders order by order_id"
 HISTORY = "select state, channel from core.payout_events order by event_id"
 
@@ -43,9 +47,11 @@ async def banks(tmp_path: Path) -> AsyncIterator[tuple[Bank, Bank]]:
         yield made
 
 
-def make_payer(core: Any, banks: tuple[Bank, Bank], site: str = "idc") -> Payer:
+def make_payer(
+    core: Any, banks: tuple[Bank, Bank], site: str = "idc", settings: PayerSettings = SETTINGS
+) -> Payer:
     channels = {bank.name: bank.channel for bank in banks}
-    return Payer(replace(core, site=site), SETTINGS, channels, time.monotonic)
+    return Payer(replace(core, site=site), settings, channels, time.monotonic)
 
 
 async def look_until_final(payers: list[Payer], cells: Any, seconds: float = 15.0) -> list[Any]:
@@ -77,6 +83,10 @@ async def test_a_draw_is_paid_at_the_favoured_channel_and_its_history_is_kept(
     assert [row[2:] for row in rows] == [("paid", "bank_a")]
     assert await cells.rows(HISTORY) == [("ordered", None), ("sent", "bank_a"), ("paid", "bank_a")]
     assert_paid_once(rows, banks)
+    again = "update core.payout_orders set state = 'ordered', channel = null"
+    with pytest.raises(psycopg.Error) as refused:
+        await cells.rows(again)
+    assert refused.value.sqlstate == "BY104", "what is paid stays paid"
 
 
 async def test_a_killed_channel_is_left_at_once_for_new_orders_and_only_asked_for_old_ones(
@@ -118,24 +128,67 @@ async def test_an_order_that_every_channel_refuses_is_voided_and_its_quota_free(
 async def test_an_order_of_a_lost_history_is_asked_for_everywhere_before_it_is_paid(
     client: Any, core: Any, cells: Any, banks: tuple[Bank, Bank]
 ) -> None:
-    """A forced promotion lost the rows that said sent: one had reached the second bank, one none."""
+    """A forced promotion lost the rows that said sent: one order had reached the second bank, one none."""
     payer = make_payer(core, banks)
-    await banks[0].break_down("refuse")
+    banks[0].end()
     await draw(client)
     await look_until_final([payer], cells)
-    await banks[0].break_down("none")
+    await banks[0].start()
     await draw(client)
     rewound = """
-        update core.payout_orders set state = 'ordered', channel = null, refused_by = '{}',
-            valid_until = null, due_at = now(), epoch = 6
+        update core.payout_orders set state = 'ordered', channel = null, valid_until = null,
+            due_at = now(), epoch = 6
     """
     for database in cells.databases.values():
         cells.server.run(
             "psql", "-U", "biyi_admin", "-d", database, "-qc",
             f"set session_replication_role = replica; {rewound}",
         )  # fmt: skip
-    rows = await look_until_final([payer], cells)
+    rows = await look_until_final([make_payer(core, banks)], cells)
     assert sorted(row[3] for row in rows) == ["bank_a", "bank_b"]
+    assert_paid_once(rows, banks)
+
+
+async def test_an_order_not_found_while_its_request_may_still_come_stays_in_doubt(
+    client: Any, core: Any, cells: Any, banks: tuple[Bank, Bank]
+) -> None:
+    payer = make_payer(core, banks, settings=replace(SETTINGS, answer_s=4.0, lease_s=5.0))
+    await draw(client)
+    ((order_id, *_),) = await cells.rows(ORDERS)
+    cell = core.cell_of_id(Letter.PAYOUT, order_id)
+    await banks[0].break_down("cut_then_book")
+    assert await payer.look(cell) == 1
+    await asyncio.sleep(SETTINGS.again_s)
+    assert await payer.look(cell) == 1, "asked before the request has come through"
+    assert (await cells.rows(ORDERS))[0][2:] in (("unknown", "bank_a"), ("paid", "bank_a"))
+    payer.breakers["bank_a"] = Breaker(SETTINGS.failures, time.monotonic() + 0.5)
+    rows = await look_until_final([payer], cells)
+    assert rows[0][2:] == ("paid", "bank_a")
+    assert_paid_once(rows, banks)
+
+
+async def test_an_answer_that_comes_after_another_payer_took_over_is_not_written(
+    client: Any, core: Any, cells: Any, banks: tuple[Bank, Bank]
+) -> None:
+    await draw(client)
+    ((order_id, *_),) = await cells.rows(ORDERS)
+    cell = core.cell_of_id(Letter.PAYOUT, order_id)
+    await banks[0].break_down("hang_before")
+    await banks[1].break_down("cut_after")
+    patient = (replace(banks[0], answer_s=1.5), banks[1])
+    slow, other = make_payer(core, patient), make_payer(core, banks, "cloud")
+    sending = asyncio.create_task(slow.look(cell))  # waits for the first bank beyond its lease
+    await asyncio.sleep(SETTINGS.lease_s + 0.1)
+    assert await other.look(cell) == 1, "asks the first bank, which never booked it"
+    other.breakers["bank_a"] = Breaker(SETTINGS.failures, time.monotonic() + 60)
+    assert await other.look(cell) == 1, "pays at the second bank, whose answer is lost"
+    before = await cells.rows(ORDERS)
+    assert before[0][2:] == ("unknown", "bank_b")
+    await sending
+    assert await cells.rows(ORDERS) == before
+    await banks[0].break_down("none")
+    rows = await look_until_final([other], cells)
+    assert rows[0][2:] == ("paid", "bank_b")
     assert_paid_once(rows, banks)
 
 
@@ -153,8 +206,7 @@ async def test_payers_and_banks_that_break_down_at_random_pay_every_order_exactl
             elif dice.random() < 0.2:
                 bank.end()
             else:
-                modes = ("none", "none", "cut_before", "cut_after", "hang_before", "hang_after")
-                await bank.break_down(dice.choice(modes))
+                await bank.break_down(dice.choice(("none", "none", *FAULTS)))
         looks = [
             asyncio.create_task(payer.look(cell)) for payer in payers for cell in ("a", "b") for _ in range(2)
         ]

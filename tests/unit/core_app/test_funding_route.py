@@ -154,8 +154,9 @@ def test_parts_of_a_quota_never_sum_to_more_whatever_is_used_meanwhile(
     assert sum(wanted) == max(quota, sum(used))
     assert all(part >= had for part, had in zip(wanted, used, strict=True))
     # As a cell lowers itself: not under what it uses by then, and what it had before.
-    had = [data.draw(st.integers(0, 10**6)) for _ in used]
-    lowered = [max(min(before, part), now) for before, part, now in zip(had, wanted, used, strict=True)]
+    had = [data.draw(st.integers(then, 10**6)) for then in used]
+    now = [data.draw(st.integers(then, before)) for then, before in zip(used, had, strict=True)]
+    lowered = [max(min(before, part), uses) for before, part, uses in zip(had, wanted, now, strict=True)]
     raised = plan_raises(quota, lowered, wanted)
     assert sum(raised) <= max(quota, sum(lowered))
     assert all(after >= before for after, before in zip(raised, lowered, strict=True))
