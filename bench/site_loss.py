@@ -91,7 +91,7 @@ def show(summary: dict[str, Any]) -> None:
 @click.command()
 @click.option("--drills", type=click.IntRange(2), default=10, show_default=True, help="Half of them a site.")
 @click.option("--rounds", type=click.IntRange(1), default=10, show_default=True, help="Rounds of moves.")
-@click.option("--rate", default=40.0, show_default=True, help="Operations a second.")
+@click.option("--rate", default=40.0, show_default=True, help="Operations a second in the losses.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result object.")
 def main(drills: int, rounds: int, rate: float, as_json: bool) -> None:
     """Run the drills and write bench/results/site-loss.json; exit 1 if any was not green."""
@@ -103,7 +103,7 @@ def main(drills: int, rounds: int, rate: float, as_json: bool) -> None:
             site = ("idc", "cloud")[number % 2]
             words = ("drill", "run", "site-loss", "--site", site, "--rate", str(rate), "--seed", str(number))
             done.append(run_drill(home, *words))
-        moved = run_drill(home, "drill", "run", "planned-move", "--rounds", str(rounds), "--rate", str(rate))
+        moved = run_drill(home, "drill", "run", "planned-move", "--rounds", str(rounds))
     finally:
         run(home, "stand", "down")
         wipe(Path(home))  # data may lie outside the home when PostgreSQL's user cannot reach it

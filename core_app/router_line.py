@@ -28,6 +28,10 @@ site) fit into PostgreSQL's 90 unreserved ones, and 20 commits at a time saturat
 _PROBE_SECONDS = 2.0
 _PROBE_PAUSE_SECONDS = 0.03
 """Pause between two probes. Source: our choice; a refused connection costs the server about 2 ms."""
+_GROW_AFTER_SECONDS = 1.0
+"""How long a new pool stays at MIN_CONNECTIONS. Source: our choice; right after a take-over everyone who
+waited would have a session of his own begun at once, about 5 ms of both cores each and cold caches in
+each: the first commits came 100 ms later (pause of a planned move, measured)."""
 _CLOSE_SECONDS = 1.0
 
 TRANSACTION_MS = 3000
@@ -166,7 +170,7 @@ class Line:
         pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             kwargs=self._arguments,
             min_size=MIN_CONNECTIONS,
-            max_size=MAX_CONNECTIONS,
+            max_size=MIN_CONNECTIONS,
             num_workers=MIN_CONNECTIONS,
             open=False,
         )
@@ -176,6 +180,9 @@ class Line:
             self._drop_pool()
             return
         self._serve()
+        await asyncio.sleep(_GROW_AFTER_SECONDS)
+        if pool is self._pool:
+            await pool.resize(MIN_CONNECTIONS, MAX_CONNECTIONS)
 
     async def _look_again(self) -> None:
         if await self._probe() and self._pool is not None:

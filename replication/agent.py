@@ -69,8 +69,13 @@ class Agent:
                 tasks.create_task(_kept_running(loop), name=name)
 
     async def shut_down(self) -> None:
-        """Stop all copies of the site cleanly, side by side."""
-        await asyncio.gather(*(loop.shut_down() for loop in self.loops.values()))
+        """Stop all copies of the site cleanly, side by side; one that does not stop is left to its fence."""
+        ended = await asyncio.gather(
+            *(loop.shut_down() for loop in self.loops.values()), return_exceptions=True
+        )
+        for place, error in zip(self.loops, ended, strict=True):
+            if isinstance(error, BaseException):
+                log.error("%s did not stop: %s: %s", place, type(error).__name__, error)
 
     async def _show_life(self) -> None:
         """Beat for the watchdog: it ends the site's primaries when this loop stands still."""

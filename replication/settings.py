@@ -46,6 +46,8 @@ class FailoverSettings:
     watchdog_after_ms: int = 6000
     """Agent's own loop standing still this long: the watchdog ends its primaries. Source: our choice,
     above `fence_after_ms`, at which a living agent does it itself."""
+    watchdog_look_ms: int = 250
+    """Pause between two looks of the watchdog. Source: our choice, a small part of `watchdog_after_ms`."""
     site_lease_seconds: int = 3
     """Time to live of a site's beat key. Source: etcd minimum 2 s at a 1 s election timeout."""
     home_after_ms: int = 8000
@@ -67,6 +69,14 @@ class FailoverSettings:
     stuck_after_ms: int = 4000
     """A copy that cannot stream from a reachable primary for this long is rewound or re-cloned.
     Source: our choice; twice wal_receiver_timeout."""
+
+    @property
+    def force_after_ms(self) -> int:
+        """A site silent this long has had its primaries ended, whatever became of its agent.
+
+        The worst: cut off right after a beat, and frozen just before it would have ended them itself.
+        """
+        return self.beat_ms + self.fence_after_ms + self.watchdog_after_ms + self.watchdog_look_ms
 
     def __post_init__(self) -> None:
         if not self.tick_ms < self.silence_ms:

@@ -24,8 +24,6 @@ from replication.settings import SettingsError, SiteSettings, read_site_settings
 
 log = logging.getLogger("biyi.watchdog")
 
-LOOK_SECONDS = 0.25
-"""Pause between two looks at the agent. Source: our choice, a small part of `watchdog_after_ms`."""
 _FORMAT = struct.Struct("<q")
 
 
@@ -85,7 +83,7 @@ async def watch(settings: SiteSettings, agent_pid: int) -> None:
     path = heartbeat_path(settings)
     orphaned_ms: int | None = None
     while True:
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(settings.failover.watchdog_look_ms / 1000)
         beat_ms = read_heartbeat_ms(path)
         if orphaned_ms is None and os.getppid() != agent_pid:
             orphaned_ms = now_ms()

@@ -81,7 +81,8 @@ def places(cell: str | None, site: str | None) -> list[Place]:
         found += [Place(settings, settings.backup, key, name) for name in names]
     if not found:
         raise click.ClickException(
-            "no site here keeps backups; `biyi stand down`, then `biyi stand up --backups`"
+            "no site here keeps backups: the stand was made with --no-backups; `biyi stand down`, then "
+            "`biyi stand up --backups`"
         )
     return found
 

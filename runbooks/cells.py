@@ -9,6 +9,7 @@ from typing import Any
 
 import aiohttp
 import click
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -198,18 +199,24 @@ def cells_command(as_json: bool) -> None:
         click.echo(json.dumps(rows))
         return
     table = Table(
-        "cell", "home", "epoch", "mode", "primary", "open", "sync set", "lag", "at risk", "last change"
-    )
+        "cell", "home", "epoch", "mode", "primary", "open", "in sync", "lag", "at risk", "last change",
+        box=SIMPLE_HEAD, padding=(0, 1, 0, 0),
+    )  # fmt: skip
     for row in rows:
         lag = row["replay_lag_bytes"]
         table.add_row(
             str(row["cell"]), str(row["home"] or "?"), str(row["epoch"]), str(row["mode"]),
-            str(row["primary"]), {True: "yes", False: "no"}.get(bool(row["open"]), "?"),
-            ", ".join(row["sync_set"]) if isinstance(row["sync_set"], list) else "",
+            _short(row["primary"]), {True: "yes", False: "no"}.get(bool(row["open"]), "?"),
+            ", ".join(map(_short, row["sync_set"])) if isinstance(row["sync_set"], list) else "",
             "-" if lag is None else f"{lag} B", word_exposure(row["exposure"]),
             str(row["why"]).replace("_", " "),
         )  # fmt: skip
     Console().print(table)
+
+
+def _short(copy: object) -> str:
+    """Return site and number of a copy, for a column beside its cell; `--json` has the whole id."""
+    return "-".join(str(copy).split("-")[1:3])
 
 
 @click.command("why")

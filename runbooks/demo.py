@@ -24,7 +24,7 @@ from runbooks.stand.home import default_home
     help="The site to lose.",
 )
 @click.option("--rate", type=float, default=40.0, show_default=True, help="Operations a second.")
-@click.option("--backups/--no-backups", default=False, help="Archive, and end with backups (default: not).")
+@click.option("--backups/--no-backups", default=True, help="Archive, end with backups (the default).")
 @click.option("--keep", is_flag=True, help="Leave the stand up afterwards.")
 @click.option("--json", "as_json", is_flag=True, help="Print the drill's JSON object.")
 @click.pass_context
@@ -36,7 +36,7 @@ def demo_command(
     \b
     1. brings up idc, cloud and the witness in $BIYI_HOME/demo (default .biyi/demo)
     2. runs the drill `site-loss`: load, kill, take-over, restart, rejoin, going home
-    3. with --backups: takes one of every cell at both sites, shows what could be restored
+    3. takes a backup of every cell at both sites, shows what could be restored (not with --no-backups)
     4. stops everything and says where the evidence lies
     """  # fmt: skip
     os.environ["BIYI_HOME"] = str(default_home() / "demo")

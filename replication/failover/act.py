@@ -140,11 +140,17 @@ class Actor:
         return Outcome.DONE
 
     async def _rewind(self, seen: Seen, decision: Decision) -> Outcome:
-        """Make the directory follow again; what cannot be rewound is marked and then cloned."""
+        """Make the directory follow again; what cannot be rewound is marked and then cloned.
+
+        The upstream is asked before the own server is stopped: behind a cut link a copy that follows
+        nobody still serves readers, and would be stopped and started again at every look.
+        """
+        upstream = self._upstream(decision)
+        await self._server.ask_upstream(upstream)
         await self._server.release()
         await self._server.stop_clean(STOP_SECONDS)
         own_id = self._server.new_copy_id()
-        await self._server.rewind(self._upstream(decision), own_id)
+        await self._server.rewind(upstream, own_id)
         await self._server.start()
         self._journal.stage("rewound", decision.epoch, copy=str(own_id))
         return Outcome.DONE
@@ -199,8 +205,10 @@ class Actor:
         marked = replace(decision, next_grant=replace(next_grant, lsn_marker=format_lsn(lsn)))
         outcome = await self._swap(seen, marked)
         if outcome is Outcome.DONE:
-            # This swap of our own left every other copy out: names of an earlier life may go (I3).
-            await self._server.set_sync_names(frozenset())
+            # This swap of our own left every other copy out: names of an earlier life may go (I3). A
+            # standby has none, and a reload that changes nothing would cost customers 30 ms.
+            if seen.own.sync_names:
+                await self._server.set_sync_names(frozenset())
             self._journal.stage("grant_primary", decision.epoch)
         return outcome
 

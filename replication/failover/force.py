@@ -2,7 +2,7 @@
 
 The one exception to I2 and I6. Replication fences nobody here: a primary that waits for no copy goes on
 acknowledging until its own agent or watchdog has ended it. So the primary has to have been silent for
-longer than that takes (`watchdog_after_ms`); what it does after all is lost and was in no price.
+longer than that takes (`force_after_ms`); what it does after all is lost and was in no price.
 """
 
 import enum
@@ -43,7 +43,7 @@ def find_objection(seen: Seen, limits: FailoverSettings) -> Objection | None:
         return Objection.IS_PRIMARY
     if _may_live(seen, grant.primary, limits.silence_ms) or own.stream is Stream.ALIVE:
         return Objection.PRIMARY_VISIBLE
-    if _may_live(seen, grant.primary, limits.watchdog_after_ms):
+    if _may_live(seen, grant.primary, limits.force_after_ms):
         return Objection.PRIMARY_NOT_SILENT_LONG_ENOUGH
     failed = {grant.candidate} if grant.mode is Mode.TAKING else set()
     if any(_may_live(seen, member, limits.silence_ms) for member in grant.sync_set - failed):

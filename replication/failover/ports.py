@@ -105,6 +105,9 @@ class CopyServer(Protocol):
     async def clone(self, upstream: PlaceSettings, own_id: CopyId) -> None:
         """Make the directory anew from `upstream`."""
 
+    async def ask_upstream(self, upstream: PlaceSettings) -> None:
+        """Find out whether the copy could be rewound against `upstream` now, which needs an answer."""
+
     async def rewind(self, upstream: PlaceSettings, own_id: CopyId) -> None:
         """Take back what only this stopped directory has; it is broken until that has ended."""
 

@@ -10,7 +10,13 @@ from psycopg.conninfo import make_conninfo
 
 from replication.model import CopyId
 from replication.postgres.copy import REPL, Copy, PostgresError, read_password, write_file
-from replication.postgres.observe import TCP_OPTIONS, AdminConnection, connect_admin, parse_sync_names
+from replication.postgres.observe import (
+    TCP_OPTIONS,
+    AdminConnection,
+    abort_after,
+    connect_admin,
+    parse_sync_names,
+)
 from replication.postgres.processes import POLL_SECONDS
 from replication.settings import PlaceSettings
 
@@ -19,6 +25,9 @@ INCLUDE = f"\ninclude '{CONF_FILE}'\n"
 SYNC_NAMES = "synchronous_standby_names"
 UPSTREAM = "primary_conninfo"
 _RELOAD_SECONDS = 5.0
+_PROOF_SECONDS = 30.0
+"""Patience with the checkpoint that proves the names. Source: our choice, that of a rewind's checkpoint; on
+a disk that takes longer the agent must look again instead of waiting."""
 _LINE = re.compile(r"^(\w+) = '((?:[^']|'')*)'$")
 
 
@@ -177,8 +186,9 @@ async def set_sync_names(copy: Copy, conn: AdminConnection, names: frozenset[Cop
         if found != (wanted,):
             raise PostgresError(f"{copy.place.name}: {SYNC_NAMES} is {found}, needs {wanted!r}")
         if wanted:
-            await fresh.execute("set statement_timeout = 0")
-            await fresh.execute("checkpoint")
+            async with abort_after(fresh, _PROOF_SECONDS):
+                await fresh.execute("set statement_timeout = 0")
+                await fresh.execute("checkpoint")
 
 
 async def read_sync_names(conn: AdminConnection) -> frozenset[CopyId]:

@@ -136,7 +136,7 @@ async def rewind(copy: Copy, upstream: PlaceSettings, own_id: CopyId) -> None:
     if not has_data(copy):
         raise PostgresError(f"{copy.place.name}: no data to rewind")
     before = await read_control(copy)
-    await _checkpoint(copy, upstream)
+    await ask_upstream(copy, upstream)
     mark_broken(copy, f"rewind to {own_id} began and did not end")
     # The single-user recovery inside pg_rewind refuses a standby, and must wait for no copy.
     (copy.data_dir / STANDBY_SIGNAL).unlink(missing_ok=True)
@@ -157,8 +157,11 @@ async def rewind(copy: Copy, upstream: PlaceSettings, own_id: CopyId) -> None:
     unmark_broken(copy)
 
 
-async def _checkpoint(copy: Copy, upstream: PlaceSettings) -> None:
-    """Have `upstream` write its timeline to its control file: pg_rewind reads it there."""
+async def ask_upstream(copy: Copy, upstream: PlaceSettings) -> None:
+    """Have `upstream` write its timeline to its control file, where pg_rewind reads it.
+
+    PostgresError when it does not answer: a server that still runs here is then better left running.
+    """
     try:
         async with (
             await connect_admin(upstream, copy.passfile, timeout_seconds=3.0) as conn,

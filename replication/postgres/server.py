@@ -113,6 +113,10 @@ class PostgresServer:
         """Copy the upstream."""
         await replica.clone(self._copy, upstream, own_id)
 
+    async def ask_upstream(self, upstream: PlaceSettings) -> None:
+        """Have the upstream write its timeline where pg_rewind reads it."""
+        await replica.ask_upstream(self._copy, upstream)
+
     async def rewind(self, upstream: PlaceSettings, own_id: CopyId) -> None:
         """Write down what only a former primary has, then run pg_rewind against the upstream.
 

@@ -88,6 +88,7 @@ class SimAgent:
         self.confirmed_ms = -1
         self.promised_until_ms = self.peer_promised_until_ms = 0
         self._stopping: list[Task] = []
+        self._still_since_ms: int | None = None
         self.lives = 0
         self.looks = 0
         self.started = 0
@@ -120,6 +121,7 @@ class SimAgent:
             return
         self.promised_until_ms = self.peer_promised_until_ms = 0
         self.alive, self.held, self._crash_after, self.confirmed_ms = True, False, None, -1
+        self._still_since_ms = None
         self.lives += 1
         self.looks = self.started = 0
         self._probing = False
@@ -143,6 +145,7 @@ class SimAgent:
         for task in self._tasks:
             task.kill()
         self.alive = False
+        self._be_watched()
 
     def stop(self) -> None:
         """End it as SIGTERM does: its servers are shut down cleanly."""
@@ -164,16 +167,33 @@ class SimAgent:
                 self.crash()
 
     def hold(self) -> None:
-        """Stop the process; its PostgreSQL runs on."""
+        """Stop the process; its PostgreSQL runs on, until the watchdog ends it."""
         self.held = True
         for task in self._tasks:
             task.hold()
+        self._be_watched()
 
     def release(self) -> None:
         """Let it go on."""
-        self.held = False
+        self.held, self._still_since_ms = False, None
         for task in self._tasks:
             task.release()
+
+    def _be_watched(self) -> None:
+        """From the first moment that the agent stands still or is gone, its watchdog's patience runs."""
+        if self._still_since_ms is None:
+            engine = self._scene.engine
+            self._still_since_ms = engine.now
+            limits = self._settings.failover
+            engine.at(limits.watchdog_after_ms + limits.watchdog_look_ms, self._end_primaries, engine.now)
+
+    def _end_primaries(self, since_ms: int) -> None:
+        if self._still_since_ms == since_ms:
+            for copy in self._copies:
+                if copy.running and not copy.standby_signal:
+                    self._scene.note(copy.place.name, "the watchdog ends it")
+                    copy.crash()
+                    copy.hba_open = False
 
     def ask_move(self, to: Site | None) -> None:
         """Pass on the operator's wish."""

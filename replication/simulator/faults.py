@@ -112,11 +112,12 @@ def _forced_story(rnd: Random, places: list[str]) -> list[Fault]:
     home, away = (Site(place.split("-")[1]) for place in places[:2])
     at_ms = FIRST_MS + int(rnd.random() * 100)
     lost_ms = at_ms + 780 + int(rnd.random() * 100)
+    asked_ms, number = 1000 + int(rnd.random() * 900), int(rnd.random() * 4) // 3
     end = rnd.choice((Kind.SITE_CRASH, Kind.SITE_CRASH, Kind.ISOLATE, Kind.AGENT_PAUSE))
     return [
-        Fault(at_ms, Kind.SPLIT, home, places[0], 2600),
-        Fault(lost_ms, end, home, places[0], 1450 + int(rnd.random() * 450)),
-        Fault(lost_ms + 1000, Kind.FORCE, away, places[1], 900, number=int(rnd.random() * 4) // 3),
+        Fault(at_ms, Kind.SPLIT, home, places[0], 3500),
+        Fault(lost_ms, end, home, places[0], 2350 + int(rnd.random() * 450)),
+        Fault(lost_ms + asked_ms, Kind.FORCE, away, places[1], 2800 - asked_ms, number=number),
     ]
 
 

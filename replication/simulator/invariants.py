@@ -173,7 +173,7 @@ class Rules:
     def _is_overruled(self, copy: SimCopy) -> bool:
         """Say whether this is the old primary of a forced promotion whose agent has not yet ended it.
 
-        An agent that crashed or stands still has a watchdog in production, which the model has not.
+        An agent that crashed or stands still has a watchdog, which does it later.
         """
         forced, grant = self.forced, self.grant
         if forced is None or grant is None or copy.copy != forced.old_primary or _gives(grant, copy):
@@ -278,14 +278,14 @@ class Rules:
                 raise Violation("I5", f"{copy.copy} unconfirmed for {age_ms} ms and decides {decision.step}")
 
     def _check_gone(self, primary: CopyId | None, now_ms: int) -> None:
-        """I6: nobody is forced past a primary that serves, or that its cut-off agent has yet to end."""
+        """I6: nobody is forced past a primary that serves, or that its agent or watchdog has yet to end."""
         copy = self.copy_of(primary)
         if copy is None or not (copy.running and copy.open):
             return
         agent = self.agents[copy.place.name]
         age_ms = now_ms - agent.confirmed_ms
         back = age_ms <= self._look_ms and now_ms - copy.started_ms <= self._fence_after_ms
-        if agent.works and age_ms < self._fence_after_ms and not back:
+        if not back and (age_ms < self._fence_after_ms or not agent.works):
             raise Violation("I6", f"a copy is forced past {primary}, which serves, confirmed {age_ms} ms ago")
 
     def _may_be_kept(self, copy: SimCopy, agent: AgentTruth, now_ms: int) -> bool:

@@ -214,14 +214,18 @@ def _force_whatever_was_asked(one: CopyRound, actor: Actor, server: SimServer) -
     one.decide = broken
 
 
+HASTE = 4
+"""Times as long as it was: `force_after_ms` is then over before a cut-off agent ends its server."""
+
+
 def _force_early(one: CopyRound, actor: Actor, server: SimServer) -> None:
     """Do not wait until a primary that was cut off has surely been ended by its own agent."""
     decide = one.decide
 
     def broken(seen: Seen, limits: FailoverSettings) -> Decision:
         if seen.force is not None:
-            hasty = limits.degrade_after_ms
-            limits = replace(limits, fence_after_ms=hasty + 1, watchdog_after_ms=hasty + 2)
+            longer = {site: ms * HASTE for site, ms in seen.silent_for_ms.items()}
+            seen = replace(seen, silent_for_ms=longer)
         return decide(seen, limits)
 
     one.decide = broken

@@ -34,6 +34,7 @@ LIMITS = FailoverSettings(
     fence_after_ms=900,
     peer_promise_ms=500,
     watchdog_after_ms=1300,
+    watchdog_look_ms=60,
     site_lease_seconds=1,
     home_after_ms=500,
     drain_ms=60,
@@ -43,7 +44,7 @@ LIMITS = FailoverSettings(
     disk_stall_after_ms=750,
 )
 """The limits with their order and about a quarter of their length: no safety argument rests on them."""
-HEAL_MS = 2800
+HEAL_MS = 3700
 """All faults are undone at this time at the latest."""
 QUIET_MS = 300
 """Time between the end of the last fault and the healing; nothing that fails any more is simulated longer."""

@@ -223,6 +223,11 @@ class SimServer:
             raise PostgresError("the copy broke off")
         self._settle(up, upstream, own_id)
 
+    async def ask_upstream(self, upstream: PlaceSettings) -> None:
+        """Fail unless it answers now."""
+        await self._effect(10)
+        self._asked(upstream)
+
     async def rewind(self, upstream: PlaceSettings, own_id: CopyId) -> None:
         """Mark, rewind, unmark; what breaks off in between leaves a broken directory."""
         await self._effect()

@@ -14,7 +14,7 @@ from replication.model import DATA_SITES, Site
 from runbooks.drills.channel_loss import run_channel_loss
 from runbooks.drills.checkers import Verdict
 from runbooks.drills.live import live_view
-from runbooks.drills.planned_move import run_planned_move
+from runbooks.drills.planned_move import MOVE_RATE, run_planned_move
 from runbooks.drills.scene import DrillOptions, DrillRefused, Scene
 from runbooks.drills.site_loss import run_site_loss
 from runbooks.drills.tables import print_channel_loss, print_moves, print_site_loss
@@ -79,7 +79,13 @@ def site_loss_command(site: str, rate: float, seed: int, as_json: bool, no_live:
 @click.option(
     "--rounds", type=click.IntRange(1, 1000), default=1, show_default=True, help="Times there and back."
 )
-@_rate
+@click.option(
+    "--rate",
+    type=click.FloatRange(1, 2000),
+    default=MOVE_RATE,
+    show_default=True,
+    help="Operations a second; a pause shows only as finely as customers come.",
+)
 @_seed
 @_json
 @_no_live

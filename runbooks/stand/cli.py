@@ -63,7 +63,7 @@ def stand() -> None:
     "--backups/--no-backups",
     default=None,
     help="Archive WAL and keep base backups at both sites, see `biyi backup` (default: as the stand was "
-    "made; a new one does not). On a stand that is up it counts from its next start on.",
+    "made; a new one does). On a stand that is up it counts from its next start on.",
 )
 @_says_what_failed
 def up_command(

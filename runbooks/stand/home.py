@@ -43,7 +43,7 @@ search for free ports goes round, so a larger stand finds its own too."""
 
 @dataclass(frozen=True, slots=True)
 class UpOptions:
-    """What `up` is asked for; None: as the stand has it, a new one 2 `copies`, 2 `cells`, no `backups`."""
+    """What `up` is asked for; None: as the stand has it, a new one 2 `copies`, 2 `cells`, `backups`."""
 
     copies: int | None = None
     cells: int | None = None
@@ -188,7 +188,7 @@ def _new_stand(home: Path, postgres: binaries.Postgres, options: UpOptions) -> S
         run_as=postgres.run_as,
         data_root=data_root,
         cells=cells,
-        keeps_backups=bool(options.backups),
+        keeps_backups=options.backups is not False,
         failover=options.failover,
         home=home,
     )

@@ -30,7 +30,7 @@ DELAY = LinkState(delay_ms=300)
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Path]:
     try:
-        asyncio.run(up(tmp_path, UpOptions()))
+        asyncio.run(up(tmp_path, UpOptions(backups=False)))
         yield tmp_path
     finally:
         down(tmp_path)

@@ -65,10 +65,10 @@ def run_loss(home: Path) -> tuple[int, dict[str, str]]:
 
 
 def test_a_lowered_durability_turns_the_matrix_red_and_the_same_faults_hold_without_it(home: Path):
-    asyncio.run(up(home, UpOptions()))
+    asyncio.run(up(home, UpOptions(backups=False)))
     code, checks = run_loss(home)
     assert (code, {name for name, verdict in checks.items() if verdict != "holds"}) == (0, set())
-    asyncio.run(up(home, UpOptions()))
+    asyncio.run(up(home, UpOptions(backups=False)))
     execute_at_primary_of_a(home, *LOWER_THE_DURABILITY)
     code, checks = run_loss(home)
     assert code == 1

@@ -44,7 +44,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     made = tmp_path_factory.mktemp("sites")
     try:
-        asyncio.run(up(made, UpOptions(failover=FailoverSettings(home_after_ms=1000), patience_s=300)))
+        asyncio.run(
+            up(made, UpOptions(backups=False, failover=FailoverSettings(home_after_ms=1000), patience_s=300))
+        )
         yield made
     finally:
         down(made)
@@ -53,7 +55,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture
 async def healthy(home: Path) -> Path:
     """The stand with each cell at home and in sync, whatever the test before left."""
-    await asyncio.to_thread(asyncio.run, up(home, UpOptions(patience_s=300)))
+    await asyncio.to_thread(asyncio.run, up(home, UpOptions(backups=False, patience_s=300)))
     await wait_for_grants(home, is_healthy)
     return home
 

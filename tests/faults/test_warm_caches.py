@@ -27,7 +27,7 @@ where topic in ('loan.drawn', 'loan.repaid') order by key, outbox_id desc
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     made = tmp_path_factory.mktemp("cache-stand")
     try:
-        up = biyi(made, "stand", "up")
+        up = biyi(made, "stand", "up", "--no-backups")
         assert up.returncode == 0, up.stderr
         yield made
     finally:

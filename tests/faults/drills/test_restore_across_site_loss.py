@@ -44,7 +44,7 @@ class Lost:
 def lost(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lost]:
     home = tmp_path_factory.mktemp("lost")
     try:
-        up = biyi(home, "stand", "up", "--backups")
+        up = biyi(home, "stand", "up")
         assert up.returncode == 0, up.stderr
         taken = biyi(home, "backup", "now", "--cell", "a", "--full")
         assert taken.returncode == 0, taken.stderr

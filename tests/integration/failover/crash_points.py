@@ -135,10 +135,7 @@ class Way:
 WAYS = (
     Way("a-cloud-0", "take", ("swap",), _lose_primary),
     Way("a-cloud-0", "promote", ("stop_receiver", "promote"), _lose_primary),
-    Way(
-        "a-cloud-0", "finish_taking", ("write_marker", "swap", "set_sync_names", "open_to_clients"),
-        _lose_primary,
-    ),
+    Way("a-cloud-0", "finish_taking", ("write_marker", "swap", "open_to_clients"), _lose_primary),
     Way("a-idc-0", "stop_hard", ("kill_hard", "write_fenced"), _wake_superseded),
     Way("a-idc-0", "rejoin", ("stop_clean", "rewind"), _lose_primary_and_come_back),
     Way("a-idc-0", "leave", ("swap", "set_sync_names"), _cut_and_heal),

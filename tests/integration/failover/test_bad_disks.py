@@ -45,7 +45,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, room: Path) -> Iterator[Path]
         )
         patch.setenv("BIYI_PG_BIN", str(programs))
         try:
-            asyncio.run(up(made, UpOptions(failover=HOME_SOON, patience_s=300)))
+            asyncio.run(up(made, UpOptions(backups=False, failover=HOME_SOON, patience_s=300)))
             yield made
         finally:
             (room / "stall").unlink(missing_ok=True)
@@ -84,7 +84,7 @@ async def test_an_idle_primary_whose_disk_stalls_is_found_out_too(home: Path, ro
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A stand whose idc keeps its copies on a disk of its own of 900 MiB, which only root can make."""
-    stand = prepare_stand(tmp_path, UpOptions(failover=HOME_SOON, patience_s=300))
+    stand = prepare_stand(tmp_path, UpOptions(backups=False, failover=HOME_SOON, patience_s=300))
     disk = stand.copies_dir(Site.IDC)
     owner = disk.stat()
     options = f"size=900m,mode=700,uid={owner.st_uid},gid={owner.st_gid}"
@@ -92,7 +92,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     if mounted.returncode != 0:
         pytest.skip(f"cannot mount a small disk here: {mounted.stderr.decode().strip()}")
     try:
-        asyncio.run(up(tmp_path, UpOptions(patience_s=300)))
+        asyncio.run(up(tmp_path, UpOptions(backups=False, patience_s=300)))
         yield disk
     finally:
         down(tmp_path)

@@ -47,7 +47,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, room: Path) -> Iterator[Path]
         patch.setenv("LD_PRELOAD", str(library))
         patch.setenv("BIYI_CLOCK_FILE_OF_IDC", str(room / "shift"))
         try:
-            asyncio.run(up(made, UpOptions(patience_s=300)))
+            asyncio.run(up(made, UpOptions(backups=False, patience_s=300)))
             yield made
         finally:
             down(made)

@@ -44,7 +44,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A stand whose agents end when ordered to."""
     made = tmp_path_factory.mktemp("ending")
     try:
-        asyncio.run(up(made, UpOptions(failover=HOME_SOON, patience_s=300)))
+        asyncio.run(up(made, UpOptions(backups=False, failover=HOME_SOON, patience_s=300)))
         for site in DATA_SITES:
             kill_agent(made, site)
         while any("agent" in live_processes(made, site) for site in DATA_SITES):
@@ -100,7 +100,7 @@ async def test_an_agent_that_ends_anywhere_goes_on_where_it_was(home: Path, way:
 @pytest.mark.parametrize("point", BOOTSTRAP, ids=map(str, BOOTSTRAP))
 async def test_a_new_cell_comes_up_although_the_agent_that_makes_it_ends(tmp_path: Path, point: Point):
     try:
-        stand, binaries = prepare_stand(tmp_path, UpOptions(patience_s=300)), find_binaries()
+        stand, binaries = prepare_stand(tmp_path, UpOptions(backups=False, patience_s=300)), find_binaries()
         for site in Site:
             start_missing(stand, site, binaries, ("border", "etcd", "valkey"))
         order(orders_of(tmp_path), point)
@@ -109,7 +109,7 @@ async def test_a_new_cell_comes_up_although_the_agent_that_makes_it_ends(tmp_pat
         await wait_until_ended(tmp_path, point)
         for site in DATA_SITES:
             start_agent(tmp_path, site)
-        await up(tmp_path, UpOptions(patience_s=300))
+        await up(tmp_path, UpOptions(backups=False, patience_s=300))
         async with writing(tmp_path) as writers:
             await writers.write_on({"a", "b"})
         assert await find_lost(tmp_path, writers) == set()

@@ -39,7 +39,7 @@ BOTH_WAYS = (link_name("idc", "cloud"), link_name("cloud", "idc"))
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     made = tmp_path_factory.mktemp("forced")
     try:
-        asyncio.run(up(made, UpOptions(patience_s=280.0)))
+        asyncio.run(up(made, UpOptions(backups=False, patience_s=280.0)))
         yield made
     finally:
         down(made)

@@ -29,7 +29,9 @@ pytestmark = pytest.mark.timeout(600)
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     made = tmp_path_factory.mktemp("frozen")
     try:
-        asyncio.run(up(made, UpOptions(failover=FailoverSettings(home_after_ms=1000), patience_s=300)))
+        asyncio.run(
+            up(made, UpOptions(backups=False, failover=FailoverSettings(home_after_ms=1000), patience_s=300))
+        )
         yield made
     finally:
         down(made)

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.timeout(600)
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     made = tmp_path_factory.mktemp("isolated")
     try:
-        asyncio.run(up(made, UpOptions(patience_s=300)))
+        asyncio.run(up(made, UpOptions(backups=False, patience_s=300)))
         yield made
     finally:
         down(made)

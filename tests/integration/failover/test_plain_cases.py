@@ -38,7 +38,7 @@ from tests.integration.failover.town import (
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     made = tmp_path_factory.mktemp("town")
     try:
-        asyncio.run(up(made, UpOptions()))
+        asyncio.run(up(made, UpOptions(backups=False)))
         yield made
     finally:
         down(made)
@@ -47,7 +47,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture
 async def healthy(home: Path) -> Path:
     """The stand with each cell at home and in sync, whatever the test before left."""
-    await asyncio.to_thread(asyncio.run, up(home, UpOptions()))
+    await asyncio.to_thread(asyncio.run, up(home, UpOptions(backups=False)))
     await wait_for_grants(home, is_healthy)
     return home
 
@@ -116,7 +116,7 @@ async def test_a_primary_without_its_agent_cannot_acknowledge_once_it_is_superse
         orphan = read_postmaster(Copy.of_place(settings, settings.place("a-idc-0")))
         assert orphan is not None
         await writers.write_on({"a", "b"})
-        await asyncio.to_thread(asyncio.run, up(healthy, UpOptions()))
+        await asyncio.to_thread(asyncio.run, up(healthy, UpOptions(backups=False)))
         await asyncio.to_thread(psutil.wait_procs, [orphan], 30)
         assert not orphan.is_running()
         await wait_for_grants(healthy, is_healthy)
@@ -189,7 +189,7 @@ async def test_a_stand_stopped_and_started_again_has_everything(healthy: Path):
         await writers.write_on({"a", "b"})
     before = await wait_for_grants(healthy, is_healthy)
     await asyncio.to_thread(down, healthy)
-    await asyncio.to_thread(asyncio.run, up(healthy, UpOptions()))
+    await asyncio.to_thread(asyncio.run, up(healthy, UpOptions(backups=False)))
     after = await wait_for_grants(healthy, is_healthy)
     assert {c: g.epoch for c, g in after.items()} == {c: g.epoch for c, g in before.items()}
     assert await find_lost(healthy, writers) == set()

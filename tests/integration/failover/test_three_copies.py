@@ -31,7 +31,7 @@ pytestmark = pytest.mark.slow
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     made = tmp_path_factory.mktemp("three")
     try:
-        asyncio.run(up(made, UpOptions(copies=3)))
+        asyncio.run(up(made, UpOptions(backups=False, copies=3)))
         yield made
     finally:
         down(made)

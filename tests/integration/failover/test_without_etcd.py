@@ -36,11 +36,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A stand whose cell a may outlive etcd."""
     made = tmp_path_factory.mktemp("kept")
     try:
-        prepare_stand(made.resolve(), UpOptions())
+        prepare_stand(made.resolve(), UpOptions(backups=False))
         stand = read_stand(made)
         a, b = stand.cells
         write_stand(replace(stand, cells=(replace(a, without_etcd="peer"), b)))
-        asyncio.run(up(made, UpOptions()))
+        asyncio.run(up(made, UpOptions(backups=False)))
         yield made
     finally:
         down(made)
@@ -67,7 +67,7 @@ async def test_a_cell_kept_by_its_peer_writes_on_while_the_other_stops(home: Pat
                 await asyncio.sleep(0.2)
         for _ in range(5):
             await writers.write_on({"a"})
-        await asyncio.to_thread(asyncio.run, up(home, UpOptions()))
+        await asyncio.to_thread(asyncio.run, up(home, UpOptions(backups=False)))
         await wait_for_grants(home, is_healthy)
         await writers.write_on({"a", "b"})
     assert Why.GRANT_UNCONFIRMED in reasons(home, "b-cloud-0")

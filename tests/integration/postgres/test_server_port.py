@@ -3,10 +3,16 @@
 import psycopg
 import pytest
 
-from replication.model import CopyId
+from replication.etcd import Outcome
+from replication.failover.act import Actor
+from replication.failover.states import CopyState, Decision, OwnCopy, Seen, Step, Why
+from replication.grant_swap import Register
+from replication.journal import Journal
+from replication.model import CopyId, Site
 from replication.postgres import conf, hba
 from replication.postgres.server import PostgresServer
-from tests.integration.postgres.places import Pair, admin, connect_as
+from replication.settings import CellSettings, SiteSettings
+from tests.integration.postgres.places import PG_BIN, Pair, admin, connect_as
 
 
 async def test_an_open_file_is_not_taken_for_an_open_server(pair: Pair) -> None:
@@ -38,3 +44,32 @@ async def test_the_port_tells_the_directory_the_server_and_its_last_life(pair: P
     await server.release()
     await server.stop_clean(20)
     assert (await server.read_stopped()).clean
+
+
+async def test_a_copy_is_not_stopped_for_a_rewind_that_its_upstream_cannot_serve(pair: Pair) -> None:
+    """Behind a cut link it would be stopped and started again at every look."""
+    own_id = await pair.make_primary()
+    server = PostgresServer(pair.idc, pair.home / "quarantine", 100)
+    settings = SiteSettings(
+        site=Site.IDC,
+        home_dir=pair.home,
+        etcd_urls=(),
+        cells=(CellSettings("a", Site.IDC),),
+        places=(pair.idc.place, pair.cloud.place),
+        agent_urls={},
+        agent_port=0,
+        api_port=0,
+        valkey_port=0,
+        pg_bin=PG_BIN,
+        passfile=pair.home / "pgpass",
+        key_file=pair.home / "key",
+    )
+    journal = Journal(pair.home / "journal.jsonl", "a")
+    etcd: Register = None  # type: ignore[assignment]  # a rewind touches no grant
+    away = CopyId("a", Site.CLOUD, 0, "abcd")
+    seen = Seen("a", Site.IDC, OwnCopy("a-idc-0", Site.IDC, CopyState.STANDBY, own_id), True, None)
+    stuck = Decision(Step.REWIND, Why.STREAM_STUCK, copy=away)
+    assert await Actor(settings, server, etcd, journal).carry_out(seen, stuck) is Outcome.UNKNOWN
+    assert "checkpoint at a-cloud-0" in (pair.home / "journal.jsonl").read_text()
+    assert (await server.read_directory()).running
+    await server.release()

@@ -24,7 +24,7 @@ from runbooks.stand.up import down, start_site, up
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     made = tmp_path_factory.mktemp("stand")
     try:
-        asyncio.run(up(made, UpOptions()))
+        asyncio.run(up(made, UpOptions(backups=False)))
         yield made
     finally:
         down(made)
@@ -34,18 +34,18 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def test_a_stand_that_is_up_has_every_process_listening(home: Path):
-    asyncio.run(up(home, UpOptions()))
+    asyncio.run(up(home, UpOptions(backups=False)))
     assert read_status(home).whole
 
 
 def test_up_once_more_starts_nothing(home: Path):
-    asyncio.run(up(home, UpOptions()))
-    assert asyncio.run(up(home, UpOptions())).started == ()
+    asyncio.run(up(home, UpOptions(backups=False)))
+    assert asyncio.run(up(home, UpOptions(backups=False))).started == ()
 
 
 def test_the_next_up_starts_again_what_has_crashed(home: Path):
     os.kill(live_processes(home, Site.IDC)["api"].pid, signal.SIGKILL)
-    assert asyncio.run(up(home, UpOptions())).started == ("idc api",)
+    assert asyncio.run(up(home, UpOptions(backups=False))).started == ("idc api",)
 
 
 def test_an_up_that_was_interrupted_is_finished_by_the_next(home: Path):
@@ -65,12 +65,12 @@ def test_an_up_that_was_interrupted_is_finished_by_the_next(home: Path):
     interrupted.send_signal(signal.SIGINT)
     _, said = interrupted.communicate(timeout=30)
     assert (interrupted.returncode, b"interrupted" in said) == (1, True)
-    asyncio.run(up(home, UpOptions()))
+    asyncio.run(up(home, UpOptions(backups=False)))
     assert read_status(home).whole
 
 
 def test_a_killed_site_leaves_no_process_of_its_databases(home: Path):
-    asyncio.run(up(home, UpOptions()))
+    asyncio.run(up(home, UpOptions(backups=False)))
     kill_site(home, Site.IDC)
     try:
         assert find_marked(f"{home}|idc|", data_directories(home, Site.IDC)) == []
@@ -80,7 +80,7 @@ def test_a_killed_site_leaves_no_process_of_its_databases(home: Path):
 
 
 def test_down_ends_even_databases_whose_agent_was_killed(home: Path):
-    asyncio.run(up(home, UpOptions()))
+    asyncio.run(up(home, UpOptions(backups=False)))
     for site in (Site.IDC, Site.CLOUD):
         os.kill(live_processes(home, site)["agent"].pid, signal.SIGKILL)
     down(home)
@@ -99,7 +99,7 @@ def test_a_start_that_fails_says_which_program_ended_and_shows_its_last_words(ho
     key.write_text("{}")
     try:
         with pytest.raises(StandError, match=r"(?s)api of (idc|cloud) ended.*the end of .*api\.log.*key"):
-            asyncio.run(up(home, UpOptions()))
+            asyncio.run(up(home, UpOptions(backups=False)))
     finally:
         key.write_text(kept)
         down(home)

@@ -16,7 +16,7 @@ from tests.unit.replication.test_decide import ALONE, CLOUD, IDC, LIMITS, MOVING
 LOCAL = CopyId.parse("a-idc-1-cccc")
 LOCAL_ONLY = Grant("a", 5, IDC, frozenset({LOCAL}), Mode.SYNC)
 TAKEN_BY_LOCAL = replace(LOCAL_ONLY, epoch=6, mode=Mode.TAKING, candidate=LOCAL)
-LONG_MS = LIMITS.watchdog_after_ms
+LONG_MS = LIMITS.force_after_ms
 ASKED = ForceAsked(77, "duty officer")
 KNOWN = Exposure(
     IDC, 5, 900, 500, "2026-11-22T12:00:00+00:00", 7, 1234, "10:12:", "2026-11-22T12:00:30+00:00"

@@ -30,9 +30,9 @@ def directed_faults(name: str, home: Site) -> tuple[Fault, ...] | None:
             )
         case "force-on-an-old-price":
             return (
-                Fault(110, Kind.FORCE, away, copy, 2600, number=1),
+                Fault(110, Kind.FORCE, away, copy, 3590, number=1),
                 Fault(150, Kind.SPLIT, home, primary, 800),
-                Fault(950, Kind.SITE_CRASH, home, primary, 1700),
+                Fault(950, Kind.SITE_CRASH, home, primary, 2700),
             )
         case "force-before-the-fence":
             return (
