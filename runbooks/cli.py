@@ -9,6 +9,7 @@ from runbooks.demo import demo_command
 from runbooks.drills.cli import drill
 from runbooks.faults.cli import faults
 from runbooks.funder import funder
+from runbooks.payouts import payouts_command
 from runbooks.product import product
 from runbooks.promote import promote_command
 from runbooks.quarantine import quarantine_command
@@ -34,7 +35,7 @@ def main() -> None:
 
 for command in (
     demo_command, stand, site, link, cells_command, why_command, move_command, promote_command, hold_command,
-    quarantine_command, cache, product, funder, settlement, drill, faults, sim_command, backup,
+    quarantine_command, cache, product, funder, payouts_command, settlement, drill, faults, sim_command, backup,
     restore_command,
 ):  # fmt: skip
     main.add_command(command)

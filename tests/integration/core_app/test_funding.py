@@ -67,6 +67,17 @@ async def test_a_joint_loan_is_drawn_and_repaid_and_each_funder_has_its_part_to_
     assert sum(partner_parts.interest_fen) == bank_interest
     assert sum(own_parts.interest_fen) == own[3]
 
+    _, shown, _ = await client.get(f"/v1/loans/{loan['loan_id']}/funding")
+    assert [(one["funder"], one["share"]) for one in shown["funders"]] == [
+        ("bank_west", "0.7"),
+        ("own", "0.3"),
+    ]
+    assert [part["interest_fen"] for part in shown["funders"][0]["instalments"]] == list(
+        partner_parts.interest_fen
+    )
+    assert (shown["payout"]["state"], shown["payout"]["amount_fen"]) == ("ordered", 1_200_000)
+    assert (await client.get(f"/v1/loans/{loan['contract_id']}/funding"))[0] == 404
+
     # As the plan says for the first period; odd amounts after it; then all that is left.
     status, _, _ = await repay(client, loan["loan_id"], rows[0][2] + rows[0][3])
     assert status == 201
