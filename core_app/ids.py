@@ -12,7 +12,7 @@ from compliance.protection.index import compute_hmac_sm3
 from core_app.slots import SLOTS
 
 _CUSTOMER = re.compile(r"C[0-9a-f]{24}")
-_ROUTED = re.compile(r"[AKLR]([0-9a-f]{3})-[0-9a-f]{32}")
+_ROUTED = re.compile(r"[AKLPR]([0-9a-f]{3})-[0-9a-f]{32}")
 
 
 class Letter(enum.StrEnum):
@@ -21,6 +21,7 @@ class Letter(enum.StrEnum):
     APPLICATION = "A"
     CONTRACT = "K"
     LOAN = "L"
+    PAYOUT = "P"
     REPAYMENT = "R"
 
 
@@ -46,3 +47,12 @@ def slot_of_id(letter: Letter, text: str) -> int | None:
         return None
     slot = int(match.group(1), 16)
     return slot if slot < SLOTS else None
+
+
+def payout_id(loan_id: str) -> str:
+    """Return the id of a loan's payout order; channels know the payment by it.
+
+    >>> payout_id("L1f3-0123456789abcdef0123456789abcdef")
+    'P1f3-0123456789abcdef0123456789abcdef'
+    """
+    return Letter.PAYOUT + loan_id[1:]

@@ -23,8 +23,8 @@ REQUIRE_EPOCH = b"select biyi.require_epoch(%s)"
 _PROBE = b"select biyi.require_epoch(%s), pg_is_in_recovery()"
 MIN_CONNECTIONS = 4
 MAX_CONNECTIONS = 20
-"""Sessions of one process with one cell. Source: our choice; two processes and migrations fit into
-PostgreSQL's 90 unreserved ones, and 20 commits at a time saturate two cores."""
+"""Sessions of one process with one cell. Source: our choice; four processes (an entrance and a payer at each
+site) fit into PostgreSQL's 90 unreserved ones, and 20 commits at a time saturate two cores."""
 _PROBE_SECONDS = 2.0
 _PROBE_PAUSE_SECONDS = 0.03
 """Pause between two probes. Source: our choice; a refused connection costs the server about 2 ms."""

@@ -8,11 +8,14 @@ from runbooks.cells import cells_command, hold_command, move_command, why_comman
 from runbooks.demo import demo_command
 from runbooks.drills.cli import drill
 from runbooks.faults.cli import faults
+from runbooks.funder import funder
+from runbooks.payouts import payouts_command
 from runbooks.product import product
 from runbooks.promote import promote_command
 from runbooks.quarantine import quarantine_command
 from runbooks.restore import restore_command
 from runbooks.risk import risk
+from runbooks.settlement import settlement
 from runbooks.sim import sim_command
 from runbooks.stand.cli import link, site, stand
 
@@ -33,7 +36,8 @@ def main() -> None:
 
 for command in (
     demo_command, stand, site, link, cells_command, why_command, move_command, promote_command, hold_command,
-    quarantine_command, cache, product, risk, drill, faults, sim_command, backup, restore_command,
+    quarantine_command, cache, product, risk, funder, payouts_command, settlement, drill, faults, sim_command,
+    backup, restore_command,
 ):  # fmt: skip
     main.add_command(command)
 

@@ -1,10 +1,8 @@
 """`biyi product list | check | publish | diff | schema`: product documents, and their way into the cells."""
 
 import asyncio
-import datetime as dt
 import json
 import sys
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -17,8 +15,6 @@ from rich.progress import track
 from rich.table import Table
 
 from compliance.protection.errors import ProtectionError
-from compliance.protection.vault import open_vault
-from core_app.business_calendar import business_date_at
 from core_app.commands import make_command
 from core_app.core import LendingCore
 from core_app.disclosure.charges import compute_charges
@@ -29,14 +25,11 @@ from core_app.products.compare import compare_products
 from core_app.products.model import Product, list_parameters, make_json_schema
 from core_app.products.published import publish_version
 from core_app.products.serving import find_unserved
-from core_app.router import CellUnavailable, Router
+from core_app.router import CellUnavailable
 from core_app.rules.read import read_rulebook
 from core_app.yaml_documents import read_text
 from replication.settings import SettingsError
-from runbooks.cells import site_settings
-
-PUBLISH_SECONDS = 10.0
-"""Patience with each cell. Source: our choice, twice the promised 5 s of a failover."""
+from runbooks.lending_core import open_core
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -243,29 +236,14 @@ def refuse_shipped_change(one: Product, catalogue: Catalogue) -> None:
 
 async def publish_everywhere(one: Product) -> list[dict[str, str]]:
     """Publish to every cell in turn and return what became of each."""
-    settings = next(iter(site_settings().values()))
-    vault = open_vault(settings.key_file)
-    async with Router.start(settings) as router:
-        core = LendingCore(
-            router=router,
-            vault=vault,
-            catalogue=read_catalogue(),
-            site=str(settings.site),
-            deadline_seconds=PUBLISH_SECONDS,
-            new_uuid=uuid.uuid4,
-            read_today=_read_today,
-        )
+    async with open_core() as core:
         progress = Console(stderr=True)
+        cells = core.router.cells
+        hidden = not progress.is_terminal
         return [
             await publish_to_cell(core, cell, one)
-            for cell in track(
-                router.cells, "publishing", console=progress, disable=not progress.is_terminal, transient=True
-            )
+            for cell in track(cells, "publishing", console=progress, disable=hidden, transient=True)
         ]
-
-
-def _read_today() -> dt.date:
-    return business_date_at(dt.datetime.now(dt.UTC))  # noqa: TID251 - a command is a shell: it reads the clock
 
 
 async def publish_to_cell(core: LendingCore, cell: str, one: Product) -> dict[str, str]:

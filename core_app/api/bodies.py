@@ -234,6 +234,42 @@ class LoanAnswer(BaseModel):
     next_due_fen: int
 
 
+class PartAnswer(BaseModel):
+    """One funder's part of one instalment."""
+
+    period: int
+    principal_fen: int
+    interest_fen: int
+
+
+class FunderAnswer(BaseModel):
+    """One funder of a loan; the lead stands last and carries the collected rounding."""
+
+    funder: str = Field(examples=["bank_east", "own"])
+    share: str = Field(examples=["0.7"])
+    principal_fen: int
+    interest_fen: int
+    instalments: list[PartAnswer]
+
+
+class PayoutAnswer(BaseModel):
+    """Where the payout of a draw stands; unknown: its channel is being asked, nobody else is."""
+
+    state: str = Field(examples=["ordered", "sent", "unknown", "paid", "failed"])
+    channel: str | None
+    amount_fen: int
+    note: str
+    voided: bool = Field(description="Taken back: no channel paid it, nothing is owed.")
+
+
+class FundingAnswer(BaseModel):
+    """Whose money a loan is, and how it gets to the borrower."""
+
+    loan_id: str
+    funders: list[FunderAnswer]
+    payout: PayoutAnswer | None
+
+
 class LoanSummaryAnswer(LoanAnswer):
     """Where a loan stood, for showing only; `age_ms` says how old that knowledge is."""
 

@@ -17,6 +17,7 @@ from core_app.api.answering import respond as _respond
 from core_app.customers.service import check_person, register_customer, show_customer
 from core_app.decisions.quote import LoanWish, quote_loan
 from core_app.decisions.service import Wish, apply_for_loan
+from core_app.funding.show import show_funding
 from core_app.loans.contract import Confirmed, sign_contract
 from core_app.loans.service import draw_loan, repay_loan, show_loan
 from core_app.read_models.read import show_loan_summary
@@ -135,6 +136,16 @@ async def post_repayment(request: Request, key: IdempotencyKey, body: bodies.Rep
 async def get_loan(request: Request, loan_id: Annotated[str, Path(max_length=64)]) -> Response:
     """Show balance and next due date, read from the primary."""
     return _respond(await show_loan(_core(request), loan_id))
+
+
+@router.get(
+    "/loans/{loan_id}/funding",
+    summary="Show whose money a loan is and where its payout stands",
+    responses={200: {"model": bodies.FundingAnswer}, **_ON_READ},
+)
+async def get_funding(request: Request, loan_id: Annotated[str, Path(max_length=64)]) -> Response:
+    """Show each funder's part of every instalment, to the fen, and the payout's state."""
+    return _respond(await show_funding(_core(request), loan_id))
 
 
 @router.get(

@@ -16,14 +16,31 @@ class Account(enum.StrEnum):
 
     BANK_DEPOSITS = "1002"
     LOANS = "1303"
+    HELD_FOR_FUNDERS = "1321"
+    INTEREST_OWED_TO_FUNDERS = "231401"
+    PENALTY_OWED_TO_FUNDERS = "231402"
     INTEREST_INCOME = "6011"
     PENALTY_INCOME = "6012"
+
+
+OWN = "own"
+"""The funder that is the company itself; the migration that adds core.entries.funder says the same."""
+
+_OF_A_PARTNER: Mapping[Account, Account] = {
+    Account.BANK_DEPOSITS: Account.BANK_DEPOSITS,
+    Account.LOANS: Account.HELD_FOR_FUNDERS,
+    Account.INTEREST_INCOME: Account.INTEREST_OWED_TO_FUNDERS,
+    Account.PENALTY_INCOME: Account.PENALTY_OWED_TO_FUNDERS,
+}
+"""Where a partner's share is booked: it is neither our asset nor our income. An account that does not
+stand here cannot be booked for a partner (KeyError): somebody has to decide what it is to them."""
 
 
 class Event(enum.StrEnum):
     """What happened in the business; each has one posting rule."""
 
     DRAW = "draw"
+    DRAW_VOID = "draw_void"
     REPAYMENT = "repayment"
 
 
@@ -41,6 +58,10 @@ POSTING_RULES: Mapping[Event, tuple[Leg, ...]] = {
         Leg(Account.LOANS, "principal", +1),
         Leg(Account.BANK_DEPOSITS, "principal", -1),
     ),
+    Event.DRAW_VOID: (
+        Leg(Account.BANK_DEPOSITS, "principal", +1),
+        Leg(Account.LOANS, "principal", -1),
+    ),
     Event.REPAYMENT: (
         Leg(Account.BANK_DEPOSITS, "amount", +1),
         Leg(Account.LOANS, "principal", -1),
@@ -52,10 +73,11 @@ POSTING_RULES: Mapping[Event, tuple[Leg, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line of a transaction; `amount_fen` is signed and never zero."""
+    """One line of a transaction, for one funder; `amount_fen` is signed and never zero."""
 
     account: Account
     amount_fen: int
+    funder: str = OWN
 
 
 def plan_entries(event: Event, components_fen: Mapping[str, int]) -> tuple[Entry, ...]:
@@ -73,6 +95,19 @@ def plan_entries(event: Event, components_fen: Mapping[str, int]) -> tuple[Entry
     )
     check_balanced(entries)
     return entries
+
+
+def plan_funded_entries(event: Event, parts_fen: Mapping[str, Mapping[str, int]]) -> tuple[Entry, ...]:
+    """Return the entries of `event` with each funder's components; each funder's lines balance.
+
+    A funder without any amount has no line. Raises as `plan_entries`.
+    """
+    return tuple(
+        Entry(entry.account if funder == OWN else _OF_A_PARTNER[entry.account], entry.amount_fen, funder)
+        for funder, components_fen in parts_fen.items()
+        if any(components_fen.values())
+        for entry in plan_entries(event, components_fen)
+    )
 
 
 def check_balanced(entries: tuple[Entry, ...]) -> None:

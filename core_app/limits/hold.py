@@ -29,7 +29,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Draw:
+class ContractDraw:
     """A draw under a contract: how much, of which product, on which business date."""
 
     contract_id: str
@@ -63,7 +63,7 @@ async def reserve(connection: Connection, wanted: Wanted, path: tuple[Node, ...]
     return await store.fetch_nodes(await connection.execute(store.RESERVE, values))
 
 
-async def consume(connection: Connection, draw: Draw) -> None:
+async def consume(connection: Connection, draw: ContractDraw) -> None:
     """Turn what the contract reserved into use; Refused (409) by a cut limit or the product's draw rules."""
     limits = draw.product.limits
     if draw.amount_fen < limits.draw_min_fen:

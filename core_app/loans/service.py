@@ -19,9 +19,18 @@ from core_app.commands import (
 )
 from core_app.core import Connection, LendingCore
 from core_app.errors import Kind, Refused, refuse_conflict, refuse_field
+from core_app.funding.service import (
+    Draw,
+    Payee,
+    ask_shares,
+    choose_funders,
+    entry_columns,
+    plan_draw,
+    write_funding,
+)
 from core_app.ids import Letter, slot_of_id
-from core_app.ledger.posting import Event, plan_entries
-from core_app.limits.hold import Draw, consume, release
+from core_app.ledger.posting import Entry
+from core_app.limits.hold import ContractDraw, consume, release
 from core_app.loans import store
 from core_app.loans.allocation import Allocation, allocate, compute_open_dues
 from core_app.loans.classification import compute_days_past_due
@@ -57,23 +66,28 @@ async def draw_loan(core: LendingCore, command: Command, contract_id: str) -> Do
         product = await find_version(core, connection, contract.product, contract.product_version)
         await consume(
             connection,
-            Draw(contract_id, contract.customer_id, product, contract.amount_fen, contract.today),
+            ContractDraw(contract_id, contract.customer_id, product, contract.amount_fen, contract.today),
         )
         terms = Terms(contract.amount_fen, contract.rate_annual, contract.periods)
         plan = plan_schedule(terms, contract.today, plan_rule(product))
         loan_id = core.new_id(Letter.LOAN, slot)
         loan = {"loan_id": loan_id, "contract_id": contract_id, "customer_id": contract.customer_id}
+        interest_fen = sum(instalment.interest_fen for instalment in plan)
+        routed = await choose_funders(connection, product, contract.amount_fen, contract.today)
+        entries = plan_draw(routed.stakes)
         await connection.execute(
             store.INSERT_DRAW,
-            loan | _draw_columns(contract, plan) | {"key": command.key},
+            loan | _draw_columns(contract, plan, entries) | {"key": command.key},
         )
+        payee = Payee("borrower", contract.customer_id)
+        drawn = Draw(loan_id, product, contract.amount_fen, interest_fen, payee, contract.today, command.key)
+        await write_funding(core, connection, drawn, routed, claim.epoch)
         body = loan | {
             "balance_fen": contract.amount_fen,
             "outstanding_fen": sum(instalment.total_fen for instalment in plan),
             "next_due": plan[0].due.isoformat(),
         }
-        interest_fen = sum(instalment.interest_fen for instalment in plan)
-        drawn = store.LoanRow(
+        standing = store.LoanRow(
             contract.customer_id,
             contract.product,
             contract.product_version,
@@ -85,15 +99,16 @@ async def draw_loan(core: LendingCore, command: Command, contract_id: str) -> Do
             contract.today,
             plan,
         )
-        shown = {"product": contract.product, "loan": show_row(loan_id, drawn)}
+        shown = {"product": contract.product, "loan": show_row(loan_id, standing)}
         told = Told("loan.drawn", loan_id, body | shown)
         return await finish_command(connection, claim, 201, body, told)
 
     return await run_command(core, cell, command, work)
 
 
-def _draw_columns(contract: store.ContractRow, plan: tuple[Instalment, ...]) -> dict[str, Any]:
-    entries = plan_entries(Event.DRAW, {"principal": contract.amount_fen})
+def _draw_columns(
+    contract: store.ContractRow, plan: tuple[Instalment, ...], entries: tuple[Entry, ...]
+) -> dict[str, Any]:
     return {
         "product": contract.product,
         "product_version": contract.product_version,
@@ -104,8 +119,7 @@ def _draw_columns(contract: store.ContractRow, plan: tuple[Instalment, ...]) -> 
         "dues": [instalment.due for instalment in plan],
         "principals": [instalment.principal_fen for instalment in plan],
         "interests": [instalment.interest_fen for instalment in plan],
-        "accounts": [str(entry.account) for entry in entries],
-        "amounts": [entry.amount_fen for entry in entries],
+        **entry_columns(entries),
     }
 
 
@@ -118,6 +132,7 @@ async def repay_loan(core: LendingCore, command: Command, loan_id: str, amount_f
 
     async def work(connection: Connection, claim: Claim) -> Answer:
         rows = await connection.execute(store.LOCK_LOAN, [command.today, loan_id])
+        shares = await ask_shares(connection, loan_id)
         if (earlier := await read_earlier_answer(connection, claim)) is not None:
             return earlier
         row = await rows.fetchone()
@@ -148,7 +163,7 @@ async def repay_loan(core: LendingCore, command: Command, loan_id: str, amount_f
         }
         written = (
             repayment
-            | _repayment_columns(split)
+            | entry_columns(await shares.plan_repayment(split))
             | {
                 "loan_id": loan_id,
                 "amount_fen": amount_fen,
@@ -177,20 +192,6 @@ def _split(core: LendingCore, product: Product, loan: store.LoanRow, amount_fen:
     if refusals := judge(core.catalogue.rulebook, Stage.POSTING, measures, loan.today):
         raise refuse_by_rules(refusals)
     return split
-
-
-def _repayment_columns(split: Allocation) -> dict[str, Any]:
-    components_fen = {
-        "amount": split.total_fen,
-        "penalty": split.penalty_fen,
-        "interest": split.interest_fen,
-        "principal": split.principal_fen,
-    }
-    entries = plan_entries(Event.REPAYMENT, components_fen)
-    return {
-        "accounts": [str(entry.account) for entry in entries],
-        "amounts": [entry.amount_fen for entry in entries],
-    }
 
 
 async def show_loan(core: LendingCore, loan_id: str) -> Done:

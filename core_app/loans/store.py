@@ -48,9 +48,10 @@ with loan as (
     from unnest(%(periods)s::smallint[], %(dues)s::date[], %(principals)s::bigint[], %(interests)s::bigint[])
 ), booked as (
     insert into core.entries (transaction_id, account, amount_fen, currency, loan_id, idempotency_key,
-        booked_on)
-    select %(loan_id)s, e.account, e.amount_fen, 'CNY', %(loan_id)s, %(key)s, %(day)s
-    from unnest(%(accounts)s::text[], %(amounts)s::bigint[]) as e (account, amount_fen)
+        booked_on, funder)
+    select %(loan_id)s, e.account, e.amount_fen, 'CNY', %(loan_id)s, %(key)s, %(day)s, e.funder
+    from unnest(%(accounts)s::text[], %(amounts)s::bigint[], %(funders)s::text[])
+         as e (account, amount_fen, funder)
 )
 update core.contracts set status = 'drawn' where contract_id = %(contract_id)s
 """
@@ -75,9 +76,10 @@ LOCK_LOAN = "select" + _LOAN_COLUMNS + "for update of l"
 INSERT_REPAYMENT = """
 with booked as (
     insert into core.entries (transaction_id, account, amount_fen, currency, loan_id, idempotency_key,
-        booked_on)
-    select %(repayment_id)s, e.account, e.amount_fen, 'CNY', %(loan_id)s, %(key)s, %(day)s
-    from unnest(%(accounts)s::text[], %(amounts)s::bigint[]) as e (account, amount_fen)
+        booked_on, funder)
+    select %(repayment_id)s, e.account, e.amount_fen, 'CNY', %(loan_id)s, %(key)s, %(day)s, e.funder
+    from unnest(%(accounts)s::text[], %(amounts)s::bigint[], %(funders)s::text[])
+         as e (account, amount_fen, funder)
 ), paid as (
     update core.loans
     set interest_paid_fen = interest_paid_fen + %(interest_fen)s,

@@ -12,8 +12,6 @@ def find_unserved(product: Product) -> str | None:
     fees = product.pricing.fees
     if product.schedule.method == "anytime":
         return "schedule.method anytime needs daily accrual (core_app.day_end)"
-    if len(product.funding.parties) > 1:
-        return "funding.parties of several funders needs settlement with them (core_app.funding)"
     if product.channels.pay_out_to == "merchant":
         return "channels.pay_out_to merchant needs payments to merchants (core_app.funding)"
     if fees.upfront_share or fees.monthly_share:

@@ -11,12 +11,13 @@ import click
 from rich.console import Console
 
 from replication.model import DATA_SITES, Site
+from runbooks.drills.channel_loss import run_channel_loss
 from runbooks.drills.checkers import Verdict
 from runbooks.drills.live import live_view
 from runbooks.drills.planned_move import MOVE_RATE, run_planned_move
 from runbooks.drills.scene import DrillOptions, DrillRefused, Scene
 from runbooks.drills.site_loss import run_site_loss
-from runbooks.drills.tables import print_moves, print_site_loss
+from runbooks.drills.tables import print_channel_loss, print_moves, print_site_loss
 from runbooks.stand.home import default_home
 from runbooks.stand.topology import StandError
 
@@ -27,6 +28,7 @@ EXITS: Mapping[Verdict, int] = {Verdict.HOLDS: 0, Verdict.BROKEN: 1, Verdict.UNK
 _DRILLS = (
     ("site-loss", "Kill a whole site under load, let it come back; about 60 s"),
     ("planned-move", "Move every cell to the other site and back under load; about 15 s a round"),
+    ("channel-loss", "Kill the bank that payouts favour, under load; about 45 s"),
 )
 _rate = click.option(
     "--rate", type=click.FloatRange(1, 2000), default=40.0, show_default=True, help="Operations a second."
@@ -96,6 +98,23 @@ def planned_move_command(rounds: int, rate: float, seed: int, as_json: bool, no_
         click.echo(json.dumps(result.plain, ensure_ascii=False))
     else:
         print_moves(Console(), result)
+    sys.exit(EXITS[Verdict(result.plain["verdict"])])
+
+
+@run.command("channel-loss")
+@_rate
+@_seed
+@_json
+@_no_live
+def channel_loss_command(rate: float, seed: int, as_json: bool, no_live: bool) -> None:
+    """Kill the favoured payment channel under load; payouts move within 10 s, none is paid twice or lost."""
+    options = DrillOptions(default_home(), rate, seed)
+    with _watching("channel loss", as_json, no_live) as (say, on_scene):
+        result = _run(run_channel_loss(options, say, on_scene))
+    if as_json:
+        click.echo(json.dumps(result.plain, ensure_ascii=False))
+    else:
+        print_channel_loss(Console(), result)
     sys.exit(EXITS[Verdict(result.plain["verdict"])])
 
 

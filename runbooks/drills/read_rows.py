@@ -12,8 +12,9 @@ from runbooks.drills.rows import CellRows, CommandRow, EntryRow, LoanRow
 _CONNECT_SECONDS = 5
 """Patience with connecting. Source: our choice; the stand is at rest when rows are read."""
 
-_LOAN_ACCOUNT = "1303"
-"""Account whose entries make a loan's principal balance. Source: core_app/ledger/posting.py."""
+_LOAN_ACCOUNTS = ["1303", "1321"]
+"""Accounts whose entries make a loan's principal balance: our share and partners'. Source:
+core_app/ledger/posting.py."""
 
 _COMMANDS = "select idempotency_key, kind, epoch, status, response from core.commands order by at"
 _ENTRIES = """
@@ -22,7 +23,7 @@ _ENTRIES = """
 """
 _LOANS = """
     select l.loan_id, l.balance_fen, coalesce(sum(e.amount_fen), 0)::bigint
-    from core.loans l left join core.entries e on e.loan_id = l.loan_id and e.account = %s
+    from core.loans l left join core.entries e on e.loan_id = l.loan_id and e.account = any(%s)
     group by l.loan_id, l.balance_fen
 """
 
@@ -52,7 +53,7 @@ async def read_cell(settings: SiteSettings, grant: Grant, earlier: Collection[st
             epoch = await check_is_granted(connection, grant)
             commands = await (await connection.execute(_COMMANDS)).fetchall()
             entries = await (await connection.execute(_ENTRIES)).fetchall()
-            loans = await (await connection.execute(_LOANS, (_LOAN_ACCOUNT,))).fetchall()
+            loans = await (await connection.execute(_LOANS, (_LOAN_ACCOUNTS,))).fetchall()
     except psycopg.Error as error:
         raise Unreadable(f"cell {grant.cell} at {grant.primary}: {error}") from error
     keys = {row[0] for row in commands}

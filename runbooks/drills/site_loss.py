@@ -10,7 +10,7 @@ evidence written so far is kept. Abort by hand when a cell of the surviving site
 
 Steps: check -> load -> kill the site -> go on under load -> restart it -> wait until its copies are
 back in the sync sets -> wait until the cells are home -> stop the load -> resolve what is unknown ->
-read the final rows -> judge -> report.
+read the final rows -> wait until every payout is final -> judge, payouts against the banks' books -> report.
 """
 
 import asyncio
@@ -24,6 +24,8 @@ from replication.model import Site, other_data_site
 from runbooks.drills.checkers import check_all
 from runbooks.drills.history import read_history
 from runbooks.drills.load import LoadError
+from runbooks.drills.payout_checkers import BookLine, Payouts, check_payouts
+from runbooks.drills.read_payouts import read_books, wait_until_final
 from runbooks.drills.records import History
 from runbooks.drills.rows import CellRows
 from runbooks.drills.scene import DrillOptions, DrillRefused, Scene, open_scene, read_earlier, read_final
@@ -31,6 +33,7 @@ from runbooks.drills.story import tell_site_loss
 from runbooks.drills.verdict import SiteLossResult, judge_site_loss, render_findings, render_site_loss
 from runbooks.drills.watch import has_rejoined, is_home
 from runbooks.evidence import keep_journals, write_report, write_verdict
+from runbooks.stand.ports import BANKS
 from runbooks.stand.sites import kill_site
 from runbooks.stand.up import start_site
 
@@ -49,6 +52,17 @@ class Timeline:
     """Limit for the cells to go home. Source: our choice; home_after 8 s and one move a cell."""
     after_s: float = 5.0
     """Load after everything is home. Source: our choice."""
+    payouts_s: float = 30.0
+    """Limit for the last payouts to be final. Source: our choice; one in doubt is asked for each second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Final:
+    """What is left when all is over: the cells' rows, their payouts, the banks' own books."""
+
+    rows: dict[str, CellRows | None]
+    payouts: Payouts
+    books: tuple[BookLine, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +91,9 @@ async def run_site_loss(
         await scene.load.resolve()
         scene.mark("read_rows", "read the final rows of every cell")
         rows = await read_final(scene)
+        payouts = await wait_until_final(scene.settings, timeline.payouts_s)
         scene.mark("judge", "judge the history")
-        return _judge(scene, site, timeline, rows)
+        return _judge(scene, Final(rows, payouts, read_books(options.home, BANKS)), site, timeline)
 
 
 async def _prepare(scene: Scene) -> None:
@@ -151,9 +166,13 @@ async def _restart_whatever_happens(scene: Scene, site: Site) -> None:
     scene.mark("aborted", "aborted, the site is running again")
 
 
-def _judge(scene: Scene, site: Site, timeline: Timeline, rows: dict[str, CellRows | None]) -> DrillReport:
+def _judge(scene: Scene, final: Final, site: Site, timeline: Timeline) -> DrillReport:
     history = read_history(scene.folder / "history.jsonl")
-    checks = check_all(history.settled(), rows, scene.load.settings.key_prefix)
+    rows, ops = final.rows, history.settled()
+    checks = (
+        *check_all(ops, rows, scene.load.settings.key_prefix),
+        *check_payouts(ops, final.payouts, final.books),
+    )
     result = judge_site_loss(history, checks, scene.homes, str(site))
     balances = [cell.trial_balance_fen for cell in rows.values() if cell is not None]
     # Never a zero that nobody saw: a cell that was not read has no trial balance.

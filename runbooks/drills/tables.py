@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from runbooks.drills.channel_loss import ChannelLossResult
 from runbooks.drills.checkers import Finding, Verdict
 from runbooks.drills.planned_move import MovesResult
 from runbooks.drills.story import say_count, say_site_loss
@@ -51,6 +52,25 @@ def print_moves(console: Console, result: MovesResult) -> None:
     _print_requests(console, result.plain)
     print_checks(console, result.findings)
     console.print(f"Evidence: {result.plain['evidence']}/report.html", highlight=False, soft_wrap=True)
+
+
+def print_channel_loss(console: Console, result: ChannelLossResult) -> None:
+    """Print how fast the traffic moved, what each bank paid, and every check."""
+    plain, switch = result.plain, result.switch
+    console.print()
+    console.print(
+        f"{plain['channel']} was killed under load; payouts had moved to the other bank after "
+        f"{_s(switch.seconds)}. {switch.paid_while_dead} orders were paid there meanwhile, waiting "
+        f"{switch.wait_p50_s:.2f} s in the middle and {switch.wait_max_s:.2f} s at most; "
+        f"{switch.in_doubt} were in doubt and waited for the dead bank's word. "
+        f"Paid twice: {say_count(plain['paid_twice'])}.",
+        highlight=False,
+    )
+    books = ", ".join(f"{bank} {count:,}" for bank, count in plain["paid_in_books"].items())
+    console.print(f"Payments in the banks' books: {books}.", highlight=False)
+    _print_requests(console, plain)
+    print_checks(console, result.findings)
+    console.print(f"Evidence: {plain['evidence']}/report.html", highlight=False, soft_wrap=True)
 
 
 def _cell_row(name: str, cell: CellResult) -> tuple[str, ...]:

@@ -72,6 +72,20 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
     "nothing_ended_by_itself": ("No process ended that no fault ended", "没有进程自行退出"),
     "no_server_panicked": ("No server panicked or found damage", "没有服务器崩溃或数据损坏"),
     "faults_took_place": ("Faults took place", "故障确实发生"),
+    "each_draw_is_ordered": (
+        "Each draw has one payout order of its amount",
+        "每笔放款有且仅有一笔等额支付指令",
+    ),
+    "nothing_is_paid_twice": ("No order is paid twice, all banks together", "各银行合计无重复支付"),
+    "every_order_is_paid": (
+        "Every order is paid, as that bank's book says",
+        "每笔指令均已支付且与银行账一致",
+    ),
+    "no_payment_is_unknown_to_us": (
+        "Each payment in a bank's book is one of our orders",
+        "银行账上每笔支付均有我方指令",
+    ),
+    "channel_switched_in_time": ("Payouts moved to the other bank within 10 s", "支付 10 秒内切换渠道"),
     "pauses_in_limit": ("Write pause of the moves: p99 at most 1 s", "迁移写停顿 p99 不超 1 秒"),
 }
 """What each check means, in English and Chinese."""

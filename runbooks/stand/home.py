@@ -14,17 +14,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from core_app.funding.settings import FILE as PAYER_FILE
+from core_app.funding.settings import write_payer_settings
 from replication.model import DATA_SITES, Site
 from replication.settings import FailoverSettings, write_site_settings
 from runbooks.stand import binaries
 from runbooks.stand.links import healed_table, write_links
-from runbooks.stand.ports import HIGHEST_PORT, LOWEST_PORT, choose_ports, needed_ports
+from runbooks.stand.ports import HIGHEST_PORT, LOWEST_PORT, OUTSIDE, choose_ports, needed_ports
 from runbooks.stand.programs import write_valkey_settings
 from runbooks.stand.topology import (
     Stand,
     StandError,
     make_cells,
     new_token,
+    payer_settings,
     read_stand,
     site_settings,
     stand_path,
@@ -114,6 +117,7 @@ def prepare_stand(home: Path, options: UpOptions) -> Stand:
         _make_copies_dir(stand, site)
         write_valkey_settings(stand, site)
         write_site_settings(stand.site_dir(site) / "site.json", site_settings(stand, site))
+        write_payer_settings(stand.site_dir(site) / PAYER_FILE, payer_settings(stand, site))
     return stand
 
 
@@ -123,7 +127,7 @@ def wipe(home: Path) -> None:
     if moved.exists():
         binaries.own_directory(moved)
         shutil.rmtree(moved)
-    for name in (*Site, "keys"):
+    for name in (*Site, OUTSIDE, "keys"):
         if (home / name).exists():
             shutil.rmtree(home / name)
     for name in ("stand.json", "links.json"):

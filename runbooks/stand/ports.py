@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from runbooks.stand.links import SITE_NAMES
 
 DATA_SITE_NAMES = ("idc", "cloud")
+OUTSIDE = "outside"
+BANKS = ("bank_a", "bank_b")
+"""What lies outside all sites: the fake banks, the favoured one first."""
 LOWEST_PORT, HIGHEST_PORT = 15_000, 31_000
 """Source: our choice; above the usual servers, below Linux's ephemeral range (32768 up)."""
 
@@ -44,9 +47,9 @@ def needed_ports(cells: Mapping[str, str], copies: int) -> tuple[str, ...]:
         names += [f"{site}/{name}" for name in ("border-control", "border-connect", "etcd-peer")]
         names += [f"{site}/{service}" for service in services[site]]
         if site in DATA_SITE_NAMES:  # the witness calls nobody but its etcd peers
-            names += [f"{site}/valkey", f"{site}/projector"]
+            names += [f"{site}/valkey", f"{site}/projector", f"{site}/payer"]
             names += [f"{site}/to/{to}/{s}" for to in SITE_NAMES if to != site for s in services[to]]
-    return tuple(names)
+    return (*names, *(f"{OUTSIDE}/{bank}" for bank in BANKS))
 
 
 def choose_ports(names: Iterable[str], first: int, is_free: Callable[[int], bool]) -> dict[str, int]:

@@ -21,6 +21,7 @@ from runbooks.stand.links import (
     read_links,
     write_links,
 )
+from runbooks.stand.outside import stop_banks
 from runbooks.stand.processes import (
     Program,
     Running,
@@ -148,7 +149,7 @@ def stop_everything(home: Path) -> list[str]:
     signal_processes(wait_until_gone(servers, SERVER_PATIENCE_S), signal.SIGKILL)
     signal_processes(borders, signal.SIGTERM)
     wait_until_gone(borders, 2)
-    forced = []
+    forced = stop_banks(home)
     for site in Site:
         rest = _processes_of(home, site)
         forced += [f"{site} {_name_of(each)}" for each in rest]

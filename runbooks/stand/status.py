@@ -8,13 +8,15 @@ from replication.model import Site
 from runbooks.stand.control import ask_border
 from runbooks.stand.home import is_free
 from runbooks.stand.links import read_links
-from runbooks.stand.processes import is_alive, read_pids
+from runbooks.stand.outside import pids_of_outside
+from runbooks.stand.ports import BANKS, OUTSIDE
+from runbooks.stand.processes import Running, is_alive, read_pids
 from runbooks.stand.sites import pids_path
 from runbooks.stand.topology import Stand, read_stand
 
 PROGRAMS = {
-    Site.IDC: ("border", "etcd", "valkey", "agent", "api", "projector"),
-    Site.CLOUD: ("border", "etcd", "valkey", "agent", "api", "projector"),
+    Site.IDC: ("border", "etcd", "valkey", "agent", "api", "projector", "payer"),
+    Site.CLOUD: ("border", "etcd", "valkey", "agent", "api", "projector", "payer"),
     Site.WITNESS: ("border", "etcd"),
 }
 _PORT_NAMES = {"border": "border-control", "etcd": "etcd-client"}
@@ -25,7 +27,7 @@ class ProcessStatus:
     """One process: `state` is listening, starting (runs, port still closed), dead (ended by itself or
     was killed outside) or stopped."""
 
-    site: Site
+    site: str
     program: str
     pid: int | None
     port: int
@@ -52,30 +54,37 @@ def read_status(home: Path) -> StandStatus:
     processes = tuple(
         status for site in Site for status in (*_of_programs(stand, site), *_of_copies(stand, site))
     )
+    processes += tuple(_of_banks(stand))
     connections = {}
     for status in processes:
         if status.program == "border" and status.state == "listening":
             with contextlib.suppress(OSError, ValueError):
                 answer = ask_border(status.port, stand.control_token, {})
-                connections[status.site] = int(str(answer["connections"]))
+                connections[Site(status.site)] = int(str(answer["connections"]))
     links = {name: state.text for name, state in read_links(home / "links.json").items()}
     return StandStatus(processes, links, connections)
 
 
 def _of_programs(stand: Stand, site: Site) -> list[ProcessStatus]:
     recorded = read_pids(pids_path(stand.home, site))
-    found = []
-    for program in PROGRAMS[site]:
-        port = stand.port(site, _PORT_NAMES.get(program, program))
-        running = recorded.get(program)
-        if running is None:
-            state = "stopped"
-        elif not is_alive(running):
-            state = "dead"
-        else:
-            state = "starting" if is_free(port) else "listening"
-        found.append(ProcessStatus(site, program, running.pid if running else None, port, state))
-    return found
+    ports = {program: stand.port(site, _PORT_NAMES.get(program, program)) for program in PROGRAMS[site]}
+    return [_of_program(site, program, recorded.get(program), port) for program, port in ports.items()]
+
+
+def _of_banks(stand: Stand) -> list[ProcessStatus]:
+    recorded = read_pids(pids_of_outside(stand.home))
+    ports = {bank: stand.ports[f"{OUTSIDE}/{bank}"] for bank in BANKS}
+    return [_of_program(OUTSIDE, bank, recorded.get(bank), port) for bank, port in ports.items()]
+
+
+def _of_program(site: str, program: str, running: Running | None, port: int) -> ProcessStatus:
+    if running is None:
+        state = "stopped"
+    elif not is_alive(running):
+        state = "dead"
+    else:
+        state = "starting" if is_free(port) else "listening"
+    return ProcessStatus(site, program, running.pid if running else None, port, state)
 
 
 def _of_copies(stand: Stand, site: Site) -> list[ProcessStatus]:

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from core_app.funding.settings import ChannelSettings, PayerSettings
 from replication.model import DATA_SITES, Site
 from replication.settings import BackupSettings, CellSettings, FailoverSettings, PlaceSettings, SiteSettings
-from runbooks.stand.ports import needed_ports, place_names
+from runbooks.stand.ports import BANKS, OUTSIDE, needed_ports, place_names
 
 FORMAT = 1
 """Version of stand.json; a stand of another version has to be made afresh."""
@@ -186,6 +187,13 @@ def site_settings(stand: Stand, site: Site) -> SiteSettings:
         else None,
         exposure_query="select commits, moved_fen from core.money_posted_since(%(since)s::text::pg_snapshot)",
     )
+
+
+def payer_settings(stand: Stand, site: Site) -> PayerSettings:
+    """Return what the payer of data site `site` is told: both banks, the favoured one first."""
+    banks = {bank: f"http://{LOOPBACK}:{stand.ports[f'{OUTSIDE}/{bank}']}" for bank in BANKS}
+    channels = tuple(ChannelSettings(bank, "bank_transfer", url) for bank, url in banks.items())
+    return PayerSettings(channels, stand.port(site, "payer"))
 
 
 def outside_settings(stand: Stand) -> SiteSettings:

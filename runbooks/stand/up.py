@@ -19,6 +19,7 @@ from runbooks.stand.binaries import find_etcd, find_valkey
 from runbooks.stand.etcd_leader import lead_at_witness, leader_site
 from runbooks.stand.home import UpOptions, home_lock, prepare_stand, wipe
 from runbooks.stand.links import healed_table, read_links, unhealthy
+from runbooks.stand.outside import start_banks
 from runbooks.stand.processes import is_alive, read_pids
 from runbooks.stand.programs import ServerBinaries
 from runbooks.stand.sites import heal_site, pids_path, set_links, start_missing, stop_everything
@@ -76,7 +77,7 @@ async def up(home: Path, options: UpOptions, progress: Progress = no_progress) -
         stage(1)
         healed = unhealthy(read_links(home / "links.json"))
         set_links(home, healed_table())
-        started = _start(stand, binaries, ("border", "etcd", "valkey", "agent"))
+        started = _start(stand, binaries, ("border", "etcd", "valkey", "agent")) + start_banks(stand)
         end = begun + options.patience_s
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_ANSWER_PATIENCE_S)) as http:
             stage(2)
@@ -87,10 +88,11 @@ async def up(home: Path, options: UpOptions, progress: Progress = no_progress) -
             stage(4)
             await _until(stand, end, "every cell is open and SYNC", lambda: cells_serve(http, stand))
             stage(5)
-            started += _start(stand, binaries, ("api", "projector"))
+            started += _start(stand, binaries, ("api", "projector", "payer"))
             await _until(stand, end, "migrations ran (migrate.log)", lambda: migrate(stand))
             stage(6)
             await _until_all_answer(http, stand, "api", end)
+            await _until_all_answer(http, stand, "payer", end)
         stage(7)
     return UpDone(stand, time.monotonic() - begun, tuple(started), tuple(healed))
 
@@ -178,7 +180,7 @@ async def _has_leader(http: aiohttp.ClientSession, stand: Stand) -> bool:
 
 
 async def _answers(http: aiohttp.ClientSession, stand: Stand, site: Site, service: str) -> bool:
-    path = {"agent": "/v1/status", "api": "/readyz"}[service]
+    path = {"agent": "/v1/status", "api": "/readyz", "payer": "/v1/status"}[service]
     try:
         async with http.get(f"http://{LOOPBACK}:{stand.port(site, service)}{path}") as response:
             return response.status == 200

@@ -73,9 +73,12 @@ class Funding(Group):
     parties: Annotated[tuple[Party, ...], Field(min_length=1, max_length=10)]
     rank_by: SomeNames = told(_FUNDING, "What the router compares funders by, in order.")
     cost_max_annual: Exact = told(_FUNDING, "Dearest money the router may take, a year.")
-    reserve_minutes: Count = told(_FUNDING, "Minutes a reserved quota is held for a draw.")
-    settlement_days: Count = told(_FUNDING, "Days until funders are settled with.")
-    guaranteed: bool = told(_FUNDING, "Whether loans count as guarantee-enhanced.")
+    reserve_minutes: Count = told(
+        "core_app.funding.service",
+        "Minutes after which a draw that no channel took is voided and its quota free.",
+    )
+    settlement_days: Count = told(_FUNDING, "Days until a business day is settled with funders.")
+    guaranteed: bool = told("core_app.insight.ratios", "Whether loans count as guarantee-enhanced.")
 
 
 class Channels(Group):
@@ -87,7 +90,9 @@ class Channels(Group):
         "core_app.products.serving", "Who is paid: the borrower, or the merchant on the borrower's order."
     )
     merchant_kinds: Names = told("core_app.funding.payments", "Merchants that may be paid.")
-    pay_out_channels: SomeNames = told("core_app.funding.payments", "Payment channels for draws, by rank.")
+    pay_out_channels: SomeNames = told(
+        "core_app.funding.service", "Kinds of payment channels for draws, by rank."
+    )
     repay_channels: SomeNames = told("core_app.funding.payments", "Payment channels for repayments.")
     auto_debit: bool = told("core_app.funding.payments", "Whether instalments are collected when due.")
     debits_per_day: Count = told("core_app.funding.payments", "Most attempts to collect in one day.")

@@ -66,6 +66,13 @@ TABLES = (
     "evidence",
     "gang_runs",
     "gang_members",
+    "funder_versions",
+    "funder_quotas",
+    "loan_funders",
+    "payout_orders",
+    "payout_events",
+    "draw_voids",
+    "settlements",
 )
 
 BOOTSTRAP = """

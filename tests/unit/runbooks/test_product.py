@@ -31,8 +31,9 @@ def test_the_shipped_products_are_listed_with_price_and_what_is_missing() -> Non
     assert found.exit_code == 0
     assert rows["instalment-12"]["all_in_simple"] == "0.1800"
     assert rows["instalment-12"]["missing"] is None
-    assert "core_app.funding" in rows["joint-instalment"]["missing"]
-    assert "joint-instalment cannot be lent yet" in run("list").output
+    assert rows["joint-instalment"]["missing"] is None
+    assert "core_app.day_end" in rows["revolving-anytime"]["missing"]
+    assert "revolving-anytime cannot be lent yet" in run("list").output
 
 
 def test_the_shipped_documents_are_good() -> None:

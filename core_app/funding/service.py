@@ -1,0 +1,223 @@
+"""The part of a draw and of a repayment that is about whose money it is. Runs inside their transactions.
+
+Quotas are kept at READ COMMITTED, on purpose. The choice is made from unlocked rows, then the chosen rows
+are locked in the order of their names and the choice is made again with them: what is decided on can no
+longer change, and two draws wait only where they take from the same funder, for one commit. A check
+constraint stands behind it. SERIALIZABLE would abort most of such draws instead of queueing them.
+"""
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import AsyncCursor
+from psycopg.types.json import Jsonb
+
+from core_app.commands import Answer, Claim, Command, Done, finish_command, read_earlier_answer, run_command
+from core_app.core import Connection, LendingCore
+from core_app.errors import FieldProblem, Kind, Refused, refuse_conflict, refuse_field
+from core_app.funding import store
+from core_app.funding.route import Need, Party, Routed, Stake, Why, route
+from core_app.funding.shares import Paid, Share, plan_repayment
+from core_app.ids import Letter, payout_id
+from core_app.ledger.posting import OWN, Entry, Event, plan_funded_entries
+from core_app.loans.allocation import Allocation
+from core_app.loans.split import split_amounts
+from core_app.outbox import Told
+from core_app.products.model import Product
+
+
+@dataclass(frozen=True, slots=True)
+class Payee:
+    """Who is paid: the borrower by customer id, or a merchant by its id on the borrower's order."""
+
+    kind: str
+    payee: str
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """A draw that needs money: what the funding part of its transaction has to know of it."""
+
+    loan_id: str
+    product: Product
+    amount_fen: int
+    interest_fen: int
+    payee: Payee
+    day: dt.date
+    key: str
+
+
+async def choose_funders(connection: Connection, product: Product, amount_fen: int, day: dt.date) -> Routed:
+    """Return who funds the loan, their quota rows locked; Refused (409) when a party has nobody.
+
+    Costs no round trip for a loan of our own money, two for a joint one. A third and more only while the
+    last of a quota goes elsewhere between the two; each takes another row, so they come to an end.
+    """
+    parties = tuple(Party(party.funder, party.share, party.lead) for party in product.funding.parties)
+    need = Need(
+        product.id,
+        product.identity.regions,
+        amount_fen,
+        parties,
+        product.funding.rank_by,
+        product.funding.cost_max_annual,
+    )
+    if all(party.name == OWN for party in parties):
+        return route(need, ())
+    offers = await store.select_offers(connection, day)
+    locked: dict[str, Any] = {}
+    while True:
+        routed = route(need, (offers | locked).values())
+        if not routed.stakes:
+            raise _refuse_unfunded(routed)
+        wanted = {stake.funder for stake in routed.stakes} - {OWN}
+        if wanted <= locked.keys():
+            return routed
+        locked |= await store.lock_offers(connection, day, wanted - locked.keys())
+
+
+def _refuse_unfunded(routed: Routed) -> Refused:
+    reasons = [f"{one.funder}: {one.why}" for one in routed.passed_over if one.why is not Why.RANKED]
+    found = "; ".join(reasons) or "no funder is known here; `biyi funder set` makes one known"
+    problem = FieldProblem("funding.parties", found, "a funder for every party of the product")
+    return Refused(Kind.CONFLICT, f"Nobody funds this loan now: {found}", problem)
+
+
+def plan_draw(stakes: tuple[Stake, ...]) -> tuple[Entry, ...]:
+    """Return the entries of a draw, each funder's balanced by themselves."""
+    return plan_funded_entries(
+        Event.DRAW, {stake.funder: {"principal": stake.principal_fen} for stake in stakes}
+    )
+
+
+async def write_funding(
+    core: LendingCore, connection: Connection, draw: Draw, routed: Routed, epoch: int
+) -> None:
+    """Write who funds the loan, take it from their quotas, and order the payout; costs no round trip."""
+    stakes = routed.stakes
+    interests = split_amounts([draw.interest_fen], [stake.share for stake in stakes])
+    values = {
+        "loan_id": draw.loan_id,
+        "day": draw.day,
+        "key": draw.key,
+        "funders": [stake.funder for stake in stakes],
+        "versions": [stake.version for stake in stakes],
+        "shares": [stake.share for stake in stakes],
+        "principals": [stake.principal_fen for stake in stakes],
+        "interests": [part for (part,) in interests],
+        "settle_in_days": draw.product.funding.settlement_days,
+        "passed_over": Jsonb(routed.plain_passed_over()),
+    }
+    if any(stake.funder != OWN for stake in stakes):
+        await connection.execute(store.RESERVE, values)
+    await connection.execute(store.INSERT_SHARES, values)
+    order = {
+        "order_id": payout_id(draw.loan_id),
+        "loan_id": draw.loan_id,
+        "amount_fen": draw.amount_fen,
+        "payee_kind": draw.payee.kind,
+        "payee": draw.payee.payee,
+        "kinds": list(draw.product.channels.pay_out_channels),
+        "patience": dt.timedelta(minutes=draw.product.funding.reserve_minutes),
+        "epoch": epoch,
+        "site": core.site,
+        "key": draw.key,
+    }
+    await connection.execute(store.INSERT_ORDER, order)
+
+
+@dataclass(frozen=True, slots=True)
+class AskedShares:
+    """The shares and paid totals of a loan, asked for behind the lock of its row and not yet read."""
+
+    cursor: AsyncCursor[Any]
+
+    async def plan_repayment(self, split: Allocation) -> tuple[Entry, ...]:
+        """Return the entries of a repayment by funder; constant cost, whatever the loan's history."""
+        rows = await self.cursor.fetchall()
+        if not rows:
+            raise RuntimeError("a loan without a row in core.loan_funders: every draw writes one")
+        shares = [Share(funder, share) for funder, share, *_ in rows]
+        before = Paid(*rows[0][2:])
+        after = Paid(
+            before.penalty_fen + split.penalty_fen,
+            before.interest_fen + split.interest_fen,
+            before.principal_fen + split.principal_fen,
+        )
+        return plan_repayment(shares, before, after)
+
+
+async def ask_shares(connection: Connection, loan_id: str) -> AskedShares:
+    """Send the question who funds a loan; it travels with the loan's lock, so it costs no round trip."""
+    return AskedShares(await connection.execute(store.SELECT_SHARES, [loan_id]))
+
+
+def entry_columns(entries: tuple[Entry, ...]) -> dict[str, list[Any]]:
+    """Return entries as the arrays that the statements of draws and repayments take."""
+    return {
+        "accounts": [str(entry.account) for entry in entries],
+        "amounts": [entry.amount_fen for entry in entries],
+        "funders": [entry.funder for entry in entries],
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Void:
+    """Which draw is taken back and why; `order_seen_at` is the last change of its payout order."""
+
+    loan_id: str
+    reason: str
+    order_seen_at: dt.datetime
+
+
+async def void_draw(core: LendingCore, command: Command, void: Void) -> Done:
+    """Take back a draw whose money never left: entries reversed, quotas free, nothing owed, its order failed.
+
+    Refused (409) once anything was repaid, or when the order was touched since. The caller has to know
+    that every channel has refused the order for good.
+    """
+    cell = core.cell_of_id(Letter.LOAN, void.loan_id)
+    if cell is None:
+        raise refuse_field("loan_id", "no loan id", "the id of a loan")
+
+    async def work(connection: Connection, claim: Claim) -> Answer:
+        rows = await connection.execute(store.LOCK_DRAWN, [command.today, void.loan_id])
+        orders = await connection.execute(store.LOCK_REFUSED, [void.loan_id, void.order_seen_at])
+        stakes = await connection.execute(store.SELECT_STAKES, [void.loan_id])
+        if (earlier := await read_earlier_answer(connection, claim)) is not None:
+            return earlier
+        row = await rows.fetchone()
+        if row is None:
+            raise refuse_field("loan_id", "no such loan", "the id of a loan")
+        if await orders.fetchone() is None:
+            raise refuse_conflict("loan_id", "a payout order that was touched since", "one that all refused")
+        principal_fen, paid_fen, drawn_on, customer_id, today = row
+        if paid_fen:
+            raise refuse_conflict("loan_id", "a loan on which something was paid", "an unpaid one")
+        values = _void_columns(dict(await stakes.fetchall())) | {
+            "loan_id": void.loan_id,
+            "drawn_on": drawn_on,
+            "day": today,
+            "reason": void.reason,
+            "key": command.key,
+            "site": core.site,
+            "epoch": claim.epoch,
+        }
+        await connection.execute(store.INSERT_VOID, values)
+        body = {"loan_id": void.loan_id, "customer_id": customer_id, "voided_fen": principal_fen}
+        return await finish_command(connection, claim, 201, body, Told("draw.voided", void.loan_id, body))
+
+    return await run_command(core, cell, command, work)
+
+
+def _void_columns(principals_fen: dict[str, int]) -> dict[str, Any]:
+    components = {funder: {"principal": fen} for funder, fen in principals_fen.items()}
+    entries = entry_columns(plan_funded_entries(Event.DRAW_VOID, components))
+    return {
+        "accounts": entries["accounts"],
+        "amounts": entries["amounts"],
+        "entry_funders": entries["funders"],
+        "funders": list(principals_fen),
+        "principals": list(principals_fen.values()),
+    }

@@ -1,0 +1,81 @@
+"""What the payer of a site is told: its channels and limits. The stand writes `channels.json`."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from replication.settings import SettingsError
+
+_STRICT = ConfigDict(extra="forbid")
+FILE = "channels.json"
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelSettings:
+    """One payment channel: its name in the books, its kind as products name it, where it answers."""
+
+    __pydantic_config__ = _STRICT
+
+    name: str
+    kind: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class PayerSettings:
+    """Channels in their rank, and limits. Seconds unless the name says else."""
+
+    __pydantic_config__ = _STRICT
+
+    channels: tuple[ChannelSettings, ...]
+    status_port: int
+    answer_s: float = 2.0
+    """Patience with one call, and how long an order sent is valid. Source: our choice; a channel that
+    hangs is left after it, well within the 10 s of research row 30."""
+    failures: int = 3
+    """Calls in a row without an answer that open a channel's breaker. Source: our choice."""
+    probe_every_s: float = 1.0
+    """Pause between two questions to a channel that is left alone. Source: research row 30."""
+    again_s: float = 1.0
+    """Pause before an order of unknown fate is asked for again. Source: our choice."""
+    lease_s: float = 5.0
+    """When others may look after an order that was taken. Source: our choice, above `answer_s` and two
+    commits; should a payer be slower, they ask, they do not pay."""
+    poll_s: float = 0.25
+    """Pause between two looks for orders. Source: our choice; a look is two round trips."""
+    batch: int = 16
+    """Orders taken at once from one cell. Source: our choice, under the sessions of a router's line."""
+
+    def __post_init__(self) -> None:
+        if not self.answer_s < self.lease_s:
+            raise ValueError("lease_s must be above answer_s")
+        names = [channel.name for channel in self.channels]
+        if len(set(names)) != len(names):
+            raise ValueError("channels: a name stands twice")
+
+    def ranked(self, kinds: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the channels of these kinds, by the order of kinds, then of channels."""
+        return tuple(c.name for kind in kinds for c in self.channels if c.kind == kind)
+
+
+_ADAPTER = TypeAdapter(PayerSettings)
+
+
+def read_payer_settings(path: Path) -> PayerSettings:
+    """Read and check `channels.json`; SettingsError names the file and every bad field."""
+    try:
+        return _ADAPTER.validate_json(path.read_bytes())
+    except FileNotFoundError as error:
+        raise SettingsError(f"{path}: no such file; `biyi stand up` writes it") from error
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise SettingsError(f"{path}: " + "; ".join(lines)) from error
+
+
+def write_payer_settings(path: Path, settings: PayerSettings) -> None:
+    """Write `channels.json` in one piece."""
+    aside = path.with_suffix(".tmp")
+    aside.write_text(json.dumps(_ADAPTER.dump_python(settings, mode="json"), indent=2))
+    aside.replace(path)

@@ -1,0 +1,66 @@
+"""What each funder of a loan has of any of its totals, and so of every change of them. Pure.
+
+A funder's part of a repayment is its part of all that was paid after it less that before it. So nothing
+collects by rounding, the cost does not grow with the loan's history, and taking a repayment back gives
+back exactly what it gave.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from core_app.ledger.posting import Entry, Event, plan_funded_entries
+from core_app.loans.split import split_amounts
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One funder of a loan and its share, 0.30 being 30 %."""
+
+    funder: str
+    share: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """Totals paid on a loan, in fen."""
+
+    penalty_fen: int
+    interest_fen: int
+    principal_fen: int
+
+
+def split_change(before_fen: int, after_fen: int, shares: Sequence[Share]) -> tuple[int, ...]:
+    """Return each funder's part of a total's change, in the order of `shares`, the lead last.
+
+    >>> split_change(0, 18_000, [Share("bank", Decimal("0.7")), Share("own", Decimal("0.3"))])
+    (12600, 5400)
+    """
+    exact = [each.share for each in shares]
+    before, after = (split_amounts([total], exact) for total in (before_fen, after_fen))
+    return tuple(new - old for (old,), (new,) in zip(before, after, strict=True))
+
+
+def plan_repayment(shares: Sequence[Share], before: Paid, after: Paid) -> tuple[Entry, ...]:
+    """Return the entries of a repayment that takes a loan's totals from `before` to `after`.
+
+    Each funder's lines balance by themselves. ValueError when a total shrinks: a reversal is an event of
+    its own.
+    """
+    parts = zip(
+        shares,
+        split_change(before.penalty_fen, after.penalty_fen, shares),
+        split_change(before.interest_fen, after.interest_fen, shares),
+        split_change(before.principal_fen, after.principal_fen, shares),
+        strict=True,
+    )
+    by_funder: dict[str, Mapping[str, int]] = {
+        each.funder: {
+            "amount": penalty_fen + interest_fen + principal_fen,
+            "penalty": penalty_fen,
+            "interest": interest_fen,
+            "principal": principal_fen,
+        }
+        for each, penalty_fen, interest_fen, principal_fen in parts
+    }
+    return plan_funded_entries(Event.REPAYMENT, by_funder)

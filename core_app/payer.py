@@ -1,0 +1,102 @@
+"""Pays out what was drawn: `python -m core_app.payer --settings <site.json>`.
+
+One runs at each site, on the orders of all cells. Its channels and limits stand in `channels.json` beside
+the site's settings; it answers on `status_port`: `GET /v1/status`.
+"""
+
+import asyncio
+import contextlib
+import datetime as dt
+import logging
+import signal
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import click
+import uvloop
+from aiohttp import web
+
+from compliance.protection.errors import ProtectionError
+from compliance.protection.vault import open_vault
+from core_app.business_calendar import business_date_at
+from core_app.core import LendingCore
+from core_app.errors import DocumentInvalid
+from core_app.funding.fake_bank import FakeBankChannel
+from core_app.funding.payer import Payer
+from core_app.funding.settings import FILE, PayerSettings, read_payer_settings
+from core_app.products.catalogue import read_catalogue
+from core_app.router import Router
+from replication.settings import SettingsError, SiteSettings, read_site_settings
+
+_DEADLINE_S = 10.0
+"""Patience with a cell. Source: the API's own."""
+
+
+async def serve(site: SiteSettings, settings: PayerSettings) -> None:
+    """Pay until SIGTERM or SIGINT; what is under way then is asked for by whoever looks next."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with Router.start(site) as router, aiohttp.ClientSession() as session:
+        core = LendingCore(
+            router=router,
+            vault=open_vault(site.key_file),
+            catalogue=read_catalogue(),
+            site=str(site.site),
+            deadline_seconds=_DEADLINE_S,
+            new_uuid=uuid.uuid4,
+            read_today=_read_today,
+        )
+        channels = {
+            c.name: FakeBankChannel(c.name, c.url, session, settings.answer_s) for c in settings.channels
+        }
+        payer = Payer(core, settings, channels, time.monotonic)
+        async with _status_served(payer, settings.status_port):
+            paying = asyncio.create_task(payer.run())
+            stopping = asyncio.create_task(stop.wait())
+            # A payer that ends has met what it was not made for: the process ends with it.
+            await asyncio.wait({paying, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            for task in (paying, stopping):
+                task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await paying
+
+
+def _read_today() -> dt.date:
+    return business_date_at(dt.datetime.now(dt.UTC))  # noqa: TID251 - this process's one clock of dates
+
+
+@contextlib.asynccontextmanager
+async def _status_served(payer: Payer, port: int) -> AsyncIterator[None]:
+    async def get_status(_: web.Request) -> web.Response:
+        plain = {name: "closed" if one.is_closed else "open" for name, one in payer.breakers.items()}
+        return web.json_response({"channels": plain})
+
+    application = web.Application()
+    application.router.add_get("/v1/status", get_status)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    yield
+    await runner.cleanup()
+
+
+@click.command()
+@click.option("--settings", "settings_file", type=click.Path(path_type=Path), required=True)
+def main(settings_file: Path) -> None:
+    """Pay out what was drawn, for one site, until SIGTERM."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    try:
+        site = read_site_settings(settings_file)
+        uvloop.run(serve(site, read_payer_settings(settings_file.with_name(FILE))))
+    except (SettingsError, ProtectionError, DocumentInvalid) as error:
+        click.echo(f"biyi payer: {error}", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
