@@ -35,8 +35,8 @@ def main() -> None:
 
 for command in (
     demo_command, stand, site, link, cells_command, why_command, move_command, promote_command, hold_command,
-    quarantine_command, cache, product, funder, payouts_command, settlement, drill, faults, sim_command, backup,
-    restore_command,
+    quarantine_command, cache, product, funder, payouts_command, settlement, drill, faults, sim_command,
+    backup, restore_command,
 ):  # fmt: skip
     main.add_command(command)
 
