@@ -118,7 +118,7 @@ class Payer:
             try:
                 taken = await self.look(cell)
             except (CellUnavailable, psycopg.errors.UndefinedTable) as error:
-                _log.warning("cell %s cannot be worked on yet: %s", cell, error)
+                _log.warning("cell %s cannot be worked on yet: %s", cell, str(error).splitlines()[0])
                 taken = 0
             if taken < self._settings.batch:
                 await asyncio.sleep(self._settings.poll_s)

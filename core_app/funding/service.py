@@ -162,6 +162,16 @@ def entry_columns(entries: tuple[Entry, ...]) -> dict[str, list[Any]]:
     }
 
 
+_NOTHING_OWED = {
+    "status": "settled",
+    "balance_fen": 0,
+    "outstanding_fen": 0,
+    "next_due": None,
+    "next_due_fen": 0,
+}
+"""Where a loan stands after a void, as `GET /v1/loans/{loan_id}` shows it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Void:
     """Which draw is taken back and why; `order_seen_at` is the last change of its payout order."""
@@ -206,7 +216,9 @@ async def void_draw(core: LendingCore, command: Command, void: Void) -> Done:
         }
         await connection.execute(store.INSERT_VOID, values)
         body = {"loan_id": void.loan_id, "customer_id": customer_id, "voided_fen": principal_fen}
-        return await finish_command(connection, claim, 201, body, Told("draw.voided", void.loan_id, body))
+        stands = {"drawn_on": drawn_on.isoformat(), "principal_fen": principal_fen} | _NOTHING_OWED
+        told = body | {"loan": {"loan_id": void.loan_id, "customer_id": customer_id} | stands}
+        return await finish_command(connection, claim, 201, body, Told("loan.voided", void.loan_id, told))
 
     return await run_command(core, cell, command, work)
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from core_app.errors import ProductInvalid
+from core_app.funding.route import RANKS
 from core_app.products.model import Product
 from core_app.rules.engine import Refusal, judge
 from core_app.rules.legal import Rulebook, Stage
@@ -97,6 +98,9 @@ def _contradictions_of_funding(product: Product) -> Iterator[str]:
         yield f"funding.parties: {leads} leads, needs one"
     if len({party.funder for party in parties}) != len(parties):
         yield "funding.parties: a funder stands twice"
+    unknown = set(product.funding.rank_by) - RANKS
+    if unknown:
+        yield f"funding.rank_by: {', '.join(sorted(unknown))}, needs of {', '.join(sorted(RANKS))}"
 
 
 def _contradictions_of_reporting(product: Product) -> Iterator[str]:

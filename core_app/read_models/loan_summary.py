@@ -3,7 +3,7 @@
 from replication.projection.position import Change, Row
 
 PREFIX = "loan:"
-_TOPICS = ("loan.drawn", "loan.repaid")
+_TOPICS = ("loan.drawn", "loan.repaid", "loan.voided")
 
 
 def summary_key(loan_id: str) -> str:

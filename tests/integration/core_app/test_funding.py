@@ -171,6 +171,8 @@ async def test_a_void_gives_quota_and_money_back_once_and_never_after_a_repaymen
     assert (await repay(client, loan_id, 1))[0] == 422
     _, shown, _ = await client.get(f"/v1/loans/{loan_id}")
     assert (shown["balance_fen"], shown["outstanding_fen"]) == (0, 0)
+    told = await cells.rows("select payload from core.outbox where topic = 'loan.voided'")
+    assert [row[0]["loan"] for row in told] == [shown]
 
     _, second, _ = await draw_contract(client, await sign_joint(client))
     assert (await repay(client, second["loan_id"], 1))[0] == 201

@@ -46,6 +46,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"reporting.bureau_repay_mode": "12"}, r"reporting\.bureau_repay_mode: 12, equal_instalment need 11"),
     ({"reporting.bureau_account_type": "R1"}, r"account type R1 excludes 11 to 29"),
     ({"reporting.bureau_frequency": "99"}, r"reporting\.bureau_frequency: 99, repay mode 11 needs 03"),
+    ({"funding.rank_by": ["cost", "beauty"]}, r"funding\.rank_by: beauty, needs of cost, quota, speed"),
     (split_funding("0.3", "0.6"), r"funding\.parties: shares sum to 0\.9, need 1"),
     (
         {"pricing.reward": {"after_periods": 12, "unit": "points", "cut": "0.01"}},
