@@ -7,7 +7,7 @@ Only applications with an authorisation or with device evidence come here; the o
 import asyncio
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from compliance.protection.fields import CUSTOMER_ID_NUMBER, CUSTOMER_NAME
 from core_app.commands import Command
@@ -72,7 +72,8 @@ async def inquire(
     cell = core.cell_of_customer(customer_id)
     before = await _read_before(core, command, cell, (customer_id, product_id, authorisation or ""))
     if before.product is None or before.question is None:
-        return nothing  # the transaction will refuse it, or answer it from its record
+        # The transaction will refuse it, or answer it from its record; if it should not, it knows nothing.
+        return replace(nothing, elsewhere=None if evidence else {})
     (answer, made, asked_on), elsewhere = await asyncio.gather(
         _find_answer(core, before, before.product) if ask else _give(nothing.answer),
         _count(core, cell, evidence, before.product),

@@ -4,7 +4,7 @@ The truth is core.evidence: a row is written in its application's own transactio
 and only if the application is, on every copy, after every failover. Counting happens in the same
 transaction under a lock on each value, so of two applications at once one sees the other. Other cells
 are asked at their primaries. Valkey holds a view for showing (`read_models.windows`) that decides
-nothing: see docs/decisions/013-window-counts-come-from-postgresql.md.
+nothing: see docs/decisions/014-window-counts-come-from-postgresql.md.
 """
 
 import asyncio
@@ -107,9 +107,11 @@ async def keep_evidence(
 ) -> None:
     """Write the evidence of an application and tell of its windows; sent without waiting for an answer.
 
-    `key` is the command's. The locks of `count_here` must be held, whatever its outcome was.
+    `key` is the command's. Locks again: an application that failed before its windows were counted has
+    taken no lock yet, and it counts for the next one too.
     """
     if evidence:
         values = {**application, **_columns(evidence)}
+        await connection.execute(_LOCK, values)
         await connection.execute(_INSERT, values)
         await connection.execute(_TELL, values | {"key": key, "newest": NEWEST_TOLD})

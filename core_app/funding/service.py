@@ -7,6 +7,7 @@ constraint stands behind it. SERIALIZABLE would abort most of such draws instead
 """
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +19,9 @@ from core_app.core import Connection, LendingCore
 from core_app.errors import FieldProblem, Kind, Refused, refuse_conflict, refuse_field
 from core_app.funding import store
 from core_app.funding.route import Need, Party, Routed, Stake, Why, route
-from core_app.funding.shares import Paid, Share, plan_repayment
+from core_app.funding.shares import Paid, Share, own_part, plan_collected
 from core_app.ids import Letter, payout_id
-from core_app.ledger.posting import OWN, Entry, Event, plan_funded_entries
+from core_app.ledger.posting import OWN, Entry, Event, entry_columns, plan_funded_entries, reverse_entries
 from core_app.loans.allocation import Allocation
 from core_app.loans.split import split_amounts
 from core_app.outbox import Told
@@ -128,38 +129,62 @@ async def write_funding(
 
 
 @dataclass(frozen=True, slots=True)
-class AskedShares:
-    """The shares and paid totals of a loan, asked for behind the lock of its row and not yet read."""
+class LoanShares:
+    """Who funds a loan, and the totals paid on it when its row was locked."""
 
-    cursor: AsyncCursor[Any]
+    shares: tuple[Share, ...]
+    paid: Paid
 
-    async def plan_repayment(self, split: Allocation) -> tuple[Entry, ...]:
-        """Return the entries of a repayment by funder; constant cost, whatever the loan's history."""
-        rows = await self.cursor.fetchall()
-        if not rows:
-            raise RuntimeError("a loan without a row in core.loan_funders: every draw writes one")
-        shares = [Share(funder, share) for funder, share, *_ in rows]
-        before = Paid(*rows[0][2:])
-        after = Paid(
-            before.penalty_fen + split.penalty_fen,
-            before.interest_fen + split.interest_fen,
-            before.principal_fen + split.principal_fen,
-        )
-        return plan_repayment(shares, before, after)
+    def plan(self, event: Event, split: Allocation, fee_fen: int = 0) -> tuple[Entry, ...]:
+        """Return the entries of what collects `split`, by funder; constant cost, whatever the history."""
+        return plan_collected(event, self.shares, self.paid, add_paid(self.paid, split, 1), fee_fen)
+
+    def plan_corrections(
+        self, splits: Sequence[tuple[Allocation | None, Allocation | None]]
+    ) -> tuple[tuple[Entry, ...], ...]:
+        """Return the entries of each split that becomes another: all are taken back first, then booked anew.
+
+        So no total falls below what other repayments paid, and each funder has in the end what the new
+        totals give it.
+        """
+        paid, taken = self.paid, []
+        for was, _ in splits:
+            less = add_paid(paid, was, -1) if was else paid
+            taken.append(reverse_entries(plan_collected(Event.REPAYMENT, self.shares, less, paid)))
+            paid = less
+        booked = []
+        for _, becomes in splits:
+            more = add_paid(paid, becomes, 1) if becomes else paid
+            booked.append(plan_collected(Event.REPAYMENT, self.shares, paid, more))
+            paid = more
+        return tuple(back + anew for back, anew in zip(taken, booked, strict=True))
+
+    def own_principal_left(self, principal_fen: int) -> int:
+        """Return our own part of what is open of a loan's whole principal."""
+        paid_fen = own_part(self.paid.principal_fen, self.shares)
+        return own_part(principal_fen, self.shares) - paid_fen
 
 
-async def ask_shares(connection: Connection, loan_id: str) -> AskedShares:
-    """Send the question who funds a loan; it travels with the loan's lock, so it costs no round trip."""
-    return AskedShares(await connection.execute(store.SELECT_SHARES, [loan_id]))
+def add_paid(paid: Paid, split: Allocation, sign: int) -> Paid:
+    """Return totals with a split booked (+1) or taken back (-1)."""
+    return Paid(
+        paid.penalty_fen + sign * split.penalty_fen,
+        paid.interest_fen + sign * split.interest_fen,
+        paid.principal_fen + sign * split.principal_fen,
+    )
 
 
-def entry_columns(entries: tuple[Entry, ...]) -> dict[str, list[Any]]:
-    """Return entries as the arrays that the statements of draws and repayments take."""
-    return {
-        "accounts": [str(entry.account) for entry in entries],
-        "amounts": [entry.amount_fen for entry in entries],
-        "funders": [entry.funder for entry in entries],
-    }
+async def ask_shares(connection: Connection, loan_id: str) -> AsyncCursor[Any]:
+    """Send the question who funds a loan; it travels behind the loan's lock and costs no round trip."""
+    return await connection.execute(store.SELECT_SHARES, [loan_id])
+
+
+async def fetch_shares(asked: AsyncCursor[Any]) -> LoanShares:
+    """Return the answer to `ask_shares`."""
+    rows = await asked.fetchall()
+    if not rows:
+        raise RuntimeError("a loan without a row in core.loan_funders: every draw writes one")
+    return LoanShares(tuple(Share(funder, share) for funder, share, *_ in rows), Paid(*rows[0][2:]))
 
 
 _NOTHING_OWED = {

@@ -5,11 +5,11 @@ collects by rounding, the cost does not grow with the loan's history, and taking
 back exactly what it gave.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from core_app.ledger.posting import Entry, Event, plan_funded_entries
+from core_app.ledger.posting import OWN, Entry, Event, plan_funded_entries
 from core_app.loans.split import split_amounts
 
 
@@ -41,11 +41,14 @@ def split_change(before_fen: int, after_fen: int, shares: Sequence[Share]) -> tu
     return tuple(new - old for (old,), (new,) in zip(before, after, strict=True))
 
 
-def plan_repayment(shares: Sequence[Share], before: Paid, after: Paid) -> tuple[Entry, ...]:
-    """Return the entries of a repayment that takes a loan's totals from `before` to `after`.
+def plan_collected(
+    event: Event, shares: Sequence[Share], before: Paid, after: Paid, fee_fen: int = 0
+) -> tuple[Entry, ...]:
+    """Return the entries of `event`, which takes a loan's totals from `before` to `after`.
 
-    Each funder's lines balance by themselves. ValueError when a total shrinks: a reversal is an event of
-    its own.
+    Each funder's lines balance by themselves. A fee is ours alone, for the service. A partner's share is
+    never written off in our books, so what is recovered for it is collected as before. ValueError when a
+    total shrinks: taking back is `reverse_entries` of what it takes back.
     """
     parts = zip(
         shares,
@@ -54,13 +57,22 @@ def plan_repayment(shares: Sequence[Share], before: Paid, after: Paid) -> tuple[
         split_change(before.principal_fen, after.principal_fen, shares),
         strict=True,
     )
-    by_funder: dict[str, Mapping[str, int]] = {
-        each.funder: {
-            "amount": penalty_fen + interest_fen + principal_fen,
+    entries: list[Entry] = []
+    for share, penalty_fen, interest_fen, principal_fen in parts:
+        own_fee_fen = fee_fen if share.funder == OWN else 0
+        components = {
+            "amount": penalty_fen + interest_fen + principal_fen + own_fee_fen,
             "penalty": penalty_fen,
             "interest": interest_fen,
             "principal": principal_fen,
+            "fee": own_fee_fen,
         }
-        for each, penalty_fen, interest_fen, principal_fen in parts
-    }
-    return plan_funded_entries(Event.REPAYMENT, by_funder)
+        booked = Event.REPAYMENT if share.funder != OWN and event is Event.RECOVERY else event
+        entries += plan_funded_entries(booked, {share.funder: components})
+    return tuple(entries)
+
+
+def own_part(total_fen: int, shares: Sequence[Share]) -> int:
+    """Return our own part of a total, 0 when we fund nothing of the loan."""
+    names = [share.funder for share in shares]
+    return split_change(0, total_fen, shares)[names.index(OWN)] if OWN in names else 0

@@ -5,8 +5,9 @@ does the whole ledger. Account numbers follow the Chinese chart for financial en
 """
 
 import enum
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from core_app.errors import LedgerUnbalanced
 
@@ -115,3 +116,13 @@ def check_balanced(entries: tuple[Entry, ...]) -> None:
     total = sum(entry.amount_fen for entry in entries)
     if total or len(entries) < 2:
         raise LedgerUnbalanced(f"{len(entries)} entries that sum to {total} fen: needs two or more and 0")
+
+
+def entry_columns(entries: Iterable[Entry]) -> dict[str, list[Any]]:
+    """Return entries as the arrays that statements take."""
+    rows = tuple(entries)
+    return {
+        "accounts": [str(entry.account) for entry in rows],
+        "amounts": [entry.amount_fen for entry in rows],
+        "funders": [entry.funder for entry in rows],
+    }

@@ -18,19 +18,8 @@ _CONTRACT = "body.contract_id"
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """A contract to be held: whose, of which product, how much, from which business date."""
-
-    contract_id: str
-    customer_id: str
-    product: Product
-    amount_fen: int
-    today: dt.date
-
-
-@dataclass(frozen=True, slots=True)
-class ContractDraw:
-    """A draw under a contract: how much, of which product, on which business date."""
+class Hold:
+    """An amount of a contract, to be reserved or drawn: whose, of which product, on which business date."""
 
     contract_id: str
     customer_id: str
@@ -46,7 +35,7 @@ def path_of(core: LendingCore, product: Product, today: dt.date) -> tuple[Node, 
     return find_path(product, core.catalogue.legal_line_fen(today), group_fen)
 
 
-async def reserve(connection: Connection, wanted: Wanted, path: tuple[Node, ...]) -> dict[str, NodeRow]:
+async def reserve(connection: Connection, wanted: Hold, path: tuple[Node, ...]) -> dict[str, NodeRow]:
     """Reserve at every node of the path under lock; returns the nodes as they are with it.
 
     The caller compares them with the limits and refuses, which takes everything back.
@@ -63,7 +52,7 @@ async def reserve(connection: Connection, wanted: Wanted, path: tuple[Node, ...]
     return await store.fetch_nodes(await connection.execute(store.RESERVE, values))
 
 
-async def consume(connection: Connection, draw: ContractDraw) -> None:
+async def consume(connection: Connection, draw: Hold) -> None:
     """Turn what the contract reserved into use; Refused (409) by a cut limit or the product's draw rules."""
     limits = draw.product.limits
     if draw.amount_fen < limits.draw_min_fen:
@@ -112,7 +101,7 @@ async def expire_next(connection: Connection, today: dt.date) -> str | None:
 
     `today` is the calendar's day, for a cell whose business date is not set.
     """
-    due = await connection.execute(store.NEXT_TO_EXPIRE, {"today": today, "most": 1})
+    due = await connection.execute(store.NEXT_TO_EXPIRE, {"today": today})
     row = await due.fetchone()
     if row is None:
         return None

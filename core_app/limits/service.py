@@ -188,11 +188,12 @@ async def void_contract(core: LendingCore, command: Command, contract_id: str) -
         row = await rows.fetchone()
         if row is None:
             raise refuse_field("body.contract_id", "no such contract", "a signed contract")
-        customer_id, amount_fen, status = row
+        customer_id, status = row
         if status != "signed":
             raise refuse_conflict("body.contract_id", f"a contract that is {status}", "one signed, not drawn")
-        await connection.execute(store.VOID, {"contract_id": contract_id})
-        body = {"contract_id": contract_id, "customer_id": customer_id, "released_fen": amount_fen}
+        released = await (await connection.execute(store.VOID, {"contract_id": contract_id})).fetchone()
+        released_fen = released[0] if released else 0
+        body = {"contract_id": contract_id, "customer_id": customer_id, "released_fen": released_fen}
         return await finish_command(connection, claim, 201, body, Told("contract.voided", contract_id, body))
 
     return await run_command(core, cell, command, work)

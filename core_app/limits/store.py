@@ -88,18 +88,18 @@ VOID = f"""
 with held as ({_GIVE_UP.format(which="contract_id = %(contract_id)s")}
 {_MOVE}, ended as (
     update core.contracts set status = 'void' where contract_id = %(contract_id)s
-) select from below
+) select -h.more_reserved from held h
 """  # noqa: S608
 
 LOCK_CONTRACT = """
-select k.customer_id, k.amount_fen, k.status from core.contracts k where k.contract_id = %s for update
+select k.customer_id, k.status from core.contracts k where k.contract_id = %s for update
 """
 
 # Oldest first and one at a time: two contracts of a customer would otherwise meet at the same nodes.
 NEXT_TO_EXPIRE = """
 select h.contract_id from core.limit_holds h, core.business_date b
 where h.reserved_fen > 0 and h.valid_to < coalesce(b.on_date, %(today)s::date)
-order by h.valid_to, h.contract_id limit %(most)s
+order by h.valid_to, h.contract_id limit 1
 """
 
 EXPIRE = f"""

@@ -18,7 +18,7 @@ from core_app.disclosure.cost_table import make_cost_table
 from core_app.documents import Canonical
 from core_app.errors import refuse_conflict, refuse_field
 from core_app.ids import Letter, slot_of_id
-from core_app.limits.hold import Wanted, path_of, refuse_breach, reserve
+from core_app.limits.hold import Hold, path_of, refuse_breach, reserve
 from core_app.limits.tree import CUSTOMER, find_breaches
 from core_app.loans import store
 from core_app.loans.schedule import plan_schedule, show_plan
@@ -65,7 +65,7 @@ async def sign_contract(
         charges = compute_charges(product, application.amount_fen, application.periods, today)
         table = make_cost_table(product, charges, application.periods)
         contract_id = core.new_id(Letter.CONTRACT, slot)
-        wanted = Wanted(contract_id, application.customer_id, product, application.amount_fen, today)
+        wanted = Hold(contract_id, application.customer_id, product, application.amount_fen, today)
         await _check_limits(core, connection, application, wanted, _judge(confirmed, table))
         contract = {
             "contract_id": contract_id,
@@ -120,7 +120,7 @@ async def _check_limits(
     core: LendingCore,
     connection: Connection,
     application: store.ApplicationRow,
-    wanted: Wanted,
+    wanted: Hold,
     confirmation: Confirmation,
 ) -> None:
     """Reserve at every level under lock, then ask limits and rules; Refused when one forbids the contract."""

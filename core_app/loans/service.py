@@ -30,7 +30,7 @@ from core_app.funding.service import (
 )
 from core_app.ids import Letter, slot_of_id
 from core_app.ledger.posting import Entry
-from core_app.limits.hold import ContractDraw, consume, release
+from core_app.limits.hold import Hold, consume, release
 from core_app.loans import store
 from core_app.loans.allocation import Allocation, allocate, compute_open_dues
 from core_app.loans.classification import compute_days_past_due
@@ -66,7 +66,7 @@ async def draw_loan(core: LendingCore, command: Command, contract_id: str) -> Do
         product = await find_version(core, connection, contract.product, contract.product_version)
         await consume(
             connection,
-            ContractDraw(contract_id, contract.customer_id, product, contract.amount_fen, contract.today),
+            Hold(contract_id, contract.customer_id, product, contract.amount_fen, contract.today),
         )
         terms = Terms(contract.amount_fen, contract.rate_annual, contract.periods)
         plan = plan_schedule(terms, contract.today, plan_rule(product))

@@ -62,7 +62,8 @@ from core.limit_holds h, unnest(h.nodes) as n (node) group by h.customer_id, n.n
 
 grant select on core.limits, core.limit_changes, core.limit_holds to biyi_app;
 grant insert on core.limits, core.limit_changes, core.limit_holds to biyi_app;
-grant update (limit_fen, reserved_fen, used_fen, temporary_fen, temporary_from, temporary_to) on core.limits to biyi_app;
+grant update (limit_fen, reserved_fen, used_fen, temporary_fen, temporary_from, temporary_to)
+    on core.limits to biyi_app;
 grant update (reserved_fen, used_fen, line) on core.limit_holds to biyi_app;
 
 -- What the tier of an application lets its customer owe in the product; null before there were tiers.
@@ -153,7 +154,7 @@ create trigger gang_members_append_only before update or delete or truncate on c
 
 -- Variables and the cool-off read a customer's own history.
 create index applications_by_customer on core.applications (customer_id, decided_on);
-create index repayments_by_loan on core.repayments (loan_id, booked_on);
+create index repayments_of_loan on core.repayments (loan_id, booked_on);
 
 grant select, insert on core.decision_steps, core.customer_tiers, core.bureau_inquiries, core.evidence,
     core.gang_runs, core.gang_members to biyi_app;

@@ -71,3 +71,33 @@ async def test_a_loan_from_before_versions_gets_its_contracts(cells: Any) -> Non
             assert await rows.fetchall() == [("L", 3)]
     finally:
         cells.server.run("dropdb", "-U", "biyi_admin", "older")
+
+
+async def test_contracts_from_before_limits_hold_their_place(cells: Any) -> None:
+    """One was drawn, one only signed: what they hold is what is owed and promised."""
+    wanted = read_migrations()
+    older = tuple(migration for migration in wanted if migration.name < "004")
+    drawn = BEFORE_VERSIONS + "update core.contracts set status = 'drawn';"
+    second = """
+    insert into core.applications (application_id, customer_id, product, product_version, amount_fen, periods,
+        decision, reasons, limit_fen, decided_on, idempotency_key)
+    select 'A2', customer_id, product, 3, 70, 1, decision, reasons, 1, decided_on, 'k' from core.applications;
+    insert into core.contracts (contract_id, application_id, customer_id, product, product_version,
+        amount_fen, periods, rate_annual, signed_on, idempotency_key)
+    select 'K2', 'A2', customer_id, product, 3, 70, 1, 0, signed_on, 'k' from core.contracts;
+    """
+    cells.server.run("createdb", "-U", "biyi_admin", "-O", "biyi_owner", "older")
+    try:
+        dsn = cells.server.dsn("older", "biyi_owner")
+        async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
+            await apply_migrations(connection, older)
+            await connection.execute(drawn)
+            await connection.execute(second)
+            assert "006_decisions.sql" in await apply_migrations(connection, wanted)
+            query = "select node, reserved_fen, used_fen from core.limits order by node"
+            rows = await (await connection.execute(query)).fetchall()
+            assert rows == [("customer", 70, 1), ("product:instalment-12", 70, 1)]
+            query = "select contract_id, reserved_fen, used_fen from core.limit_holds order by contract_id"
+            assert await (await connection.execute(query)).fetchall() == [("K", 0, 1), ("K2", 70, 0)]
+    finally:
+        cells.server.run("dropdb", "-U", "biyi_admin", "older")
