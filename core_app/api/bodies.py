@@ -5,7 +5,7 @@ refused, and texts hold no control characters and no lone surrogates.
 """
 
 import unicodedata
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -88,6 +88,15 @@ class ContractRequest(BaseModel):
     )
 
 
+class MerchantRequest(BaseModel):
+    """The merchant whose order is paid for the borrower."""
+
+    model_config = _REQUEST
+    merchant_id: Text
+    kind: Purpose = Field(description="Kind of merchant, one of the product's.")
+    order_id: Text = Field(description="The merchant's order; it is paid once.")
+
+
 class DrawRequest(BaseModel):
     """The contract to pay out."""
 
@@ -95,6 +104,10 @@ class DrawRequest(BaseModel):
         json_schema_extra={"examples": [{"contract_id": "K1f3-0123456789abcdef0123456789abcdef"}]}
     )
     contract_id: Text = Field(description="As answered by POST /v1/contracts.")
+    amount_fen: AmountFen | None = Field(
+        default=None, description="Under a line: how much to draw. Else all of the contract."
+    )
+    merchant: MerchantRequest | None = Field(default=None, description="Who is paid, in a shopping scene.")
 
 
 class RepaymentRequest(BaseModel):
@@ -107,6 +120,54 @@ class RepaymentRequest(BaseModel):
     )
     loan_id: Text = Field(description="As answered by POST /v1/draws.")
     amount_fen: AmountFen
+
+
+class PrepaymentRequest(BaseModel):
+    """A loan paid before it is due: in full, or a part that keeps the term or keeps the instalment."""
+
+    model_config = _REQUEST | ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "loan_id": "L1f3-0123456789abcdef0123456789abcdef",
+                    "mode": "keep_term",
+                    "amount_fen": 300000,
+                }
+            ]
+        }
+    )
+    loan_id: Text = Field(description="As answered by POST /v1/draws.")
+    mode: Literal["full", "keep_term", "keep_instalment"]
+    amount_fen: AmountFen = Field(
+        description="In full: the total of GET /v1/loans/{loan_id}/payoff. Else the principal to prepay."
+    )
+
+
+Reason = Annotated[str, Field(pattern=r"^[a-z][a-z_]{1,39}$")]
+
+
+class ReversalRequest(BaseModel):
+    """A repayment to take back."""
+
+    model_config = _REQUEST | ConfigDict(
+        json_schema_extra={
+            "examples": [{"repayment_id": "R1f3-0123456789abcdef0123456789abcdef", "reason": "bounced_debit"}]
+        }
+    )
+    repayment_id: Text = Field(description="As answered by POST /v1/repayments.")
+    reason: Reason
+
+
+class WriteOffRequest(BaseModel):
+    """A loan to write off."""
+
+    model_config = _REQUEST | ConfigDict(
+        json_schema_extra={
+            "examples": [{"loan_id": "L1f3-0123456789abcdef0123456789abcdef", "reason": "uncollectable"}]
+        }
+    )
+    loan_id: Text = Field(description="As answered by POST /v1/draws.")
+    reason: Reason
 
 
 class CustomerAnswer(BaseModel):
@@ -205,18 +266,64 @@ class RepaymentAnswer(BaseModel):
     balance_fen: int
 
 
+class PayoffAnswer(BaseModel):
+    """What settles a loan on the day `as_of`."""
+
+    loan_id: str
+    as_of: str
+    penalty_fen: int
+    interest_fen: int
+    principal_fen: int
+    fee_fen: int
+    total_fen: int
+
+
+class PrepaymentAnswer(BaseModel):
+    """What a prepayment booked, and the plan that is left."""
+
+    repayment_id: str
+    penalty_fen: int
+    interest_fen: int
+    principal_fen: int
+    fee_fen: int
+    total_fen: int
+    balance_fen: int
+    schedule: list[InstalmentAnswer]
+
+
+class ReversalAnswer(BaseModel):
+    """A repayment taken back; `corrected` later ones were split anew."""
+
+    repayment_id: str
+    corrected: int
+    balance_fen: int
+    outstanding_fen: int
+
+
+class WriteOffAnswer(BaseModel):
+    """A loan that left the books; the debt stays."""
+
+    loan_id: str
+    principal_fen: int
+    days_past_due: int
+    written_off_on: str
+
+
 class LoanAnswer(BaseModel):
     """Where a loan stands."""
 
     loan_id: str
     customer_id: str
-    status: str = Field(examples=["active", "settled"])
+    status: str = Field(examples=["active", "settled", "written_off"])
     drawn_on: str
     principal_fen: int
     balance_fen: int
     outstanding_fen: int
+    penalty_fen: int = Field(description="Penalty interest that is open.")
+    days_past_due: int
     next_due: str | None
     next_due_fen: int
+    as_of: str = Field(description="Business date of these figures.", examples=["2026-03-25"])
 
 
 class LoanSummaryAnswer(LoanAnswer):

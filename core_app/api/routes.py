@@ -14,7 +14,13 @@ from core_app.customers.service import check_person, register_customer, show_cus
 from core_app.decisions.quote import LoanWish, quote_loan
 from core_app.decisions.service import Wish, apply_for_loan
 from core_app.loans.contract import Confirmed, sign_contract
-from core_app.loans.service import draw_loan, repay_loan, show_loan
+from core_app.loans.merchant import Merchant
+from core_app.loans.prepay import PrepayWish, prepay_loan, show_payoff
+from core_app.loans.prepayment import Mode
+from core_app.loans.reading import show_loan
+from core_app.loans.reversal import reverse_repayment
+from core_app.loans.service import DrawWish, draw_loan, repay_loan
+from core_app.loans.write_off import write_off_loan
 from core_app.read_models.read import show_loan_summary
 
 IdempotencyKey = Annotated[
@@ -145,9 +151,12 @@ async def post_contract(request: Request, key: IdempotencyKey, body: bodies.Cont
     responses={201: {"model": bodies.DrawAnswer}, **_ON_WRITE},
 )
 async def post_draw(request: Request, key: IdempotencyKey, body: bodies.DrawRequest) -> Response:
-    """Pay out the whole amount of a contract, once."""
+    """Pay out the whole amount of a contract, once; under a line, a part of it while there is room."""
     core = _core(request)
-    return _respond(await draw_loan(core, _command(core, key, "draw", body), body.contract_id))
+    payee = body.merchant
+    merchant = Merchant(payee.merchant_id, payee.kind, payee.order_id) if payee else None
+    wish = DrawWish(body.contract_id, body.amount_fen, merchant)
+    return _respond(await draw_loan(core, _command(core, key, "draw", body), wish))
 
 
 @router.post(
@@ -161,6 +170,55 @@ async def post_repayment(request: Request, key: IdempotencyKey, body: bodies.Rep
     core = _core(request)
     command = _command(core, key, "repayment", body)
     return _respond(await repay_loan(core, command, body.loan_id, body.amount_fen))
+
+
+@router.post(
+    "/prepayments",
+    status_code=201,
+    summary="Prepay a loan, in full or in part",
+    responses={201: {"model": bodies.PrepaymentAnswer}, **_ON_WRITE},
+)
+async def post_prepayment(request: Request, key: IdempotencyKey, body: bodies.PrepaymentRequest) -> Response:
+    """Settle a loan before its end, or prepay principal: the term or the instalment stays as it was."""
+    core = _core(request)
+    wish = PrepayWish(body.loan_id, Mode(body.mode), body.amount_fen)
+    return _respond(await prepay_loan(core, _command(core, key, "prepayment", body), wish))
+
+
+@router.post(
+    "/reversals",
+    status_code=201,
+    summary="Take a repayment back",
+    responses={201: {"model": bodies.ReversalAnswer}, **_ON_WRITE},
+)
+async def post_reversal(request: Request, key: IdempotencyKey, body: bodies.ReversalRequest) -> Response:
+    """Reverse a repayment, once; balances are as if it had never been, later repayments are split anew."""
+    core = _core(request)
+    command = _command(core, key, "reversal", body)
+    return _respond(await reverse_repayment(core, command, body.repayment_id, body.reason))
+
+
+@router.post(
+    "/write-offs",
+    status_code=201,
+    summary="Write a loan off",
+    responses={201: {"model": bodies.WriteOffAnswer}, **_ON_WRITE},
+)
+async def post_write_off(request: Request, key: IdempotencyKey, body: bodies.WriteOffRequest) -> Response:
+    """Take a loan out of the books; the debt stays, and what is paid on it later is a recovery."""
+    core = _core(request)
+    command = _command(core, key, "write-off", body)
+    return _respond(await write_off_loan(core, command, body.loan_id, body.reason))
+
+
+@router.get(
+    "/loans/{loan_id}/payoff",
+    summary="Show what settles a loan today",
+    responses={200: {"model": bodies.PayoffAnswer}, **_problems(404, 409, 422, 503)},
+)
+async def get_payoff(request: Request, loan_id: Annotated[str, Path(max_length=64)]) -> Response:
+    """Show penalty, interest, principal and fee of paying everything today."""
+    return _respond(await show_payoff(_core(request), loan_id))
 
 
 @router.get(

@@ -8,7 +8,8 @@ from core_app.core import Connection
 _EXPOSURE = """
 select coalesce(sum(fen), 0)::bigint, coalesce(sum(fen) filter (where product = %(product)s), 0)::bigint
 from (
-    select balance_fen as fen, product from core.loans where customer_id = %(customer_id)s
+    select balance_fen as fen, product from core.loans
+    where customer_id = %(customer_id)s and not under_line  -- a line counts as a whole, drawn or not
     union all
     select amount_fen, product from core.contracts where customer_id = %(customer_id)s and status = 'signed'
 ) as owed

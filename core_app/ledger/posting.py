@@ -16,8 +16,12 @@ class Account(enum.StrEnum):
 
     BANK_DEPOSITS = "1002"
     LOANS = "1303"
+    INTEREST_RECEIVABLE = "1132"
+    LOAN_LOSS_PROVISION = "1304"
     INTEREST_INCOME = "6011"
     PENALTY_INCOME = "6012"
+    FEE_INCOME = "6021"
+    IMPAIRMENT_LOSS = "6701"
 
 
 class Event(enum.StrEnum):
@@ -25,6 +29,9 @@ class Event(enum.StrEnum):
 
     DRAW = "draw"
     REPAYMENT = "repayment"
+    PREPAYMENT = "prepayment"
+    WRITE_OFF = "write_off"
+    RECOVERY = "recovery"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +51,23 @@ POSTING_RULES: Mapping[Event, tuple[Leg, ...]] = {
     Event.REPAYMENT: (
         Leg(Account.BANK_DEPOSITS, "amount", +1),
         Leg(Account.LOANS, "principal", -1),
+        Leg(Account.INTEREST_INCOME, "interest", -1),
+        Leg(Account.PENALTY_INCOME, "penalty", -1),
+    ),
+    Event.PREPAYMENT: (
+        Leg(Account.BANK_DEPOSITS, "amount", +1),
+        Leg(Account.LOANS, "principal", -1),
+        Leg(Account.INTEREST_INCOME, "interest", -1),
+        Leg(Account.PENALTY_INCOME, "penalty", -1),
+        Leg(Account.FEE_INCOME, "fee", -1),
+    ),
+    Event.WRITE_OFF: (
+        Leg(Account.LOAN_LOSS_PROVISION, "principal", +1),
+        Leg(Account.LOANS, "principal", -1),
+    ),
+    Event.RECOVERY: (
+        Leg(Account.BANK_DEPOSITS, "amount", +1),
+        Leg(Account.LOAN_LOSS_PROVISION, "principal", -1),
         Leg(Account.INTEREST_INCOME, "interest", -1),
         Leg(Account.PENALTY_INCOME, "penalty", -1),
     ),
@@ -73,6 +97,11 @@ def plan_entries(event: Event, components_fen: Mapping[str, int]) -> tuple[Entry
     )
     check_balanced(entries)
     return entries
+
+
+def reverse_entries(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+    """Return the entries that take `entries` back."""
+    return tuple(Entry(entry.account, -entry.amount_fen) for entry in entries)
 
 
 def check_balanced(entries: tuple[Entry, ...]) -> None:

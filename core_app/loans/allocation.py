@@ -120,12 +120,17 @@ def _buckets(dues: Sequence[Due], order: Order, fallen: int) -> Iterator[tuple[i
 
 def allocate(dues: Sequence[Due], amount_fen: int, order: Order, fallen: int) -> Allocation:
     """Return the sums of `allocate_each` over all instalments."""
-    each = allocate_each(dues, amount_fen, order, fallen)
-    return Allocation(
-        sum(part.penalty_fen for part in each),
-        sum(part.interest_fen for part in each),
-        sum(part.principal_fen for part in each),
-    )
+    return sum_parts(allocate_each(dues, amount_fen, order, fallen))
+
+
+def sum_parts(parts: Iterable[Allocation]) -> Allocation:
+    """Return the sums over all instalments."""
+    penalty_fen = interest_fen = principal_fen = 0
+    for part in parts:
+        penalty_fen += part.penalty_fen
+        interest_fen += part.interest_fen
+        principal_fen += part.principal_fen
+    return Allocation(penalty_fen, interest_fen, principal_fen)
 
 
 def allocate_by_instalment(dues: Iterable[Due], amount_fen: int) -> Allocation:
