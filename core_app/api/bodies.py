@@ -146,6 +146,25 @@ class PrepaymentRequest(BaseModel):
 Reason = Annotated[str, Field(pattern=r"^[a-z][a-z_]{1,39}$")]
 
 
+class BillRepaymentRequest(BaseModel):
+    """One amount paid on a customer's bill; at most what is open of it."""
+
+    model_config = _REQUEST | ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "customer_id": "C0123456789abcdef01234567",
+                    "product": "bill-small-ticket",
+                    "amount_fen": 30000,
+                }
+            ]
+        }
+    )
+    customer_id: Text = Field(description="As answered by POST /v1/customers.")
+    product: Text = Field(description="Id of a product whose tickets are merged.")
+    amount_fen: AmountFen
+
+
 class ReversalRequest(BaseModel):
     """A repayment to take back."""
 
@@ -289,6 +308,33 @@ class PrepaymentAnswer(BaseModel):
     total_fen: int
     balance_fen: int
     schedule: list[InstalmentAnswer]
+
+
+class BillAnswer(BaseModel):
+    """A customer's newest bill: all tickets of a product, one amount, one due date."""
+
+    customer_id: str
+    product: str
+    made_on: str
+    due: str
+    amount_fen: int = Field(description="As the bill was made.")
+    tickets: int
+    open_fen: int = Field(description="What is still open of it now.")
+
+
+class BillPartAnswer(RepaymentAnswer):
+    """What a payment of a bill paid on one of its loans."""
+
+    loan_id: str
+    amount_fen: int
+
+
+class BillRepaymentAnswer(BaseModel):
+    """A bill paid, in full or in part: one repayment a loan."""
+
+    repayments: list[BillPartAnswer]
+    open_fen: int
+    due: str
 
 
 class ReversalAnswer(BaseModel):

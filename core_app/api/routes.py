@@ -13,6 +13,7 @@ from core_app.core import LendingCore
 from core_app.customers.service import check_person, register_customer, show_customer
 from core_app.decisions.quote import LoanWish, quote_loan
 from core_app.decisions.service import Wish, apply_for_loan
+from core_app.loans.bill import pay_bill, show_bill
 from core_app.loans.contract import Confirmed, sign_contract
 from core_app.loans.merchant import Merchant
 from core_app.loans.prepay import PrepayWish, prepay_loan, show_payoff
@@ -170,6 +171,35 @@ async def post_repayment(request: Request, key: IdempotencyKey, body: bodies.Rep
     core = _core(request)
     command = _command(core, key, "repayment", body)
     return _respond(await repay_loan(core, command, body.loan_id, body.amount_fen))
+
+
+@router.get(
+    "/customers/{customer_id}/bills/{product}",
+    summary="Show a customer's newest bill",
+    responses={200: {"model": bodies.BillAnswer}, **_ON_READ},
+)
+async def get_bill(
+    request: Request,
+    customer_id: Annotated[str, Path(max_length=64)],
+    product: Annotated[str, Path(max_length=40)],
+) -> Response:
+    """Show the bill that merges all tickets of a product, and what is still open of it."""
+    return _respond(await show_bill(_core(request), customer_id, product))
+
+
+@router.post(
+    "/bill-repayments",
+    status_code=201,
+    summary="Pay a bill",
+    responses={201: {"model": bodies.BillRepaymentAnswer}, **_problems(404), **_ON_WRITE},
+)
+async def post_bill_repayment(
+    request: Request, key: IdempotencyKey, body: bodies.BillRepaymentRequest
+) -> Response:
+    """Pay one amount on a bill; it is booked on the bill's loans, the oldest due date first."""
+    core = _core(request)
+    command = _command(core, key, "bill-repayment", body)
+    return _respond(await pay_bill(core, command, body.customer_id, body.product, body.amount_fen))
 
 
 @router.post(

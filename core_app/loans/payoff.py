@@ -141,6 +141,6 @@ def _refused(parameter: str, found: str, needed: str) -> Refused:
 
 
 def make_whole(rows: Sequence[tuple[int, dt.date, int, int, dt.date]]) -> Whole:
-    """Return the plan of rows of period, due, principal, interest and begin; the first one begins the plan."""
+    """Return the plan of rows of period, due, principal, interest and begin."""
     plan = tuple(Instalment(*row[:4]) for row in rows)
     return Whole(plan, rows[0][4])

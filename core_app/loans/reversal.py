@@ -55,7 +55,7 @@ class Booked:
 
 
 async def reverse_repayment(core: LendingCore, command: Command, repayment_id: str, reason: str) -> Done:
-    """Reverse a repayment, once. Refused (409) when its loan's plan has changed since, or it is written off."""
+    """Reverse a repayment, once; Refused (409) when its loan's plan changed since, or it is written off."""
     cell = core.cell_of_id(Letter.REPAYMENT, repayment_id)
     if cell is None:
         raise refuse_field("body.repayment_id", "no repayment id", "the id of a repayment")

@@ -101,17 +101,18 @@ alter table core.repayments
     drop constraint repayments_check,
     add check (amount_fen = penalty_fen + interest_fen + principal_fen + fee_fen);
 create index repayments_by_loan on core.repayments (loan_id, plan_version);
+create index repayments_recovered on core.repayments (booked_on, loan_id) where kind = 'recovery';
 
 -- A repayment taken back, and what later ones become without it. Signed: what is added to a split.
 create table core.reversals (
-    repayment_id    text primary key references core.repayments,
+    repayment_id    text primary key,
     reason          text not null check (reason ~ '^[a-z][a-z_]{1,39}$'),
     reversed_on     date not null,
     idempotency_key text not null,
     at              timestamptz not null default now()
 );
 create table core.corrections (
-    repayment_id    text not null references core.repayments,
+    repayment_id    text not null,
     idempotency_key text not null,
     penalty_fen     bigint not null,
     interest_fen    bigint not null,

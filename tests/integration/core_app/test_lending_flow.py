@@ -145,7 +145,19 @@ async def test_openapi_describes_every_route_with_examples(client: Any) -> None:
     _, document, _ = await client.get("/openapi.json")
     posts = [name for name, methods in document["paths"].items() if "post" in methods]
     assert sorted(posts) == [
-        f"/v1/{name}" for name in ("applications", "contracts", "customers", "draws", "quotes", "repayments")
+        f"/v1/{name}"
+        for name in (
+            "applications",
+            "bill-repayments",
+            "contracts",
+            "customers",
+            "draws",
+            "prepayments",
+            "quotes",
+            "repayments",
+            "reversals",
+            "write-offs",
+        )
     ]
     assert document["components"]["schemas"]["RepaymentRequest"]["examples"]
     assert "HTTPValidationError" not in str(document)
