@@ -112,9 +112,12 @@ class DayEnd:
                 done[chunk] = await self._patiently(lambda: do_chunk(self.core, self.cell, what))
                 self.tell(self.cell, step, len(done), len(self.chunks))
 
-        async with asyncio.TaskGroup() as group:
-            for chunk in missing:
-                group.create_task(take_turn(chunk))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for chunk in missing:
+                    group.create_task(take_turn(chunk))
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from failed
         return sum(done.values())
 
     async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
@@ -129,6 +132,12 @@ class DayEnd:
             else:
                 self._answered_at = time.monotonic()
                 return answer
+
+    async def read_open_day(self) -> dt.date:
+        """Return the day that would be closed."""
+        status = await self._patiently(lambda: read_status(self.core, self.cell))
+        text = status["business_date"]
+        return dt.date.fromisoformat(text) if text else self.core.read_today()
 
     async def _open_day(self) -> dt.date:
         async def work(connection: Connection, epoch: int) -> dt.date:

@@ -181,9 +181,8 @@ async def test_a_scenes_loan_is_paid_to_the_merchant_of_one_order_once(client: A
     assert status == 201
     status, refused, _ = await client.post("/v1/draws", {"contract_id": contracts[1], "merchant": shop})
     assert (status, refused["errors"][0]["path"]) == (409, "body.merchant.order_id")
-    rows = await cells.rows(
-        "select merchant_id, merchant_kind, order_id, amount_fen from core.entrusted_payments"
-    )
+    columns = "merchant_id, merchant_kind, order_id, amount_fen"
+    rows = await cells.rows(f"select {columns} from core.entrusted_payments")
     assert rows == [("M77", "furniture", "O-1", 3_000_000)]
 
 
