@@ -65,10 +65,9 @@ async def fingerprint(cells: Any, database: str) -> str:
         return await read_fingerprint(connection, EVENING)
 
 
-async def count_done(cells: Any, database: str) -> int:
-    async with await psycopg.AsyncConnection.connect(cells.server.dsn(database, "biyi_app")) as connection:
-        row = await (await connection.execute("select count(*) from core.day_end_progress")).fetchone()
-        return int(row[0]) if row else 0
+async def count_done(connection: Any) -> int:
+    row = await (await connection.execute("select count(*) from core.day_end_progress")).fetchone()
+    return int(row[0])
 
 
 async def start(cells: Any, database: str) -> "asyncio.subprocess.Process":
@@ -81,22 +80,21 @@ async def start(cells: Any, database: str) -> "asyncio.subprocess.Process":
 
 async def run_with_kills(cells: Any, database: str, dice: random.Random, kills: int) -> int:
     """Run day-end as a process, killing it `kills` times at random moments of its work; return how often."""
-    killed = 0
-    while True:
-        running = await start(cells, database)
-        if killed == kills:
-            assert await asyncio.wait_for(running.wait(), 60) == 0
-            return killed
-        before, patience = await count_done(cells, database), time.monotonic() + 30
-        while running.returncode is None and await count_done(cells, database) == before:
-            assert time.monotonic() < patience, "no chunk was done in 30 s"
-            await asyncio.sleep(0.005)
-        await asyncio.sleep(dice.random() * 0.25)
-        if running.returncode is not None:
-            return killed
-        running.send_signal(signal.SIGKILL)
-        assert await running.wait() == -signal.SIGKILL
-        killed += 1
+    dsn = cells.server.dsn(database, "biyi_app")
+    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
+        for killed in range(kills):
+            running = await start(cells, database)
+            before, patience = await count_done(connection), time.monotonic() + 30
+            while running.returncode is None and await count_done(connection) == before:
+                assert time.monotonic() < patience, "no chunk was done in 30 s"
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(dice.random() * 0.2)
+            if running.returncode is not None:
+                return killed
+            running.send_signal(signal.SIGKILL)
+            assert await running.wait() == -signal.SIGKILL
+    assert await asyncio.wait_for((await start(cells, database)).wait(), 60) == 0
+    return kills
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(40, marks=pytest.mark.slow)])
