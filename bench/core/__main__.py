@@ -52,7 +52,8 @@ def run_pgbench(ground: Ground, script: str, seconds: int, facts: dict[str, int]
         defines = [word for name, value in facts.items() for word in ("-D", f"{name}={value}")]
         command = [
             BIN / "pgbench", "-h", "127.0.0.1", "-p", str(ground.port), "-U", "biyi_app", "-n",
-            "-M", "prepared", "-c", str(CLIENTS), "-j", "2", "-T", str(seconds), "-f", file.name, *defines, "core",
+            "-M", "prepared", "-c", str(CLIENTS), "-j", "2", "-T", str(seconds), "-f", file.name,
+            *defines, "core",
         ]  # fmt: skip
         before = processor_seconds(ground)
         found = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -24,7 +24,7 @@ from core_app.core import LendingCore
 from core_app.day_end.service import DayClosed, DayEnd, Step
 from replication.model import Site, other_data_site
 from runbooks.day_end import open_core, read_day_fingerprint
-from runbooks.drills.checkers import Finding, check_all
+from runbooks.drills.checkers import Finding, Verdict, check_all
 from runbooks.drills.history import read_history
 from runbooks.drills.read_rows import connect_granted
 from runbooks.drills.rows import CellRows
@@ -129,7 +129,7 @@ async def _end_day_under_load(
 
 
 async def _compare(scene: Scene, core: LendingCore, cell: str, day: date) -> tuple[str, str, int]:
-    """Return the hash of the cell's rows, that of an undisturbed run, and how many loans each looked at."""
+    """Return the hash of the cell's rows, that of an undisturbed run or nothing, and its number of loans."""
     disturbed = await read_day_fingerprint(core, cell, day)
     grant = scene.watch.grants[cell]
     try:
@@ -145,19 +145,25 @@ def _judge_day_end(
 ) -> tuple[Finding, ...]:
     wrong_day = [f"cell {cell}: {one.day}" for cell, one in closed.items() if one.day != evenings[cell]]
     missing = [f"cell {cell}: not closed" for cell in evenings if cell not in closed]
-    differ = [
-        f"cell {cell}: {found[:16]} and undisturbed {wanted[:16] or 'not known'}"
-        for cell, (found, wanted, _) in hashes.items()
-        if found != wanted
-    ]
     looked_at = sum(one.loans for one in closed.values())
     empty = [f"cell {cell}: no loan" for cell, one in closed.items() if not one.loans]
     return (
         limit_finding("day_end_was_finished", [*wrong_day, *missing, *empty], looked_at),
-        limit_finding(
-            "day_end_rows_equal_undisturbed", differ, sum(loans for _, _, loans in hashes.values())
-        ),
+        _compare_hashes(hashes),
     )
+
+
+def _compare_hashes(hashes: dict[str, tuple[str, str, int]]) -> Finding:
+    name = "day_end_rows_equal_undisturbed"
+    compared = sum(loans for _, _, loans in hashes.values())
+    if unknown := [f"cell {cell}: nothing to compare with" for cell, found in hashes.items() if not found[1]]:
+        return Finding(name, Verdict.UNKNOWN, 0, compared, tuple(unknown))
+    differ = [
+        f"cell {cell}: {found[:16]}, undisturbed {wanted[:16]}"
+        for cell, (found, wanted, _) in hashes.items()
+        if found != wanted
+    ]
+    return limit_finding(name, differ, compared)
 
 
 def _judge(

@@ -26,20 +26,23 @@ from runbooks.drills.read_rows import connect_granted
 
 T = TypeVar("T")
 
-# Each table and what to take of it, in the order of their references.
+# Each table and which of its rows to take, in the order of their references.
 _KEPT = (
-    ("product_versions", "select * from core.product_versions"),
-    ("customers", "select * from core.customers"),
-    ("applications", "select * from core.applications"),
-    ("contracts", "select * from core.contracts"),
-    ("loans", "select * from core.loans where drawn_on <= {day}"),
+    ("product_versions", "true"),
+    ("customers", "true"),
+    ("applications", "true"),
+    ("contracts", "true"),
+    ("loans", "drawn_on <= {day}"),
     (
         "instalments",
-        "select i.* from core.instalments i join core.loans l using (loan_id) "
-        "where i.plan_version = 1 and l.drawn_on <= {day}",
+        "plan_version = 1 and loan_id in (select loan_id from core.loans where drawn_on <= {day})",
     ),
-    ("closings", "select * from core.closings where on_date < {day}"),
+    ("closings", "on_date < {day}"),
 )
+_COLUMNS = """
+select string_agg(quote_ident(column_name), ', ' order by ordinal_position) from information_schema.columns
+where table_schema = 'core' and table_name = %s and is_generated = 'NEVER'
+"""
 _AS_DRAWN = """
 update core.loans l set principal_paid_fen = 0, interest_paid_fen = 0, penalty_paid_fen = 0, open_period = 1,
     plan_version = 1, interest_fen_days = 0, settled_on = null, written_off_on = null,
@@ -95,8 +98,8 @@ async def run_undisturbed(
         others = await (await source.execute(_OTHERS, [day])).fetchone()
         if others is None or others[0]:
             raise NoTwin("prepayments, recoveries or reversals: only draws and repayments are booked again")
-        for table, query in _KEPT:
-            await _copy(source, twin, table, query.format(day=f"'{day}'"))
+        for table, rows in _KEPT:
+            await _copy(source, twin, table, rows.format(day=f"'{day}'"))
         await twin.execute(_AS_DRAWN)
         await twin.execute("set session_replication_role = origin")
         beside = replace(core, router=_TwinRouter(core.router.cells, twin))
@@ -111,10 +114,16 @@ async def run_undisturbed(
         return await read_fingerprint(twin, day), closed.loans
 
 
-async def _copy(source: Connection, twin: Connection, table: str, query: str) -> None:
-    out = SQL("copy ({}) to stdout (format binary)").format(SQL(query))
-    into = SQL("copy core.{} from stdin (format binary)").format(Identifier(table))
-    async with source.cursor().copy(out) as reading, twin.cursor().copy(into) as writing:
+async def _copy(source: Connection, twin: Connection, table: str, rows: str) -> None:
+    found = await (await source.execute(_COLUMNS, [table])).fetchone()
+    columns = SQL(found[0] if found else "")
+    name = Identifier("core", table)
+    out = SQL("copy (select {} from {} where {}) to stdout (format binary)")
+    into = SQL("copy {} ({}) from stdin (format binary)").format(name, columns)
+    async with (
+        source.cursor().copy(out.format(columns, name, SQL(rows))) as reading,
+        twin.cursor().copy(into) as writing,
+    ):
         async for block in reading:
             await writing.write(block)
 
