@@ -1,6 +1,7 @@
 """Measure posted repayments, draws and day-end against pgbench and bare SQL, in turn, in one run."""
 
 import asyncio
+import contextlib
 import datetime as dt
 import json
 import os
@@ -37,8 +38,9 @@ def processor_seconds(ground: Ground) -> float:
     postmaster = psutil.Process(ground.postmaster_pid)
     total = 0.0
     for process in (postmaster, *postmaster.children(recursive=True)):
-        times = process.cpu_times()
-        total += times.user + times.system
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            total += times.user + times.system
     ended = postmaster.cpu_times()
     return total + float(ended.children_user + ended.children_system)
 
@@ -72,8 +74,8 @@ def run_ours(ground: Ground, kind: str, seconds: int, sizes: dict[str, int]) -> 
         for number in range(workers)
     ]
     before = processor_seconds(ground)
-    count, used = run_workers(works)
-    server_ms = 1000 * (processor_seconds(ground) - before) / count
+    count, in_all, used = run_workers(works)
+    server_ms = 1000 * (processor_seconds(ground) - before) / in_all
     return {
         "per_second": round(count / seconds, 1),
         "python_cpu_ms": round(1000 * used / count, 3),

@@ -205,6 +205,7 @@ def _chunk_values(day: dt.date, chunk: int, key: str) -> dict[str, Any]:
 
 async def _close(core: LendingCore, connection: Connection, values: dict[str, Any]) -> int:
     await connection.execute(store.ALLOW_TIME)
+    await connection.execute(store.PLAN_ANEW)
     await connection.execute(store.LOCK_CHUNK, [values["chunk"]])
     moved = await connection.execute(store.MOVE_CHUNK, values)
     published = await (await connection.execute(store.SELECT_PUBLISHED)).fetchall()
@@ -227,6 +228,7 @@ async def _book(core: LendingCore, connection: Connection, values: dict[str, Any
     named = {name: str(account) for name, account in accounts.items()}
     rules = rule_columns(core.catalogue.rulebook, values["day"])
     await connection.execute(store.ALLOW_TIME)
+    await connection.execute(store.PLAN_ANEW)
     rows = await connection.execute(store.BOOK_CHUNK, values | named | rules)
     return int((await _fetch(rows))[0])
 

@@ -11,6 +11,9 @@ LOCK_CHUNK = "select pg_advisory_xact_lock(1684371817, %s)"
 # The router's sessions may not keep a transaction open for long (core_app/router_line.py); a large chunk may.
 ALLOW_TIME = "set local transaction_timeout = '60s'"
 
+# The router's sessions plan once for all values; a chunk's statement is planned for its range of loans.
+PLAN_ANEW = "set local plan_cache_mode = force_custom_plan"
+
 MOVE_CHUNK = """
 update core.day_end_chunks c set on_date = %(day)s::date + 1
 from core.business_date b

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 
 from core_app.loans.schedule import Instalment
 from core_app.money import round_half_up
@@ -154,7 +155,12 @@ class PenaltyTerms:
     @property
     def daily(self) -> Fraction:
         """Return the exact rate of one day."""
-        return Fraction(self.rate_annual) * Fraction(self.multiple) / self.year_days
+        return _daily(self.rate_annual, self.multiple, self.year_days)
+
+
+@lru_cache(maxsize=1024)
+def _daily(rate_annual: Decimal, multiple: Decimal, year_days: int) -> Fraction:
+    return Fraction(rate_annual) * Fraction(multiple) / year_days
 
 
 def compute_penalty_fen(overdue_fen: int, days: int, terms: PenaltyTerms) -> int:

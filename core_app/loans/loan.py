@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
 
-from core_app.loans.allocation import Allocation, Due, PenaltyTerms
+from core_app.loans.allocation import Allocation, Due, PenaltyTerms, sum_parts
 from core_app.loans.daily import DailyRate
 from core_app.loans.schedule import Instalment
 from core_app.loans.standing import (
@@ -68,6 +68,8 @@ class Loan:
     row: Row
     terms: PenaltyTerms
     lines: tuple[Line, ...]
+    dues: tuple[Due, ...]
+    """What is to be paid of each line today."""
     daily: DailyInterest | None
     complete: bool
 
@@ -80,11 +82,6 @@ class Loan:
     def balance_fen(self) -> int:
         """Return the open principal."""
         return self.row.principal_fen - self.row.principal_paid_fen
-
-    @property
-    def dues(self) -> tuple[Due, ...]:
-        """Return what is to be paid of each line today."""
-        return dues_on(self.lines, self.today, self.terms)
 
     @property
     def fallen(self) -> int:
@@ -127,7 +124,13 @@ def make_loan(loan_id: str, row: Row, product: Product, most_lines: int) -> Loan
         row = replace(row, interest_fen=daily.interest_fen)
         open_fen = daily.interest_fen - row.interest_paid_fen
         lines = (replace(lines[0], interest_fen=open_fen),)
-    return Loan(loan_id, row, terms, lines, daily, complete=len(lines) < most_lines)
+    dues = dues_on(lines, row.today, terms)
+    return Loan(loan_id, row, terms, lines, dues, daily, complete=len(lines) < most_lines)
+
+
+def with_lines(loan: Loan, row: Row, lines: tuple[Line, ...]) -> Loan:
+    """Return the loan with another row and other lines."""
+    return replace(loan, row=row, lines=lines, dues=dues_on(lines, row.today, loan.terms))
 
 
 def _open_lines(row: Row) -> tuple[Line, ...]:
@@ -153,17 +156,18 @@ def pay_loan(loan: Loan, parts: Sequence[Allocation]) -> Loan:
     """Return the loan after each line was paid its part today."""
     today, terms = loan.today, loan.terms
     lines = tuple(pay_line(line, part, today, terms) for line, part in zip(loan.lines, parts, strict=True))
-    is_open = [bool(line.planned_fen or line.penalty_fen(today, terms)) for line in lines]
-    closed = is_open.index(True) if any(is_open) else len(lines)
+    dues = dues_on(lines, today, terms)
+    closed = next((number for number, due in enumerate(dues) if due.total_fen), len(dues))
+    split = sum_parts(parts)
     row = replace(
         loan.row,
-        principal_paid_fen=loan.row.principal_paid_fen + sum(part.principal_fen for part in parts),
-        interest_paid_fen=loan.row.interest_paid_fen + sum(part.interest_fen for part in parts),
-        penalty_paid_fen=loan.row.penalty_paid_fen + sum(part.penalty_fen for part in parts),
+        principal_paid_fen=loan.row.principal_paid_fen + split.principal_fen,
+        interest_paid_fen=loan.row.interest_paid_fen + split.interest_fen,
+        penalty_paid_fen=loan.row.penalty_paid_fen + split.penalty_fen,
         open_period=lines[closed].period if closed < len(lines) else loan.row.open_period + len(lines),
         settled_on=today if loan.complete and closed == len(lines) else None,
     )
-    return replace(loan, row=row, lines=lines[closed:])
+    return replace(loan, row=row, lines=lines[closed:], dues=dues[closed:])
 
 
 def late_columns(before: Sequence[Line], parts: Sequence[Allocation], loan: Loan) -> dict[str, Any]:

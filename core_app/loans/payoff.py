@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from core_app.errors import Refused, refuse_conflict, refuse_field
 from core_app.loans.allocation import Allocation
 from core_app.loans.daily import DailyRate
-from core_app.loans.loan import Loan
+from core_app.loans.loan import Loan, with_lines
 from core_app.loans.prepayment import (
     Mode,
     Prepayment,
@@ -107,7 +107,7 @@ def after_prepayment(loan: Loan, prepaid: Prepaid) -> Loan:
         open_period=lines[0].period if lines else loan.row.open_period,
         settled_on=None if lines else loan.today,
     )
-    return replace(loan, row=row, lines=lines, complete=True)
+    return replace(with_lines(loan, row, lines), complete=True)
 
 
 def _periods_due(loan: Loan) -> int:

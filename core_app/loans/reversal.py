@@ -22,7 +22,7 @@ from core_app.ids import Letter
 from core_app.ledger.posting import Entry, reverse_entries
 from core_app.loans import store
 from core_app.loans.allocation import Allocation
-from core_app.loans.loan import Loan, as_late_columns, show_loan_row
+from core_app.loans.loan import Loan, as_late_columns, show_loan_row, with_lines
 from core_app.loans.payoff import Whole, make_whole
 from core_app.loans.reading import ALL_LINES, ask_locked, fetch_loan
 from core_app.loans.replay import (
@@ -146,7 +146,7 @@ def _restate(loan: Loan, right: Balances, booked: Mapping[int, Allocation]) -> L
         settled_on=None if first else loan.row.settled_on,
     )
     lines = tuple(line for line in right.lines if first and line.period >= first)
-    return replace(loan, row=row, lines=lines, daily=right.daily, complete=True)
+    return replace(with_lines(loan, row, lines), daily=right.daily, complete=True)
 
 
 @dataclass(frozen=True, slots=True)
