@@ -5,13 +5,13 @@ refused, and texts hold no control characters and no lone surrogates.
 """
 
 import unicodedata
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from core_app.money import MAX_FEN
 
-_REQUEST = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+REQUEST = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
 
 
 def _refuse_control_characters(text: str) -> str:
@@ -29,7 +29,7 @@ AmountFen = Annotated[int, Field(gt=0, le=MAX_FEN, description="Amount in fen (1
 class CustomerRequest(BaseModel):
     """A person to register; the same person always gets the same id."""
 
-    model_config = _REQUEST | ConfigDict(
+    model_config = REQUEST | ConfigDict(
         json_schema_extra={
             "examples": [{"name": "张三", "id_number": "11010519491231002X", "phone": "13800138000"}]
         }
@@ -42,7 +42,7 @@ class CustomerRequest(BaseModel):
 class ApplicationRequest(BaseModel):
     """What a customer applies for."""
 
-    model_config = _REQUEST | ConfigDict(
+    model_config = REQUEST | ConfigDict(
         json_schema_extra={
             "examples": [
                 {
@@ -64,7 +64,7 @@ class ApplicationRequest(BaseModel):
 class QuoteRequest(BaseModel):
     """A loan to be priced."""
 
-    model_config = _REQUEST | ConfigDict(
+    model_config = REQUEST | ConfigDict(
         json_schema_extra={"examples": [{"product": "instalment-12", "amount_fen": 1200000, "periods": 12}]}
     )
     product: Text = Field(description="Id of a product on offer.")
@@ -76,7 +76,7 @@ class QuoteRequest(BaseModel):
 class ContractRequest(BaseModel):
     """The approved application to sign for."""
 
-    model_config = _REQUEST | ConfigDict(
+    model_config = REQUEST | ConfigDict(
         json_schema_extra={"examples": [{"application_id": "A1f3-0123456789abcdef0123456789abcdef"}]}
     )
     application_id: Text = Field(description="As answered by POST /v1/applications.")
@@ -91,7 +91,7 @@ class ContractRequest(BaseModel):
 class MerchantRequest(BaseModel):
     """The merchant whose order is paid for the borrower."""
 
-    model_config = _REQUEST
+    model_config = REQUEST
     merchant_id: Text
     kind: Purpose = Field(description="Kind of merchant, one of the product's.")
     order_id: Text = Field(description="The merchant's order; it is paid once.")
@@ -100,7 +100,7 @@ class MerchantRequest(BaseModel):
 class DrawRequest(BaseModel):
     """The contract to pay out."""
 
-    model_config = _REQUEST | ConfigDict(
+    model_config = REQUEST | ConfigDict(
         json_schema_extra={"examples": [{"contract_id": "K1f3-0123456789abcdef0123456789abcdef"}]}
     )
     contract_id: Text = Field(description="As answered by POST /v1/contracts.")
@@ -113,80 +113,13 @@ class DrawRequest(BaseModel):
 class RepaymentRequest(BaseModel):
     """An amount paid on a loan; at most what is outstanding."""
 
-    model_config = _REQUEST | ConfigDict(
+    model_config = REQUEST | ConfigDict(
         json_schema_extra={
             "examples": [{"loan_id": "L1f3-0123456789abcdef0123456789abcdef", "amount_fen": 110016}]
         }
     )
     loan_id: Text = Field(description="As answered by POST /v1/draws.")
     amount_fen: AmountFen
-
-
-class PrepaymentRequest(BaseModel):
-    """A loan paid before it is due: in full, or a part that keeps the term or keeps the instalment."""
-
-    model_config = _REQUEST | ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "loan_id": "L1f3-0123456789abcdef0123456789abcdef",
-                    "mode": "keep_term",
-                    "amount_fen": 300000,
-                }
-            ]
-        }
-    )
-    loan_id: Text = Field(description="As answered by POST /v1/draws.")
-    mode: Literal["full", "keep_term", "keep_instalment"]
-    amount_fen: AmountFen = Field(
-        description="In full: the total of GET /v1/loans/{loan_id}/payoff. Else the principal to prepay."
-    )
-
-
-Reason = Annotated[str, Field(pattern=r"^[a-z][a-z_]{1,39}$")]
-
-
-class BillRepaymentRequest(BaseModel):
-    """One amount paid on a customer's bill; at most what is open of it."""
-
-    model_config = _REQUEST | ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "customer_id": "C0123456789abcdef01234567",
-                    "product": "bill-small-ticket",
-                    "amount_fen": 30000,
-                }
-            ]
-        }
-    )
-    customer_id: Text = Field(description="As answered by POST /v1/customers.")
-    product: Text = Field(description="Id of a product whose tickets are merged.")
-    amount_fen: AmountFen
-
-
-class ReversalRequest(BaseModel):
-    """A repayment to take back."""
-
-    model_config = _REQUEST | ConfigDict(
-        json_schema_extra={
-            "examples": [{"repayment_id": "R1f3-0123456789abcdef0123456789abcdef", "reason": "bounced_debit"}]
-        }
-    )
-    repayment_id: Text = Field(description="As answered by POST /v1/repayments.")
-    reason: Reason
-
-
-class WriteOffRequest(BaseModel):
-    """A loan to write off."""
-
-    model_config = _REQUEST | ConfigDict(
-        json_schema_extra={
-            "examples": [{"loan_id": "L1f3-0123456789abcdef0123456789abcdef", "reason": "uncollectable"}]
-        }
-    )
-    loan_id: Text = Field(description="As answered by POST /v1/draws.")
-    reason: Reason
 
 
 class CustomerAnswer(BaseModel):
@@ -283,76 +216,6 @@ class RepaymentAnswer(BaseModel):
     principal_fen: int
     penalty_fen: int
     balance_fen: int
-
-
-class PayoffAnswer(BaseModel):
-    """What settles a loan on the day `as_of`."""
-
-    loan_id: str
-    as_of: str
-    penalty_fen: int
-    interest_fen: int
-    principal_fen: int
-    fee_fen: int
-    total_fen: int
-
-
-class PrepaymentAnswer(BaseModel):
-    """What a prepayment booked, and the plan that is left."""
-
-    repayment_id: str
-    penalty_fen: int
-    interest_fen: int
-    principal_fen: int
-    fee_fen: int
-    total_fen: int
-    balance_fen: int
-    schedule: list[InstalmentAnswer]
-
-
-class BillAnswer(BaseModel):
-    """A customer's newest bill: all tickets of a product, one amount, one due date."""
-
-    customer_id: str
-    product: str
-    made_on: str
-    due: str
-    amount_fen: int = Field(description="As the bill was made.")
-    tickets: int
-    open_fen: int = Field(description="What is still open of it now.")
-
-
-class BillPartAnswer(RepaymentAnswer):
-    """What a payment of a bill paid on one of its loans."""
-
-    loan_id: str
-    amount_fen: int
-
-
-class BillRepaymentAnswer(BaseModel):
-    """A bill paid, in full or in part: one repayment a loan."""
-
-    repayments: list[BillPartAnswer]
-    open_fen: int
-    due: str
-
-
-class ReversalAnswer(BaseModel):
-    """A repayment taken back; `corrected` later ones were split anew."""
-
-    repayment_id: str
-    corrected: int
-    balance_fen: int
-    outstanding_fen: int
-
-
-class WriteOffAnswer(BaseModel):
-    """A loan that left the books; the debt stays."""
-
-    loan_id: str
-    principal_fen: int
-    days_past_due: int
-    written_off_on: str
 
 
 class LoanAnswer(BaseModel):

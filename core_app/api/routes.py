@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Path, Query, Request
 from fastapi.responses import Response
 
-from core_app.api import bodies
+from core_app.api import bodies, loan_bodies
 from core_app.api.problem import MEDIA_TYPE
 from core_app.commands import KEY_PATTERN, Command, Done, make_command
 from core_app.core import LendingCore
@@ -176,7 +176,7 @@ async def post_repayment(request: Request, key: IdempotencyKey, body: bodies.Rep
 @router.get(
     "/customers/{customer_id}/bills/{product}",
     summary="Show a customer's newest bill",
-    responses={200: {"model": bodies.BillAnswer}, **_ON_READ},
+    responses={200: {"model": loan_bodies.BillAnswer}, **_ON_READ},
 )
 async def get_bill(
     request: Request,
@@ -191,10 +191,10 @@ async def get_bill(
     "/bill-repayments",
     status_code=201,
     summary="Pay a bill",
-    responses={201: {"model": bodies.BillRepaymentAnswer}, **_problems(404), **_ON_WRITE},
+    responses={201: {"model": loan_bodies.BillRepaymentAnswer}, **_problems(404), **_ON_WRITE},
 )
 async def post_bill_repayment(
-    request: Request, key: IdempotencyKey, body: bodies.BillRepaymentRequest
+    request: Request, key: IdempotencyKey, body: loan_bodies.BillRepaymentRequest
 ) -> Response:
     """Pay one amount on a bill; it is booked on the bill's loans, the oldest due date first."""
     core = _core(request)
@@ -206,9 +206,11 @@ async def post_bill_repayment(
     "/prepayments",
     status_code=201,
     summary="Prepay a loan, in full or in part",
-    responses={201: {"model": bodies.PrepaymentAnswer}, **_ON_WRITE},
+    responses={201: {"model": loan_bodies.PrepaymentAnswer}, **_ON_WRITE},
 )
-async def post_prepayment(request: Request, key: IdempotencyKey, body: bodies.PrepaymentRequest) -> Response:
+async def post_prepayment(
+    request: Request, key: IdempotencyKey, body: loan_bodies.PrepaymentRequest
+) -> Response:
     """Settle a loan before its end, or prepay principal: the term or the instalment stays as it was."""
     core = _core(request)
     wish = PrepayWish(body.loan_id, Mode(body.mode), body.amount_fen)
@@ -219,9 +221,9 @@ async def post_prepayment(request: Request, key: IdempotencyKey, body: bodies.Pr
     "/reversals",
     status_code=201,
     summary="Take a repayment back",
-    responses={201: {"model": bodies.ReversalAnswer}, **_ON_WRITE},
+    responses={201: {"model": loan_bodies.ReversalAnswer}, **_ON_WRITE},
 )
-async def post_reversal(request: Request, key: IdempotencyKey, body: bodies.ReversalRequest) -> Response:
+async def post_reversal(request: Request, key: IdempotencyKey, body: loan_bodies.ReversalRequest) -> Response:
     """Reverse a repayment, once; balances are as if it had never been, later repayments are split anew."""
     core = _core(request)
     command = _command(core, key, "reversal", body)
@@ -232,9 +234,11 @@ async def post_reversal(request: Request, key: IdempotencyKey, body: bodies.Reve
     "/write-offs",
     status_code=201,
     summary="Write a loan off",
-    responses={201: {"model": bodies.WriteOffAnswer}, **_ON_WRITE},
+    responses={201: {"model": loan_bodies.WriteOffAnswer}, **_ON_WRITE},
 )
-async def post_write_off(request: Request, key: IdempotencyKey, body: bodies.WriteOffRequest) -> Response:
+async def post_write_off(
+    request: Request, key: IdempotencyKey, body: loan_bodies.WriteOffRequest
+) -> Response:
     """Take a loan out of the books; the debt stays, and what is paid on it later is a recovery."""
     core = _core(request)
     command = _command(core, key, "write-off", body)
@@ -244,7 +248,7 @@ async def post_write_off(request: Request, key: IdempotencyKey, body: bodies.Wri
 @router.get(
     "/loans/{loan_id}/payoff",
     summary="Show what settles a loan today",
-    responses={200: {"model": bodies.PayoffAnswer}, **_problems(404, 409, 422, 503)},
+    responses={200: {"model": loan_bodies.PayoffAnswer}, **_problems(404, 409, 422, 503)},
 )
 async def get_payoff(request: Request, loan_id: Annotated[str, Path(max_length=64)]) -> Response:
     """Show penalty, interest, principal and fee of paying everything today."""
