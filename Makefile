@@ -6,7 +6,7 @@ ARGS ?=
 UV ?= uv
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bench-peers faults lock clean venv-run venv-dev
+.PHONY: help demo test check bench bench-core bench-peers faults lock clean venv-run venv-dev
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -28,6 +28,9 @@ bench: venv-dev ## run every bench; results go to bench/results/
 	@set -e; for bench in bench/[!_]*.py; do \
 		[ -e "$$bench" ] || { echo "[bench] no bench yet"; break; }; \
 		echo "[bench] $$bench"; $(VENV)/python "$$bench"; done
+
+bench-core: venv-dev ## repayments, draws and day-end beside pgbench and bare SQL, about 2 minutes
+	@$(VENV)/python -m bench.core $(ARGS)
 
 bench-peers: venv-dev ## the same site loss, ours and Patroni's in turn, about 10 minutes (ARGS="--runs 2")
 	@$(VENV)/python -m bench.peers $(ARGS)

@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from compliance.protection.index import compute_hmac_sm3
 
 SLOTS = 1024
+CHUNK_SLOTS = 4
+"""Slots whose customers share a business date and a lock. Source: our choice; of 20 million loans a
+chunk has 80,000, which day-end looks at in one transaction."""
 
 
 def compute_slot(slot_key: bytes, customer_id: str) -> int:
@@ -23,3 +26,26 @@ def cell_of_slot(slot: int, cells: Sequence[str]) -> str:
     ('a', 'b')
     """
     return cells[slot * len(cells) // SLOTS]
+
+
+def chunk_of_slot(slot: int) -> int:
+    """Return the chunk of slots that `slot` is in.
+
+    >>> chunk_of_slot(1023)
+    255
+    """
+    return slot // CHUNK_SLOTS
+
+
+def chunks_of_cell(cell: str, cells: Sequence[str]) -> range:
+    """Return the chunks of a cell's slots; ValueError when cells do not hold whole chunks.
+
+    >>> chunks_of_cell("b", ("a", "b"))
+    range(128, 256)
+    """
+    chunks = SLOTS // CHUNK_SLOTS
+    if chunks % len(cells):
+        raise ValueError(f"{len(cells)} cells over {chunks} chunks: needs a number of cells that divides it")
+    share = chunks // len(cells)
+    place = cells.index(cell)
+    return range(place * share, (place + 1) * share)

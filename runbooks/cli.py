@@ -5,6 +5,7 @@ import click
 from runbooks.backup import backup
 from runbooks.cache import cache
 from runbooks.cells import cells_command, hold_command, move_command, why_command
+from runbooks.day_end import day_end
 from runbooks.demo import demo_command
 from runbooks.drills.cli import drill
 from runbooks.faults.cli import faults
@@ -28,6 +29,7 @@ def main() -> None:
     Try it:      biyi demo
     By hand:     biyi stand up; biyi cells; biyi site kill idc; biyi why a; biyi site start idc
     A drill:     biyi drill run site-loss --site idc
+    Day-end:     biyi day-end run
     Everything:  biyi faults run --faults 20
     Simulated:   biyi sim --schedules 10000
     Exit codes:  0 done, 1 refused or a check failed, 2 usage, 3 could not tell
@@ -36,8 +38,8 @@ def main() -> None:
 
 for command in (
     demo_command, stand, site, link, cells_command, why_command, move_command, promote_command, hold_command,
-    quarantine_command, cache, product, risk, funder, payouts_command, settlement, drill, faults, sim_command,
-    backup, restore_command,
+    quarantine_command, cache, product, risk, funder, payouts_command, settlement, day_end, drill, faults,
+    sim_command, backup, restore_command,
 ):  # fmt: skip
     main.add_command(command)
 

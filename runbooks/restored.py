@@ -32,7 +32,7 @@ LENDING_CHECKS = Checks(
         TableCheck("core", "cost_tables", ("contract_id",), "at", fixed=True),
         TableCheck("core", "product_versions", ("product", "version"), "at", fixed=True),
         TableCheck("core", "loans", ("loan_id",), "at", fixed=False),
-        TableCheck("core", "instalments", ("loan_id", "period"), None, fixed=True),
+        TableCheck("core", "instalments", ("loan_id", "plan_version", "period"), None, fixed=True),
         TableCheck("core", "repayments", ("repayment_id",), "at", fixed=True),
         TableCheck("core", "entries", ("entry_id",), "at", fixed=True),
         TableCheck("core", "outbox", ("outbox_id",), "at", fixed=True),
@@ -41,7 +41,8 @@ LENDING_CHECKS = Checks(
         ZeroCheck("trial balance (fen)", "select coalesce(sum(amount_fen), 0) from core.entries"),
         ZeroCheck(
             "loans whose balance is not the sum of their entries",
-            f"""select count(*) from core.loans l where l.balance_fen <> (select coalesce(sum(amount_fen), 0)
+            f"""select count(*) from core.loans l where l.written_off_on is null
+                and l.balance_fen <> (select coalesce(sum(amount_fen), 0)
                 from core.entries e where e.loan_id = l.loan_id and e.account = '{_LOAN_ACCOUNT}')""",  # noqa: S608
         ),
         ZeroCheck(

@@ -103,6 +103,15 @@ class ContractRequest(BaseModel):
     )
 
 
+class MerchantRequest(BaseModel):
+    """The merchant whose order is paid for the borrower."""
+
+    model_config = REQUEST
+    merchant_id: Text
+    kind: Purpose = Field(description="Kind of merchant, one of the product's.")
+    order_id: Text = Field(description="The merchant's order; it is paid once.")
+
+
 class DrawRequest(BaseModel):
     """The contract to pay out."""
 
@@ -110,6 +119,10 @@ class DrawRequest(BaseModel):
         json_schema_extra={"examples": [{"contract_id": "K1f3-0123456789abcdef0123456789abcdef"}]}
     )
     contract_id: Text = Field(description="As answered by POST /v1/contracts.")
+    amount_fen: AmountFen | None = Field(
+        default=None, description="Under a line: how much to draw. Else all of the contract."
+    )
+    merchant: MerchantRequest | None = Field(default=None, description="Who is paid, in a shopping scene.")
 
 
 class RepaymentRequest(BaseModel):
@@ -225,13 +238,16 @@ class LoanAnswer(BaseModel):
 
     loan_id: str
     customer_id: str
-    status: str = Field(examples=["active", "settled"])
+    status: str = Field(examples=["active", "settled", "written_off"])
     drawn_on: str
     principal_fen: int
     balance_fen: int
     outstanding_fen: int
+    penalty_fen: int = Field(description="Penalty interest that is open.")
+    days_past_due: int
     next_due: str | None
     next_due_fen: int
+    as_of: str = Field(description="Business date of these figures.", examples=["2026-03-25"])
 
 
 class PartAnswer(BaseModel):

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 
-from core_app.api import bodies
+from core_app.api import bodies, loan_bodies
 from core_app.api.answering import ON_READ as _ON_READ
 from core_app.api.answering import ON_WRITE as _ON_WRITE
 from core_app.api.answering import IdempotencyKey
@@ -18,8 +18,15 @@ from core_app.customers.service import check_person, register_customer, show_cus
 from core_app.decisions.quote import LoanWish, quote_loan
 from core_app.decisions.service import Wish, apply_for_loan
 from core_app.funding.show import show_funding
+from core_app.loans.bill import pay_bill, show_bill
 from core_app.loans.contract import Confirmed, sign_contract
-from core_app.loans.service import draw_loan, repay_loan, show_loan
+from core_app.loans.merchant import Merchant
+from core_app.loans.prepay import PrepayWish, prepay_loan, show_payoff
+from core_app.loans.prepayment import Mode
+from core_app.loans.reading import show_loan
+from core_app.loans.reversal import reverse_repayment
+from core_app.loans.service import DrawWish, draw_loan, repay_loan
+from core_app.loans.write_off import write_off_loan
 from core_app.read_models.read import show_loan_summary
 
 router = APIRouter(prefix="/v1", default_response_class=Response)
@@ -110,9 +117,12 @@ async def post_contract(request: Request, key: IdempotencyKey, body: bodies.Cont
     responses={201: {"model": bodies.DrawAnswer}, **_ON_WRITE},
 )
 async def post_draw(request: Request, key: IdempotencyKey, body: bodies.DrawRequest) -> Response:
-    """Pay out the whole amount of a contract, once."""
+    """Pay out the whole amount of a contract, once; under a line, a part of it while there is room."""
     core = _core(request)
-    return _respond(await draw_loan(core, _command(core, key, "draw", body), body.contract_id))
+    payee = body.merchant
+    merchant = Merchant(payee.merchant_id, payee.kind, payee.order_id) if payee else None
+    wish = DrawWish(body.contract_id, body.amount_fen, merchant)
+    return _respond(await draw_loan(core, _command(core, key, "draw", body), wish))
 
 
 @router.post(
@@ -126,6 +136,88 @@ async def post_repayment(request: Request, key: IdempotencyKey, body: bodies.Rep
     core = _core(request)
     command = _command(core, key, "repayment", body)
     return _respond(await repay_loan(core, command, body.loan_id, body.amount_fen))
+
+
+@router.get(
+    "/customers/{customer_id}/bills/{product}",
+    summary="Show a customer's newest bill",
+    responses={200: {"model": loan_bodies.BillAnswer}, **_ON_READ},
+)
+async def get_bill(
+    request: Request,
+    customer_id: Annotated[str, Path(max_length=64)],
+    product: Annotated[str, Path(max_length=40)],
+) -> Response:
+    """Show the bill that merges all tickets of a product, and what is still open of it."""
+    return _respond(await show_bill(_core(request), customer_id, product))
+
+
+@router.post(
+    "/bill-repayments",
+    status_code=201,
+    summary="Pay a bill",
+    responses={201: {"model": loan_bodies.BillRepaymentAnswer}, **_problems(404), **_ON_WRITE},
+)
+async def post_bill_repayment(
+    request: Request, key: IdempotencyKey, body: loan_bodies.BillRepaymentRequest
+) -> Response:
+    """Pay one amount on a bill; it is booked on the bill's loans, the oldest due date first."""
+    core = _core(request)
+    command = _command(core, key, "bill-repayment", body)
+    return _respond(await pay_bill(core, command, body.customer_id, body.product, body.amount_fen))
+
+
+@router.post(
+    "/prepayments",
+    status_code=201,
+    summary="Prepay a loan, in full or in part",
+    responses={201: {"model": loan_bodies.PrepaymentAnswer}, **_ON_WRITE},
+)
+async def post_prepayment(
+    request: Request, key: IdempotencyKey, body: loan_bodies.PrepaymentRequest
+) -> Response:
+    """Settle a loan before its end, or prepay principal: the term or the instalment stays as it was."""
+    core = _core(request)
+    wish = PrepayWish(body.loan_id, Mode(body.mode), body.amount_fen)
+    return _respond(await prepay_loan(core, _command(core, key, "prepayment", body), wish))
+
+
+@router.post(
+    "/reversals",
+    status_code=201,
+    summary="Take a repayment back",
+    responses={201: {"model": loan_bodies.ReversalAnswer}, **_ON_WRITE},
+)
+async def post_reversal(request: Request, key: IdempotencyKey, body: loan_bodies.ReversalRequest) -> Response:
+    """Reverse a repayment, once; balances are as if it had never been, later repayments are split anew."""
+    core = _core(request)
+    command = _command(core, key, "reversal", body)
+    return _respond(await reverse_repayment(core, command, body.repayment_id, body.reason))
+
+
+@router.post(
+    "/write-offs",
+    status_code=201,
+    summary="Write a loan off",
+    responses={201: {"model": loan_bodies.WriteOffAnswer}, **_ON_WRITE},
+)
+async def post_write_off(
+    request: Request, key: IdempotencyKey, body: loan_bodies.WriteOffRequest
+) -> Response:
+    """Take a loan out of the books; the debt stays, and what is paid on it later is a recovery."""
+    core = _core(request)
+    command = _command(core, key, "write-off", body)
+    return _respond(await write_off_loan(core, command, body.loan_id, body.reason))
+
+
+@router.get(
+    "/loans/{loan_id}/payoff",
+    summary="Show what settles a loan today",
+    responses={200: {"model": loan_bodies.PayoffAnswer}, **_problems(404, 409, 422, 503)},
+)
+async def get_payoff(request: Request, loan_id: Annotated[str, Path(max_length=64)]) -> Response:
+    """Show penalty, interest, principal and fee of paying everything today."""
+    return _respond(await show_payoff(_core(request), loan_id))
 
 
 @router.get(

@@ -20,12 +20,14 @@ from core_app.errors import FieldProblem, Kind, Refused, refuse_conflict, refuse
 from core_app.funding import store
 from core_app.funding.route import Need, Party, Routed, Stake, Why, route
 from core_app.funding.shares import Paid, Share, own_part, plan_collected
-from core_app.ids import Letter, payout_id
+from core_app.ids import Letter, payout_id, slot_of_id
 from core_app.ledger.posting import OWN, Entry, Event, entry_columns, plan_funded_entries, reverse_entries
+from core_app.limits.hold import release
 from core_app.loans.allocation import Allocation
 from core_app.loans.split import split_amounts
 from core_app.outbox import Told
 from core_app.products.model import Product
+from core_app.slots import chunk_of_slot
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,12 +214,13 @@ async def void_draw(core: LendingCore, command: Command, void: Void) -> Done:
     Refused (409) once anything was repaid, or when the order was touched since. The caller has to know
     that every channel has refused the order for good.
     """
-    cell = core.cell_of_id(Letter.LOAN, void.loan_id)
-    if cell is None:
+    cell, slot = core.cell_of_id(Letter.LOAN, void.loan_id), slot_of_id(Letter.LOAN, void.loan_id)
+    if cell is None or slot is None:
         raise refuse_field("loan_id", "no loan id", "the id of a loan")
 
     async def work(connection: Connection, claim: Claim) -> Answer:
-        rows = await connection.execute(store.LOCK_DRAWN, [command.today, void.loan_id])
+        chunk = chunk_of_slot(slot)
+        rows = await connection.execute(store.LOCK_DRAWN, [chunk, command.today, void.loan_id])
         orders = await connection.execute(store.LOCK_REFUSED, [void.loan_id, void.order_seen_at])
         stakes = await connection.execute(store.SELECT_STAKES, [void.loan_id])
         if (earlier := await read_earlier_answer(connection, claim)) is not None:
@@ -239,6 +242,7 @@ async def void_draw(core: LendingCore, command: Command, void: Void) -> Done:
             "site": core.site,
             "epoch": claim.epoch,
         }
+        await release(connection, void.loan_id, principal_fen)
         await connection.execute(store.INSERT_VOID, values)
         body = {"loan_id": void.loan_id, "customer_id": customer_id, "voided_fen": principal_fen}
         stands = {"drawn_on": drawn_on.isoformat(), "principal_fen": principal_fen} | _NOTHING_OWED

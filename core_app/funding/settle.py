@@ -43,7 +43,13 @@ with paid as (
                  coalesce(sum(interest_fen) filter (where booked_on < %(day)s), 0),
                  coalesce(sum(principal_fen) filter (where booked_on < %(day)s), 0)]::bigint[] as before,
            array[sum(penalty_fen), sum(interest_fen), sum(principal_fen)]::bigint[] as after
-    from core.repayments where booked_on <= %(day)s group by loan_id
+    from (
+        select loan_id, booked_on, penalty_fen, interest_fen, principal_fen from core.repayments
+        union all
+        select r.loan_id, c.corrected_on, c.penalty_fen, c.interest_fen, c.principal_fen
+        from core.corrections c join core.repayments r using (repayment_id)
+    ) as moved
+    where booked_on <= %(day)s group by loan_id
 )
 select l.loan_id, %(day)s + f.settle_in_days, s.funders, s.shares,
        coalesce(p.before, '{0,0,0}'), coalesce(p.after, '{0,0,0}'),

@@ -60,8 +60,8 @@ where f.loan_id = %s order by f.place
 
 LOCK_DRAWN = """
 select l.principal_fen, l.principal_paid_fen + l.interest_paid_fen + l.penalty_paid_fen,
-       l.drawn_on, l.customer_id, coalesce(b.on_date, %s::date)
-from core.loans l, core.business_date b where l.loan_id = %s for update of l
+       l.drawn_on, l.customer_id, core.enter_day(%s::smallint, %s::date)
+from core.loans l where l.loan_id = %s for update
 """
 
 SELECT_STAKES = "select funder, principal_fen from core.loan_funders where loan_id = %s order by place"
@@ -91,7 +91,9 @@ with booked as (
     set state = 'failed', note = %(reason)s, changed_by = %(site)s, changed_at = now(), epoch = %(epoch)s
     where loan_id = %(loan_id)s
 ), closed as (
-    update core.loans set principal_paid_fen = principal_fen, interest_paid_fen = interest_fen
+    update core.loans l
+    set principal_paid_fen = principal_fen, interest_paid_fen = interest_fen, settled_on = %(day)s,
+        open_period = (select max(i.period) + 1 from core.instalments i where i.loan_id = l.loan_id)
     where loan_id = %(loan_id)s
 )
 insert into core.draw_voids (loan_id, reason, voided_on, idempotency_key)

@@ -20,8 +20,12 @@ class Account(enum.StrEnum):
     HELD_FOR_FUNDERS = "1321"
     INTEREST_OWED_TO_FUNDERS = "231401"
     PENALTY_OWED_TO_FUNDERS = "231402"
+    INTEREST_RECEIVABLE = "1132"
+    LOAN_LOSS_PROVISION = "1304"
     INTEREST_INCOME = "6011"
     PENALTY_INCOME = "6012"
+    FEE_INCOME = "6021"
+    IMPAIRMENT_LOSS = "6701"
 
 
 OWN = "own"
@@ -43,6 +47,9 @@ class Event(enum.StrEnum):
     DRAW = "draw"
     DRAW_VOID = "draw_void"
     REPAYMENT = "repayment"
+    PREPAYMENT = "prepayment"
+    WRITE_OFF = "write_off"
+    RECOVERY = "recovery"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +73,23 @@ POSTING_RULES: Mapping[Event, tuple[Leg, ...]] = {
     Event.REPAYMENT: (
         Leg(Account.BANK_DEPOSITS, "amount", +1),
         Leg(Account.LOANS, "principal", -1),
+        Leg(Account.INTEREST_INCOME, "interest", -1),
+        Leg(Account.PENALTY_INCOME, "penalty", -1),
+    ),
+    Event.PREPAYMENT: (
+        Leg(Account.BANK_DEPOSITS, "amount", +1),
+        Leg(Account.LOANS, "principal", -1),
+        Leg(Account.INTEREST_INCOME, "interest", -1),
+        Leg(Account.PENALTY_INCOME, "penalty", -1),
+        Leg(Account.FEE_INCOME, "fee", -1),
+    ),
+    Event.WRITE_OFF: (
+        Leg(Account.LOAN_LOSS_PROVISION, "principal", +1),
+        Leg(Account.LOANS, "principal", -1),
+    ),
+    Event.RECOVERY: (
+        Leg(Account.BANK_DEPOSITS, "amount", +1),
+        Leg(Account.LOAN_LOSS_PROVISION, "principal", -1),
         Leg(Account.INTEREST_INCOME, "interest", -1),
         Leg(Account.PENALTY_INCOME, "penalty", -1),
     ),
@@ -109,6 +133,11 @@ def plan_funded_entries(event: Event, parts_fen: Mapping[str, Mapping[str, int]]
         if any(components_fen.values())
         for entry in plan_entries(event, components_fen)
     )
+
+
+def reverse_entries(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+    """Return the entries that take `entries` back."""
+    return tuple(replace(entry, amount_fen=-entry.amount_fen) for entry in entries)
 
 
 def check_balanced(entries: tuple[Entry, ...]) -> None:

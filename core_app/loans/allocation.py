@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 
 from core_app.loans.schedule import Instalment
 from core_app.money import round_half_up
@@ -120,12 +121,17 @@ def _buckets(dues: Sequence[Due], order: Order, fallen: int) -> Iterator[tuple[i
 
 def allocate(dues: Sequence[Due], amount_fen: int, order: Order, fallen: int) -> Allocation:
     """Return the sums of `allocate_each` over all instalments."""
-    each = allocate_each(dues, amount_fen, order, fallen)
-    return Allocation(
-        sum(part.penalty_fen for part in each),
-        sum(part.interest_fen for part in each),
-        sum(part.principal_fen for part in each),
-    )
+    return sum_parts(allocate_each(dues, amount_fen, order, fallen))
+
+
+def sum_parts(parts: Iterable[Allocation]) -> Allocation:
+    """Return the sums over all instalments."""
+    penalty_fen = interest_fen = principal_fen = 0
+    for part in parts:
+        penalty_fen += part.penalty_fen
+        interest_fen += part.interest_fen
+        principal_fen += part.principal_fen
+    return Allocation(penalty_fen, interest_fen, principal_fen)
 
 
 def allocate_by_instalment(dues: Iterable[Due], amount_fen: int) -> Allocation:
@@ -149,7 +155,12 @@ class PenaltyTerms:
     @property
     def daily(self) -> Fraction:
         """Return the exact rate of one day."""
-        return Fraction(self.rate_annual) * Fraction(self.multiple) / self.year_days
+        return _daily(self.rate_annual, self.multiple, self.year_days)
+
+
+@lru_cache(maxsize=1024)
+def _daily(rate_annual: Decimal, multiple: Decimal, year_days: int) -> Fraction:
+    return Fraction(rate_annual) * Fraction(multiple) / year_days
 
 
 def compute_penalty_fen(overdue_fen: int, days: int, terms: PenaltyTerms) -> int:

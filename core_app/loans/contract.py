@@ -21,8 +21,7 @@ from core_app.ids import Letter, slot_of_id
 from core_app.limits.hold import Hold, path_of, refuse_breach, reserve
 from core_app.limits.tree import CUSTOMER, find_breaches
 from core_app.loans import store
-from core_app.loans.schedule import plan_schedule, show_plan
-from core_app.loans.terms import loan_terms, plan_rule
+from core_app.loans.schedule import show_plan
 from core_app.outbox import Told
 from core_app.products.model import Product
 from core_app.products.published import ask_on_sale
@@ -89,10 +88,10 @@ async def sign_contract(
             "rate_annual": str(product.pricing.rate_annual),
             "cost_table_sm3": table.sm3.hex(),
         }
-        terms = loan_terms(product, application.amount_fen, application.periods)
-        plan = plan_schedule(terms, today, plan_rule(product))
         told = Told("contract.signed", contract_id, shown)
-        return await finish_command(connection, claim, 201, shown | {"schedule": show_plan(plan)}, told)
+        return await finish_command(
+            connection, claim, 201, shown | {"schedule": show_plan(charges.plan)}, told
+        )
 
     return await run_command(core, cell, command, work)
 

@@ -9,11 +9,26 @@ comes out otherwise is corrected by reversing its split and booking the new one.
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 
-from core_app.loans.allocation import Allocation, Due, Order, OrderRule, PenaltyTerms, allocate_each
+from core_app.loans.allocation import (
+    Allocation,
+    Due,
+    Order,
+    OrderRule,
+    PenaltyTerms,
+    allocate_each,
+    sum_parts,
+)
 from core_app.loans.schedule import Plan
-from core_app.money import round_half_up
+from core_app.loans.standing import (
+    DailyInterest,
+    Line,
+    count_fallen,
+    dues_on,
+    find_days_past_due,
+    make_lines,
+    pay_line,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,28 +57,16 @@ class JournalInvalid(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """What stays the same: the plan, the penalty and the order of allocation."""
+    """What stays the same: the plan, the penalty, the order of allocation, the day interest runs from.
+
+    `daily` is the interest by day of a loan that is repaid anytime: its plan is one line without interest.
+    """
 
     plan: Plan
     penalty: PenaltyTerms
     order: OrderRule
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One instalment as it stands. `penalty_exact` has run up to the last look, paid or not."""
-
-    period: int
-    due: dt.date
-    interest_fen: int
-    principal_fen: int
-    penalty_exact: Fraction = Fraction(0)
-    penalty_paid_fen: int = 0
-
-    def open_penalty_fen(self, day: dt.date, grace_days: int) -> int:
-        """Return the penalty to be paid on `day`."""
-        in_grace = (day - self.due).days <= grace_days
-        return 0 if in_grace else max(0, round_half_up(self.penalty_exact) - self.penalty_paid_fen)
+    start: dt.date | None = None
+    daily: DailyInterest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +74,11 @@ class Balances:
     """Where the loan stands on a day, and how each standing repayment was split, by its number."""
 
     day: dt.date
+    lines: tuple[Line, ...]
     dues: tuple[Due, ...]
     splits: Mapping[int, Allocation]
     days_past_due: int
+    daily: DailyInterest | None = None
 
     @property
     def principal_fen(self) -> int:
@@ -110,76 +115,44 @@ def standing_repayments(journal: Iterable[Event]) -> tuple[Repaid, ...]:
 
 def replay(contract: Contract, journal: Iterable[Event], day: dt.date) -> Balances:
     """Return where the loan stands on `day` by all events up to it; JournalInvalid on an overpayment."""
-    lines = tuple(Line(i.period, i.due, i.interest_fen, i.principal_fen) for i in contract.plan)
+    first_due = contract.plan[0].due if contract.plan else day
+    lines = make_lines(contract.plan, contract.start or first_due)
+    daily = contract.daily
     splits: dict[int, Allocation] = {}
-    looked = min((line.due for line in lines), default=day)
     for event in standing_repayments(journal):
         if event.on > day:
             break
-        lines = _accrue(lines, looked, event.on, contract.penalty)
-        looked = max(looked, event.on)
-        order = contract.order.choose(_days_past_due(lines, event.on))
-        lines, splits[event.number] = _pay(lines, event, order, contract.penalty.grace_days)
-    lines = _accrue(lines, looked, day, contract.penalty)
-    dues = _dues(lines, day, contract.penalty.grace_days)
-    return Balances(day, tuple(due for due in dues if due.total_fen), splits, _days_past_due(lines, day))
+        lines, daily = run_interest(lines, daily, event.on)
+        order = contract.order.choose(find_days_past_due(lines, event.on))
+        lines, splits[event.number] = _pay(lines, event, order, contract.penalty)
+    lines, daily = run_interest(lines, daily, day)
+    dues = tuple(due for due in dues_on(lines, day, contract.penalty) if due.total_fen)
+    return Balances(day, lines, dues, splits, find_days_past_due(lines, day), daily)
 
 
-def _accrue(lines: Sequence[Line], since: dt.date, day: dt.date, penalty: PenaltyTerms) -> tuple[Line, ...]:
-    """Let penalties run from `since` to `day` on what was overdue all that time."""
-    grown = []
-    for line in lines:
-        days = (day - max(since, line.due)).days
-        overdue_fen = line.principal_fen + (line.interest_fen if penalty.on_interest else 0)
-        more = overdue_fen * penalty.daily * days if days > 0 else Fraction(0)
-        grown.append(replace(line, penalty_exact=line.penalty_exact + more))
-    return tuple(grown)
-
-
-def _dues(lines: Sequence[Line], day: dt.date, grace_days: int) -> tuple[Due, ...]:
-    return tuple(
-        Due(line.period, line.open_penalty_fen(day, grace_days), line.interest_fen, line.principal_fen)
-        for line in lines
-    )
+def run_interest(
+    lines: tuple[Line, ...], daily: DailyInterest | None, day: dt.date
+) -> tuple[tuple[Line, ...], DailyInterest | None]:
+    """Let interest by day run on the one line of a loan that is repaid anytime; others stay as they are."""
+    if daily is None or not lines:
+        return lines, daily
+    (line,) = lines
+    after = daily.count(line.principal_fen, day)
+    more_fen = after.interest_fen - daily.interest_fen
+    return (replace(line, interest_fen=line.interest_fen + more_fen),), after
 
 
 def _pay(
-    lines: Sequence[Line], event: Repaid, order: Order, grace_days: int
+    lines: Sequence[Line], event: Repaid, order: Order, terms: PenaltyTerms
 ) -> tuple[tuple[Line, ...], Allocation]:
     try:
-        fallen = sum(line.due <= event.on for line in lines)
-        each = allocate_each(_dues(lines, event.on, grace_days), event.amount_fen, order, fallen)
+        each = allocate_each(
+            dues_on(lines, event.on, terms), event.amount_fen, order, count_fallen(lines, event.on)
+        )
     except ValueError as error:
         raise JournalInvalid(f"event {event.number}: {error}") from error
-    paid = tuple(_pay_line(line, part, event.on, grace_days) for line, part in zip(lines, each, strict=True))
-    total = Allocation(
-        sum(part.penalty_fen for part in each),
-        sum(part.interest_fen for part in each),
-        sum(part.principal_fen for part in each),
-    )
-    return paid, total
-
-
-def _pay_line(line: Line, part: Allocation, day: dt.date, grace_days: int) -> Line:
-    principal_fen = line.principal_fen - part.principal_fen
-    interest_fen = line.interest_fen - part.interest_fen
-    owed_fen = line.principal_fen + line.interest_fen
-    exact = line.penalty_exact
-    if owed_fen and (day - line.due).days <= grace_days:
-        # What is paid within the days of grace bears none for the days before.
-        exact = exact * (principal_fen + interest_fen) / owed_fen
-    return replace(
-        line,
-        principal_fen=principal_fen,
-        interest_fen=interest_fen,
-        penalty_exact=exact,
-        penalty_paid_fen=line.penalty_paid_fen + part.penalty_fen,
-    )
-
-
-def _days_past_due(lines: Sequence[Line], day: dt.date) -> int:
-    unpaid = [line.due for line in lines if line.principal_fen or line.interest_fen]
-    return max(0, (day - min(unpaid)).days) if unpaid else 0
+    paid = tuple(pay_line(line, part, event.on, terms) for line, part in zip(lines, each, strict=True))
+    return paid, sum_parts(each)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,12 @@
 """The statements of contracts, draws and repayments, and rows read back as values."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
-from core_app.loans.schedule import Instalment
+from core_app.loans.loan import Loan, Row
 
 SELECT_APPLICATION = """
 select a.customer_id, a.product, a.product_version, a.amount_fen, a.periods, a.decision,
@@ -31,21 +32,28 @@ values (%(contract_id)s, %(document)s, %(document_sm3)s, %(confirmed)s, %(read_s
 
 LOCK_CONTRACT = """
 select k.customer_id, k.product, k.product_version, k.amount_fen, k.periods, k.rate_annual, k.status,
-       coalesce(b.on_date, %s::date)
-from core.contracts k, core.business_date b where k.contract_id = %s for update of k
+       core.enter_day(%s::smallint, %s::date)
+from core.contracts k where k.contract_id = %s for update
 """
 
-# A draw in one statement: the loan, its plan, its entries, the contract's status.
+# What the open loans under a line owe, under the lock of its contract.
+SUM_OF_LINE = """
+select coalesce(sum(balance_fen), 0)::bigint from core.loans where contract_id = %s and settled_on is null
+"""
+
+# A draw in one statement: the loan, its plan, its entries, the contract's status. A line stays open.
 INSERT_DRAW = """
 with loan as (
-    insert into core.loans (loan_id, contract_id, customer_id, product, product_version, drawn_on,
-        principal_fen, interest_fen, idempotency_key)
-    values (%(loan_id)s, %(contract_id)s, %(customer_id)s, %(product)s, %(product_version)s, %(day)s,
-        %(principal_fen)s, %(interest_fen)s, %(key)s)
+    insert into core.loans (loan_id, contract_id, customer_id, product, product_version, rate_annual,
+        drawn_on, principal_fen, interest_fen, anytime, under_line, interest_to, idempotency_key)
+    values (%(loan_id)s, %(contract_id)s, %(customer_id)s, %(product)s, %(product_version)s, %(rate_annual)s,
+        %(day)s, %(principal_fen)s, %(interest_fen)s, %(anytime)s, %(anytime)s, %(interest_to)s, %(key)s)
 ), plan as (
-    insert into core.instalments (loan_id, period, due, principal_fen, interest_fen)
+    insert into core.instalments (loan_id, period, begins, due, principal_fen, interest_fen,
+        principal_before_fen, interest_before_fen)
     select %(loan_id)s, *
-    from unnest(%(periods)s::smallint[], %(dues)s::date[], %(principals)s::bigint[], %(interests)s::bigint[])
+    from unnest(%(periods)s::smallint[], %(begins)s::date[], %(dues)s::date[], %(principals)s::bigint[],
+        %(interests)s::bigint[], %(principals_before)s::bigint[], %(interests_before)s::bigint[])
 ), booked as (
     insert into core.entries (transaction_id, account, amount_fen, currency, loan_id, idempotency_key,
         booked_on, funder)
@@ -53,24 +61,16 @@ with loan as (
     from unnest(%(accounts)s::text[], %(amounts)s::bigint[], %(funders)s::text[])
          as e (account, amount_fen, funder)
 )
-update core.contracts set status = 'drawn' where contract_id = %(contract_id)s
+update core.contracts set status = 'drawn' where contract_id = %(contract_id)s and not %(anytime)s
 """
 
-_LOAN_COLUMNS = """
-l.customer_id, l.product, l.product_version, l.principal_fen, l.interest_fen, l.principal_paid_fen,
-l.interest_paid_fen, l.drawn_on, coalesce(b.on_date, %s::date), p.periods, p.dues, p.principals, p.interests
-from core.loans l, core.business_date b,
-     lateral (select array_agg(i.period order by i.period), array_agg(i.due order by i.period),
-                     array_agg(i.principal_fen order by i.period), array_agg(i.interest_fen order by i.period)
-              from core.instalments i where i.loan_id = l.loan_id) as p (periods, dues, principals, interests)
-where l.loan_id = %s
+INSERT_ENTRUSTED = """
+insert into core.entrusted_payments (loan_id, merchant_id, merchant_kind, order_id, amount_fen,
+    idempotency_key)
+values (%s, %s, %s, %s, %s, %s)
+on conflict (merchant_id, order_id) do nothing
+returning 1
 """
-
-SELECT_LOAN = "select" + _LOAN_COLUMNS
-
-# The plan is read beside the lock in one statement: its rows never change, so a plan from before a
-# wait for the lock is still the plan, while the loan's own columns are re-read after the wait.
-LOCK_LOAN = "select" + _LOAN_COLUMNS + "for update of l"
 
 # A repayment in one statement, so that posting costs one round trip after the lock.
 INSERT_REPAYMENT = """
@@ -82,20 +82,109 @@ with booked as (
          as e (account, amount_fen, funder)
 ), paid as (
     update core.loans
-    set interest_paid_fen = interest_paid_fen + %(interest_fen)s,
-        principal_paid_fen = principal_paid_fen + %(principal_fen)s,
-        penalty_paid_fen = penalty_paid_fen + %(penalty_fen)s
+    set principal_paid_fen = %(principal_paid_fen)s, interest_paid_fen = %(interest_paid_fen)s,
+        penalty_paid_fen = %(penalty_paid_fen)s, open_period = %(open_period)s,
+        plan_version = %(plan_version)s, interest_fen = %(interest_planned_fen)s,
+        interest_fen_days = %(interest_fen_days)s, interest_to = %(interest_to)s, settled_on = %(settled_on)s
     where loan_id = %(loan_id)s
+), late as (
+    insert into core.late_lines (loan_id, period, fen_days, counted_to, penalty_paid_fen)
+    select %(loan_id)s, *
+    from unnest(%(late_periods)s::smallint[], %(late_fen_days)s::bigint[], %(late_counted_to)s::date[],
+        %(late_paid)s::bigint[])
+    on conflict (loan_id, period) do update set fen_days = excluded.fen_days,
+        counted_to = excluded.counted_to, penalty_paid_fen = excluded.penalty_paid_fen
 ), noted as (
-    insert into core.repayments (repayment_id, loan_id, amount_fen, penalty_fen, interest_fen, principal_fen,
-        booked_on, idempotency_key)
-    values (%(repayment_id)s, %(loan_id)s, %(amount_fen)s, %(penalty_fen)s, %(interest_fen)s,
-        %(principal_fen)s, %(day)s, %(key)s)
+    insert into core.repayments (repayment_id, loan_id, kind, plan_version, amount_fen, penalty_fen,
+        interest_fen, principal_fen, fee_fen, recovered_own_fen, booked_on, idempotency_key)
+    values (%(repayment_id)s, %(loan_id)s, %(kind)s, %(booked_version)s, %(amount_fen)s, %(penalty_fen)s,
+        %(interest_fen)s, %(principal_fen)s, %(fee_fen)s, %(recovered_own_fen)s, %(day)s, %(key)s)
 ), told as (
     insert into core.outbox (topic, key, payload, idempotency_key)
     values ('loan.repaid', %(loan_id)s, %(payload)s, %(key)s)
 )
 update core.commands set status = 201, response = %(response)s where idempotency_key = %(key)s
+"""
+
+
+# The whole plan of a loan's current version, paid instalments included.
+SELECT_PLAN = """
+select i.period, i.due, i.principal_fen, i.interest_fen, i.begins
+from core.instalments i where i.loan_id = %s and i.plan_version = %s order by i.period
+"""
+
+INSERT_PLAN = """
+insert into core.instalments (loan_id, plan_version, period, begins, due, principal_fen, interest_fen,
+    principal_before_fen, interest_before_fen)
+select %(loan_id)s, %(plan_version)s, *
+from unnest(%(periods)s::smallint[], %(begins)s::date[], %(dues)s::date[], %(principals)s::bigint[],
+    %(interests)s::bigint[], %(principals_before)s::bigint[], %(interests_before)s::bigint[])
+"""
+
+# What is rarer than a repayment is written statement by statement, in one pipeline.
+UPDATE_LOAN = """
+update core.loans
+set principal_paid_fen = %(principal_paid_fen)s, interest_paid_fen = %(interest_paid_fen)s,
+    penalty_paid_fen = %(penalty_paid_fen)s, open_period = %(open_period)s,
+    interest_fen = %(interest_planned_fen)s, interest_fen_days = %(interest_fen_days)s,
+    interest_to = %(interest_to)s, settled_on = %(settled_on)s
+where loan_id = %(loan_id)s
+"""
+
+UPSERT_LATE = """
+insert into core.late_lines (loan_id, period, fen_days, counted_to, penalty_paid_fen)
+select %(loan_id)s, *
+from unnest(%(late_periods)s::smallint[], %(late_fen_days)s::bigint[], %(late_counted_to)s::date[],
+    %(late_paid)s::bigint[])
+on conflict (loan_id, period) do update set fen_days = excluded.fen_days,
+    counted_to = excluded.counted_to, penalty_paid_fen = excluded.penalty_paid_fen
+"""
+
+INSERT_ENTRIES = """
+insert into core.entries (transaction_id, account, amount_fen, currency, loan_id, idempotency_key, booked_on,
+    funder)
+select e.transaction_id, e.account, e.amount_fen, 'CNY', %(loan_id)s, %(key)s, %(day)s, e.funder
+from unnest(%(transactions)s::text[], %(accounts)s::text[], %(amounts)s::bigint[], %(funders)s::text[])
+    as e (transaction_id, account, amount_fen, funder)
+"""
+
+SELECT_REPAYMENT = "select loan_id, kind, plan_version from core.repayments where repayment_id = %s"
+
+# The repayments booked under a plan, as they are split now; `reversed` ones do not count any more.
+SELECT_JOURNAL = """
+select r.number, r.repayment_id, r.booked_on, r.amount_fen,
+       r.penalty_fen + coalesce(c.penalty_fen, 0), r.interest_fen + coalesce(c.interest_fen, 0),
+       r.principal_fen + coalesce(c.principal_fen, 0), x.repayment_id is not null
+from core.repayments r
+left join core.reversals x using (repayment_id)
+left join lateral (
+    select sum(c.penalty_fen)::bigint as penalty_fen, sum(c.interest_fen)::bigint as interest_fen,
+           sum(c.principal_fen)::bigint as principal_fen
+    from core.corrections c where c.repayment_id = r.repayment_id
+) as c on true
+where r.loan_id = %s and r.plan_version = %s and r.kind = 'repayment' order by r.number
+"""
+
+INSERT_REVERSAL = """
+insert into core.reversals (repayment_id, reason, reversed_on, idempotency_key) values (%s, %s, %s, %s)
+"""
+
+INSERT_CORRECTIONS = """
+insert into core.corrections (repayment_id, idempotency_key, penalty_fen, interest_fen, principal_fen,
+    corrected_on)
+select c.repayment_id, %(key)s, c.penalty_fen, c.interest_fen, c.principal_fen, %(day)s
+from unnest(%(repayments)s::text[], %(penalties)s::bigint[], %(interests)s::bigint[],
+        %(principals)s::bigint[])
+    as c (repayment_id, penalty_fen, interest_fen, principal_fen)
+"""
+
+WRITE_OFF = """
+with written_off as (
+    update core.loans set written_off_on = %(day)s where loan_id = %(loan_id)s
+)
+insert into core.write_offs (loan_id, principal_fen, own_fen, days_past_due, reason, written_off_on,
+    idempotency_key)
+values (%(loan_id)s, %(principal_fen)s, %(own_fen)s, %(days_past_due)s, %(reason)s, %(day)s, %(key)s)
 """
 
 
@@ -115,27 +204,6 @@ class ApplicationRow:
 
 
 @dataclass(frozen=True, slots=True)
-class LoanRow:
-    """A loan as stored, with its plan; `today` is the business date of the read."""
-
-    customer_id: str
-    product: str
-    product_version: int
-    principal_fen: int
-    interest_fen: int
-    principal_paid_fen: int
-    interest_paid_fen: int
-    drawn_on: dt.date
-    today: dt.date
-    plan: tuple[Instalment, ...]
-
-    @property
-    def outstanding_fen(self) -> int:
-        """Return all that is still to be paid by the plan, due or not."""
-        return self.principal_fen + self.interest_fen - self.principal_paid_fen - self.interest_paid_fen
-
-
-@dataclass(frozen=True, slots=True)
 class ContractRow:
     """A contract as stored; `today` is the business date of the read."""
 
@@ -149,8 +217,53 @@ class ContractRow:
     today: dt.date
 
 
-def read_loan_row(row: Sequence[object]) -> LoanRow:
-    """Turn a row of SELECT_LOAN or LOCK_LOAN into a value."""
-    *columns, periods, dues, principals, interests = row
-    plan = tuple(map(Instalment, periods, dues, principals, interests))  # type: ignore[call-overload]
-    return LoanRow(*columns, plan)  # type: ignore[arg-type, call-arg]
+def new_row(drawn: Mapping[str, Any]) -> Row:
+    """Return the row of a loan just drawn, from the columns that INSERT_DRAW writes."""
+    return Row(
+        today=drawn["day"],
+        contract_id=drawn["contract_id"],
+        customer_id=drawn["customer_id"],
+        product=drawn["product"],
+        product_version=drawn["product_version"],
+        drawn_on=drawn["day"],
+        rate_annual=drawn["rate_annual"],
+        principal_fen=drawn["principal_fen"],
+        interest_fen=drawn["interest_fen"],
+        principal_paid_fen=0,
+        interest_paid_fen=0,
+        penalty_paid_fen=0,
+        plan_version=1,
+        open_period=1,
+        anytime=drawn["anytime"],
+        interest_fen_days=0,
+        interest_to=drawn["interest_to"],
+        settled_on=None,
+        written_off_on=None,
+        periods=drawn["periods"],
+        begins=drawn["begins"],
+        dues=drawn["dues"],
+        principals=drawn["principals"],
+        interests=drawn["interests"],
+        principals_before=drawn["principals_before"],
+        interests_before=drawn["interests_before"],
+        fen_days=[0] * len(drawn["periods"]),
+        counted_to=drawn["dues"],
+        penalties_paid=[0] * len(drawn["periods"]),
+    )
+
+
+def state_columns(loan: Loan) -> dict[str, Any]:
+    """Return what a command may change of a loan's row."""
+    row, daily = loan.row, loan.daily
+    return {
+        "loan_id": loan.loan_id,
+        "principal_paid_fen": row.principal_paid_fen,
+        "interest_paid_fen": row.interest_paid_fen,
+        "penalty_paid_fen": row.penalty_paid_fen,
+        "open_period": row.open_period,
+        "plan_version": row.plan_version,
+        "interest_planned_fen": row.interest_fen,
+        "interest_fen_days": daily.fen_days if daily else row.interest_fen_days,
+        "interest_to": daily.counted_to if daily else row.interest_to,
+        "settled_on": row.settled_on,
+    }

@@ -1,10 +1,13 @@
 """A product's parameters as the values that schedules, penalties and splits are computed from. Pure."""
 
+import datetime as dt
+
+from core_app.business_calendar import add_months
 from core_app.loans.allocation import Order, OrderRule, PenaltyTerms
 from core_app.loans.daily import DailyRate
 from core_app.loans.prepayment import Mode, PrepaymentRule
 from core_app.loans.reprice import CutUnit, RewardRule
-from core_app.loans.schedule import Method, PlanRule, Terms
+from core_app.loans.schedule import Instalment, Method, Plan, PlanRule, Terms, plan_schedule
 from core_app.loans.split import Funder
 from core_app.products.model import Product
 
@@ -23,6 +26,21 @@ def plan_rule(product: Product) -> PlanRule:
         tenor.bill_day if tenor.first_due == "bill_day" else None,
         tenor.first_due_min_days,
     )
+
+
+def is_anytime(product: Product) -> bool:
+    """Say whether its loans have daily interest and no plan: drawn under a line, repaid anytime."""
+    return product.schedule.method == "anytime"
+
+
+def plan_loan(product: Product, terms: Terms, start: dt.date) -> Plan:
+    """Return the plan of a loan drawn on `start`; one repaid anytime has one line, due at its end.
+
+    The interest of such a loan runs by day (`standing.Running`), so that line has none.
+    """
+    if is_anytime(product):
+        return (Instalment(1, add_months(start, terms.periods), terms.principal_fen, 0),)
+    return plan_schedule(terms, start, plan_rule(product))
 
 
 def daily_rate(product: Product) -> DailyRate:

@@ -10,10 +10,6 @@ from core_app.products.model import Product
 def find_unserved(product: Product) -> str | None:
     """Return the parameter whose value cannot be lent by yet, with what could; None when it can."""
     fees = product.pricing.fees
-    if product.schedule.method == "anytime":
-        return "schedule.method anytime needs daily accrual (core_app.day_end)"
-    if product.channels.pay_out_to == "merchant":
-        return "channels.pay_out_to merchant needs payments to merchants (core_app.funding)"
     if fees.upfront_share or fees.monthly_share:
         return "pricing.fees needs instalments with fees (core_app.day_end)"
     return None

@@ -3,7 +3,7 @@
 from replication.projection.position import Change, Row
 
 PREFIX = "loan:"
-_TOPICS = ("loan.drawn", "loan.repaid", "loan.voided")
+_TOPICS = ("loan.drawn", "loan.repaid", "loan.voided", "loan.repayment_reversed", "loan.written_off")
 
 
 def summary_key(loan_id: str) -> str:

@@ -17,8 +17,8 @@ from core_app.decisions.evidence import Evidence
 from core_app.decisions.windows import count_in_cell
 from core_app.errors import Kind, Refused
 from core_app.ids import Letter
-from core_app.loans import store
-from core_app.loans.service import show_row
+from core_app.loans.loan import show_loan_row
+from core_app.loans.reading import ALL_LINES, ask_unlocked, fetch_loan
 from core_app.read_models.loan_summary import summary_key
 from core_app.read_models.windows import count_window, window_key
 from core_app.router import CellUnavailable
@@ -140,11 +140,12 @@ async def _read_primary(core: LendingCore, cell: str, loan_id: str) -> Summary:
     async def work(connection: Connection, epoch: int) -> dict[str, Any]:
         # The version first: what is read after it is at least as new.
         newest = await connection.execute(_NEWEST, [loan_id])
-        rows = await connection.execute(store.SELECT_LOAN, [core.read_today(), loan_id])
-        version, loan = await newest.fetchone(), await rows.fetchone()
+        asked = await ask_unlocked(core, connection, loan_id)
+        version = await newest.fetchone()
+        loan = await fetch_loan(core, connection, loan_id, asked, ALL_LINES)
         if version is None or loan is None:
             raise Refused(Kind.NOT_FOUND, "There is no such loan.")
-        return show_row(loan_id, store.read_loan_row(loan)) | {
+        return show_loan_row(loan) | {
             "source": "primary",
             "version": version[0],
             "changed_at": version[1].astimezone(dt.UTC).isoformat(),

@@ -13,6 +13,7 @@ from rich.console import Console
 from replication.model import DATA_SITES, Site
 from runbooks.drills.channel_loss import run_channel_loss
 from runbooks.drills.checkers import Verdict
+from runbooks.drills.day_end_loss import run_day_end_loss
 from runbooks.drills.live import live_view
 from runbooks.drills.planned_move import MOVE_RATE, run_planned_move
 from runbooks.drills.scene import DrillOptions, DrillRefused, Scene
@@ -27,6 +28,7 @@ OnScene = Callable[[Scene], None]
 EXITS: Mapping[Verdict, int] = {Verdict.HOLDS: 0, Verdict.BROKEN: 1, Verdict.UNKNOWN: 3}
 _DRILLS = (
     ("site-loss", "Kill a whole site under load, let it come back; about 60 s"),
+    ("day-end-loss", "Kill a site in the middle of day-end, under load; about 70 s"),
     ("planned-move", "Move every cell to the other site and back under load; about 15 s a round"),
     ("channel-loss", "Kill the bank that payouts favour, under load; about 45 s"),
 )
@@ -68,6 +70,29 @@ def site_loss_command(site: str, rate: float, seed: int, as_json: bool, no_live:
     options = DrillOptions(default_home(), rate, seed)
     with _watching(f"site loss: {site}", as_json, no_live) as (say, on_scene):
         report = _run(run_site_loss(Site(site), options, say, on_scene))
+    if as_json:
+        click.echo(json.dumps(report.plain, ensure_ascii=False))
+    else:
+        print_site_loss(Console(), report.result, report.plain)
+    sys.exit(EXITS[report.result.verdict])
+
+
+@run.command("day-end-loss")
+@click.option(
+    "--site", type=click.Choice([str(s) for s in DATA_SITES]), required=True, help="The site to lose."
+)
+@_rate
+@_seed
+@_json
+@_no_live
+def day_end_loss_command(site: str, rate: float, seed: int, as_json: bool, no_live: bool) -> None:
+    """Kill a site in the middle of day-end; it ends at the other one, with the rows of an undisturbed run.
+
+    The stand's business date is 81 days further on afterwards.
+    """
+    options = DrillOptions(default_home(), rate, seed)
+    with _watching(f"day-end and loss of {site}", as_json, no_live) as (say, on_scene):
+        report = _run(run_day_end_loss(Site(site), options, say, on_scene))
     if as_json:
         click.echo(json.dumps(report.plain, ensure_ascii=False))
     else:

@@ -24,7 +24,7 @@ _ENTRIES = """
 _LOANS = """
     select l.loan_id, l.balance_fen, coalesce(sum(e.amount_fen), 0)::bigint
     from core.loans l left join core.entries e on e.loan_id = l.loan_id and e.account = any(%s)
-    group by l.loan_id, l.balance_fen
+    where l.written_off_on is null group by l.loan_id, l.balance_fen
 """
 
 

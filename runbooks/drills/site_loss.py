@@ -85,7 +85,7 @@ async def run_site_loss(
     timeline = Timeline()
     async with open_scene("site-loss", other_data_site(site), options, say, site=str(site)) as scene:
         on_scene(scene)
-        await _prepare(scene)
+        await prepare(scene)
         await _break_and_heal(scene, site, timeline)
         scene.mark("resolve", "repeat the keys of unknown operations")
         await scene.load.resolve()
@@ -96,7 +96,8 @@ async def run_site_loss(
         return _judge(scene, Final(rows, payouts, read_books(options.home, BANKS)), site, timeline)
 
 
-async def _prepare(scene: Scene) -> None:
+async def prepare(scene: Scene) -> None:
+    """Remember what is there and lend the working set; DrillRefused when that cannot be."""
     scene.mark("prepare", "lend the working set")
     await read_earlier(scene)
     try:
@@ -111,16 +112,16 @@ async def _break_and_heal(scene: Scene, site: Site, timeline: Timeline) -> None:
     scene.mark("load_start", f"load, {scene.options.rate:g} operations a second over both entrances")
     try:
         await asyncio.sleep(timeline.before_s)
-        await _kill(scene, site)
+        await kill_now(scene, site)
         await asyncio.sleep(timeline.dead_s)
-        await _restart(scene, site)
-        await _watch_return(scene, site, timeline)
+        await restart(scene, site)
+        await watch_return(scene, site, timeline)
         await asyncio.sleep(timeline.after_s)
         scene.mark("load_stop", "stop the load")
     except BaseException:
         load.cancel()
         if scene.dead is not None:
-            await _restart_whatever_happens(scene, site)
+            await restart_whatever_happens(scene, site)
         raise
     finally:
         stop.set()
@@ -128,7 +129,8 @@ async def _break_and_heal(scene: Scene, site: Site, timeline: Timeline) -> None:
     await load
 
 
-async def _kill(scene: Scene, site: Site) -> None:
+async def kill_now(scene: Scene, site: Site) -> None:
+    """Lose the site: silence on its links, SIGKILL to its processes."""
     scene.say(f"kill {site}: silence on its links, SIGKILL to every process of it")
     scene.dead = site
     # In a thread: customers must go on while processes are looked up and killed.
@@ -136,14 +138,16 @@ async def _kill(scene: Scene, site: Site) -> None:
     scene.mark("kill", f"{site} is dead", int(lost_at_s * 1e9))
 
 
-async def _restart(scene: Scene, site: Site) -> None:
+async def restart(scene: Scene, site: Site) -> None:
+    """Start the site again."""
     scene.mark("restart", f"start {site} again")
     await asyncio.to_thread(start_site, scene.options.home, site)
     scene.dead = None
     scene.mark("restarted", f"{site}: processes run, waiting for its copies to rejoin")
 
 
-async def _watch_return(scene: Scene, site: Site, timeline: Timeline) -> None:
+async def watch_return(scene: Scene, site: Site, timeline: Timeline) -> None:
+    """Wait until the site's copies are in the sync sets and the cells at home; marks say which."""
     rejoined = partial(has_rejoined, site=site)
     at_ns = await scene.watch.until(rejoined, timeline.rejoin_s)
     if at_ns is None:
@@ -157,7 +161,7 @@ async def _watch_return(scene: Scene, site: Site, timeline: Timeline) -> None:
         scene.mark("home", "every cell is in sync at home", at_ns)
 
 
-async def _restart_whatever_happens(scene: Scene, site: Site) -> None:
+async def restart_whatever_happens(scene: Scene, site: Site) -> None:
     """After Ctrl-C: leave no site dead. Cancelling again while this runs leaves it to the person."""
     scene.say(
         f"aborted: starting {site} again (by hand: `biyi site start {site}`); evidence in {scene.folder}"

@@ -41,6 +41,11 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
         "故障站点重启后 60 秒内重新同步",
     ),
     "went_home": ("Every cell went home by itself", "各单元自动回迁"),
+    "day_end_was_finished": ("Day-end was finished without the lost site", "失去站点后日终批处理仍完成"),
+    "day_end_rows_equal_undisturbed": (
+        "Day-end's rows hash as those of an undisturbed run",
+        "日终结果与未受干扰的运行一致（SM3）",
+    ),
     "no_failed_request": ("No request failed during the moves", "迁移期间没有失败的请求"),
     "moves_were_done": ("Every planned move reached its site", "每次计划迁移都已到位"),
     "matrix_acknowledged_is_kept": (

@@ -50,7 +50,7 @@ class Notices(Group):
     overdue_days: Ascending = told(_NOTICES, "Days past due on which to tell.")
     media: SomeNames = told(_NOTICES, "How: app, sms, mail.")
     statement_day: Annotated[int, Field(ge=1, le=28, strict=True)] = told(
-        _NOTICES, "Day of the month on which the statement is made."
+        "core_app.day_end.terms", "Day of the month on which the statement is made."
     )
     rate_change_days: Count = told(_NOTICES, "Days before a change of the rate on which to tell.")
 

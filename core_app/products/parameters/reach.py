@@ -87,9 +87,9 @@ class Channels(Group):
     entrances: SomeNames = told("core_app.servicing.channels", "Where it may be applied for.")
     scene: Name | None = told(_MEASURE, "Shopping scene it is sold in; absent: none.", None)
     pay_out_to: Literal["borrower", "merchant"] = told(
-        "core_app.products.serving", "Who is paid: the borrower, or the merchant on the borrower's order."
+        "core_app.loans.merchant", "Who is paid: the borrower, or the merchant on the borrower's order."
     )
-    merchant_kinds: Names = told("core_app.funding.payments", "Merchants that may be paid.")
+    merchant_kinds: Names = told("core_app.loans.merchant", "Merchants that may be paid.")
     pay_out_channels: SomeNames = told(
         "core_app.funding.service", "Kinds of payment channels for draws, by rank."
     )
@@ -118,10 +118,10 @@ class Risk(Group):
 class Accounting(Group):
     """How the loan stands in the books."""
 
-    loan_class: Line = told("core_app.day_end.accrual", "Accounting class, for dimensions of entries.")
-    accrue: Literal["daily", "on_due"] = told("core_app.day_end.accrual", "When interest is booked.")
+    loan_class: Line = told("core_app.ledger.dimensions", "Accounting class, for dimensions of entries.")
+    accrue: Literal["daily", "on_due"] = told("core_app.day_end.terms", "When interest is booked.")
     non_accrual_after_days: Count = told(
-        "core_app.day_end.accrual", "Days past due after which interest leaves the balance sheet."
+        "core_app.day_end.terms", "Days past due after which interest leaves the balance sheet."
     )
-    dimensions: SomeNames = told("core_app.day_end.accrual", "Dimensions each entry carries.")
-    write_off_after_days: Count = told("core_app.day_end.accrual", "Days past due before a write-off.")
+    dimensions: SomeNames = told("core_app.ledger.dimensions", "Dimensions each entry carries.")
+    write_off_after_days: Count = told("core_app.loans.write_off", "Days past due before a write-off.")

@@ -154,7 +154,6 @@ create trigger gang_members_append_only before update or delete or truncate on c
 
 -- Variables and the cool-off read a customer's own history.
 create index applications_by_customer on core.applications (customer_id, decided_on);
-create index repayments_of_loan on core.repayments (loan_id, booked_on);
 
 grant select, insert on core.decision_steps, core.customer_tiers, core.bureau_inquiries, core.evidence,
     core.gang_runs, core.gang_members to biyi_app;

@@ -54,7 +54,17 @@ TABLES = (
     "product_versions",
     "loans",
     "instalments",
+    "late_lines",
     "repayments",
+    "reversals",
+    "corrections",
+    "write_offs",
+    "entrusted_payments",
+    "day_end_progress",
+    "loan_snapshots",
+    "closings",
+    "statements",
+    "statement_lines",
     "entries",
     "outbox",
     "limits",
@@ -232,6 +242,7 @@ async def cells(server: Server) -> Cells:
             await connection.execute("set session_replication_role = replica")
             await connection.execute(f"truncate {', '.join('core.' + table for table in TABLES)}")
             await connection.execute("update core.business_date set on_date = null")
+            await connection.execute("update core.day_end_chunks set on_date = null")
     return Cells(server, DATABASES)
 
 

@@ -144,7 +144,8 @@ async def test_readiness_names_every_cell(client: Any) -> None:
 async def test_openapi_describes_every_route_with_examples(client: Any) -> None:
     _, document, _ = await client.get("/openapi.json")
     posts = [name for name, methods in document["paths"].items() if "post" in methods]
-    names = "applications contracts customers draws limits quotes repayments voids windows"
+    names = """applications bill-repayments contracts customers draws limits prepayments quotes repayments
+    reversals voids windows write-offs"""
     assert sorted(posts) == [f"/v1/{name}" for name in names.split()]
     assert document["components"]["schemas"]["RepaymentRequest"]["examples"]
     assert "HTTPValidationError" not in str(document)

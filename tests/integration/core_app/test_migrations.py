@@ -101,3 +101,42 @@ async def test_contracts_from_before_limits_hold_their_place(cells: Any) -> None
             assert await (await connection.execute(query)).fetchall() == [("K", 0, 1), ("K2", 70, 0)]
     finally:
         cells.server.run("dropdb", "-U", "biyi_admin", "older")
+
+
+BEFORE_DAY_END = (
+    BEFORE_VERSIONS.replace(
+        "principal_fen, interest_fen,\n", "principal_fen, interest_fen, product_version,\n"
+    )
+    .replace("'2026-01-15', 1, 0, 'k');\n", "'2026-01-15', 300, 30, 1, 'k');\n")
+    .replace("insert into core.loans", "update core.contracts set amount_fen = 300;\ninsert into core.loans")
+    + """
+insert into core.instalments (loan_id, period, due, principal_fen, interest_fen) values
+    ('L', 1, '2026-02-15', 100, 15), ('L', 2, '2026-03-15', 100, 10), ('L', 3, '2026-04-15', 100, 5);
+update core.loans set principal_paid_fen = 130, interest_paid_fen = 25;
+"""
+)
+
+
+async def test_a_loan_from_before_day_end_knows_where_its_instalments_stand(cells: Any) -> None:
+    wanted = read_migrations()
+    older = tuple(migration for migration in wanted if migration.name < "007")
+    cells.server.run("createdb", "-U", "biyi_admin", "-O", "biyi_owner", "before_day_end")
+    try:
+        dsn = cells.server.dsn("before_day_end", "biyi_owner")
+        async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
+            await apply_migrations(connection, older)
+            await connection.execute(BEFORE_DAY_END)
+            await apply_migrations(connection, wanted)
+            rows = await connection.execute(
+                """select period, begins::text, principal_before_fen, interest_before_fen
+                   from core.instalments order by period"""
+            )
+            assert await rows.fetchall() == [
+                (1, "2026-01-15", 0, 0),
+                (2, "2026-02-15", 100, 15),
+                (3, "2026-03-15", 200, 25),
+            ]
+            rows = await connection.execute("select open_period, settled_on from core.loans")
+            assert await rows.fetchall() == [(2, None)]
+    finally:
+        cells.server.run("dropdb", "-U", "biyi_admin", "before_day_end")

@@ -53,12 +53,18 @@ async def test_a_quote_shows_schedule_cost_and_cost_table_and_records_nothing(
 async def test_a_quote_of_a_product_that_cannot_be_lent_yet_is_given_and_its_application_says_why(
     client: Any,
 ) -> None:
+    wish = {"product": "joint-instalment", "amount_fen": 1_000_000, "periods": 12}
+    status, quoted, _ = await client.send("POST", "/v1/quotes", json=wish)
+    assert (status, len(quoted["schedule"])) == (200, 12)
+    status, problem, _ = await client.post("/v1/applications", wish | {"customer_id": await register(client)})
+    assert (status, problem["errors"][0]["path"]) == (422, "body.product")
+    assert "funding.parties of several funders needs" in problem["errors"][0]["found"]
+
+
+async def test_a_loan_repaid_anytime_is_quoted_without_a_schedule(client: Any) -> None:
     wish = {"product": "revolving-anytime", "amount_fen": 1_000_000, "periods": 12}
     status, quoted, _ = await client.send("POST", "/v1/quotes", json=wish)
     assert (status, quoted["schedule"], quoted["annual_cost_simple"]) == (200, [], "0.1825")
-    status, problem, _ = await client.post("/v1/applications", wish | {"customer_id": await register(client)})
-    assert (status, problem["errors"][0]["path"]) == (422, "body.product")
-    assert "schedule.method anytime needs" in problem["errors"][0]["found"]
 
 
 @pytest.mark.parametrize(
@@ -179,8 +185,9 @@ async def test_overdue_components_are_paid_in_the_order_of_the_loans_own_version
     loan = await draw(client)
     set_business_date(cells, "2026-03-25")
     _, first, _ = await repay(client, loan["loan_id"], 30_000)
-    # Both fallen instalments' interest (180.00 and 166.20) before any principal.
-    assert (first["interest_fen"], first["principal_fen"]) == (30_000, 0)
+    # Both fallen instalments' penalties (26.22 and 7.00), then their interest, before any principal.
+    parts = (first["penalty_fen"], first["interest_fen"], first["principal_fen"])
+    assert parts == (3_322, 30_000 - 3_322, 0)
     set_business_date(cells, "2026-05-17")
     _, second, _ = await repay(client, loan["loan_id"], 30_000)
     assert (second["interest_fen"], second["principal_fen"]) == (0, 30_000)

@@ -14,7 +14,7 @@ LATER = frozenset(
     {
         "core_app.customers.evidence",
         "core_app.customers.segments",
-        "core_app.day_end.accrual",
+        "core_app.ledger.dimensions",
         "core_app.day_end.notices",
         "core_app.funding.payments",
         "core_app.insight.ratios",

@@ -1,0 +1,176 @@
+"""Measure posted repayments, draws and day-end against pgbench and bare SQL, in turn, in one run."""
+
+import asyncio
+import contextlib
+import datetime as dt
+import json
+import os
+import platform
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import psutil
+import psycopg
+from rich.console import Console
+from rich.table import Table
+
+from bench.core.ground import BIN, DAY, Ground, open_ground, seed
+from bench.core.ours import Work, make_core, open_pool, run_workers
+from bench.core.scripts import draw_script, repayment_script
+from core_app.day_end import store
+from core_app.day_end.service import DayEnd
+from core_app.day_end.terms import product_columns, rule_columns
+from core_app.loans.loan import plan_columns
+from core_app.loans.schedule import Terms, plan_equal_instalments
+from core_app.products.catalogue import read_catalogue
+
+RESULT = Path(__file__).parent.parent / "results" / "core.json"
+CLIENTS = 8
+_DRAW_ON = dt.date.fromisoformat(DAY)
+
+
+def processor_seconds(ground: Ground) -> float:
+    """Return the processor time of the server's processes so far, those that ended included."""
+    postmaster = psutil.Process(ground.postmaster_pid)
+    total = 0.0
+    for process in (postmaster, *postmaster.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            total += times.user + times.system
+    ended = postmaster.cpu_times()
+    return total + float(ended.children_user + ended.children_system)
+
+
+def run_pgbench(ground: Ground, script: str, seconds: int, facts: dict[str, int]) -> dict[str, float]:
+    """Return transactions a second and processor time a transaction of pgbench and of the server."""
+    with tempfile.NamedTemporaryFile("w", suffix=".sql") as file:
+        file.write(script)
+        file.flush()
+        os.chmod(file.name, 0o644)
+        defines = [word for name, value in facts.items() for word in ("-D", f"{name}={value}")]
+        command = [
+            BIN / "pgbench", "-h", "127.0.0.1", "-p", str(ground.port), "-U", "biyi_app", "-n",
+            "-M", "prepared", "-c", str(CLIENTS), "-j", "2", "-T", str(seconds), "-f", file.name,
+            *defines, "core",
+        ]  # fmt: skip
+        before = processor_seconds(ground)
+        found = subprocess.run(command, capture_output=True, text=True, check=False)
+    if found.returncode:
+        raise click.ClickException(found.stderr[-2000:])
+    tps = float(next(line for line in found.stdout.splitlines() if line.startswith("tps")).split()[2])
+    server_ms = 1000 * (processor_seconds(ground) - before) / (tps * seconds)
+    return {"per_second": round(tps, 1), "server_cpu_ms": round(server_ms, 3)}
+
+
+def run_ours(ground: Ground, kind: str, seconds: int, sizes: dict[str, int]) -> dict[str, float]:
+    """Return commands a second and processor time a command of the workers and of the server."""
+    workers = sizes["workers"]
+    works = [
+        Work(ground.dsn(), kind, number, CLIENTS // workers, seconds, sizes["loans"], sizes["first"], workers)
+        for number in range(workers)
+    ]
+    before = processor_seconds(ground)
+    count, in_all, used = run_workers(works)
+    server_ms = 1000 * (processor_seconds(ground) - before) / in_all
+    return {
+        "per_second": round(count / seconds, 1),
+        "python_cpu_ms": round(1000 * used / count, 3),
+        "server_cpu_ms": round(server_ms, 3),
+    }
+
+
+async def run_day_end(ground: Ground) -> dict[str, float]:
+    """Return loans a second of day-end and of its bare statements over all loans at once."""
+    bare = _run_bare(ground)
+    async with open_pool(ground.dsn(), 8) as pool:
+        closed = await DayEnd(make_core(pool), "a", lambda *_: None).run(_DRAW_ON)
+    return {
+        "loans": closed.loans,
+        "per_second": round(closed.loans / closed.seconds, 1),
+        "bare_per_second": round(bare, 1),
+        "ratio": round(closed.loans / closed.seconds / bare, 3),
+    }
+
+
+def _run_bare(ground: Ground) -> float:
+    catalogue = read_catalogue()
+    columns = product_columns(catalogue.versions.values(), _DRAW_ON) | rule_columns(
+        catalogue.rulebook, _DRAW_ON
+    )
+    accounts = {"interest_receivable": "1132", "interest_income": "6011", "penalty_income": "6012"}
+    accounts |= {"impairment_loss": "6701", "loan_loss_provision": "1304"}
+    values = {"day": _DRAW_ON, "chunk": 0, "key": "bare", "first": "L000-", "last": "L400-"}
+    with psycopg.connect(ground.dsn()) as connection:
+        begun = time.monotonic()
+        row = connection.execute(store.CLOSE_CHUNK, values | columns).fetchone()
+        connection.execute(store.BOOK_CHUNK, values | columns | accounts)
+        seconds = time.monotonic() - begun
+        connection.rollback()
+    if row is None or not row[0]:
+        raise click.ClickException("the bare statements saw no loan")
+    return float(row[0] / seconds)
+
+
+@click.command()
+@click.option("--loans", default=50_000, show_default=True, help="Loans in the portfolio.")
+@click.option("--seconds", default=10, show_default=True, help="Length of each measurement.")
+@click.option("--rounds", default=2, show_default=True, help="Turns of pgbench and ours; the medians count.")
+@click.option("--workers", default=2, show_default=True, help="Processes of the core.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def main(loans: int, seconds: int, rounds: int, workers: int, as_json: bool) -> None:
+    """Post repayments and draws through the core, and through pgbench with the same statements."""
+    contracts = 400_000 if seconds > 5 else 100_000
+    plan = plan_equal_instalments(
+        Terms(1_200_000, read_catalogue().versions["instalment-12", 1].pricing.rate_annual, 12), _DRAW_ON
+    )
+    columns = plan_columns(plan, _DRAW_ON)
+    result: dict[str, Any] = {"repayments": [], "draws": []}
+    with open_ground() as ground:
+        seed(ground, columns | {"loans": loans, "contracts": contracts, "day": DAY, "interest": 120_195})
+        result["day_end"] = asyncio.run(run_day_end(ground))
+        sizes = {"loans": loans, "workers": workers, "first": loans}
+        for number in range(rounds):
+            facts = {"loans": loans, "clients": CLIENTS, "i": 0, "run": number}
+            pair = run_pgbench(ground, repayment_script(), seconds, facts)
+            result["repayments"].append(
+                {"pgbench": pair, "ours": run_ours(ground, "repayments", seconds, sizes)}
+            )
+            facts["first"] = 1 + number * contracts // (2 * rounds)
+            pair = run_pgbench(ground, draw_script(columns), seconds, facts)
+            sizes["first"] = loans + contracts // 2 + number * contracts // (2 * rounds)
+            result["draws"].append({"pgbench": pair, "ours": run_ours(ground, "draws", seconds, sizes)})
+    for kind in ("repayments", "draws"):
+        best = [
+            sorted(turn[who]["per_second"] for turn in result[kind])[rounds // 2]
+            for who in ("pgbench", "ours")
+        ]
+        result[f"{kind}_ratio"] = round(best[1] / best[0], 3)
+    result |= {
+        "cpus": os.cpu_count(),
+        "python": platform.python_version(),
+        "clients": CLIENTS,
+        "workers": workers,
+    }
+    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    if as_json:
+        click.echo(json.dumps(result))
+        return
+    table = Table("posted a second", "pgbench", "ours", "ratio", "CPU ms ours: Python", "server")
+    for kind in ("repayments", "draws"):
+        turn = result[kind][-1]
+        ours = turn["ours"]
+        row = (turn["pgbench"]["per_second"], ours["per_second"], result[f"{kind}_ratio"])
+        table.add_row(kind, *map(str, row), str(ours["python_cpu_ms"]), str(ours["server_cpu_ms"]))
+    day = result["day_end"]
+    table.add_row(
+        "day-end, loans", str(day["bare_per_second"]), str(day["per_second"]), str(day["ratio"]), "", ""
+    )
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""Worker processes that post through the core's own services, straight to the server."""
+
+import asyncio
+import datetime as dt
+import multiprocessing
+import random
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import uvloop
+from psycopg_pool import AsyncConnectionPool
+
+from bench.core.ground import DAY, EPOCH
+from compliance.protection.keys import RootKey
+from compliance.protection.vault import make_vault
+from core_app.commands import make_command
+from core_app.core import Connection, LendingCore
+from core_app.loans.service import DrawWish, draw_loan, repay_loan
+from core_app.products.catalogue import read_catalogue
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one worker does: repayments or draws, with so many at once, for so many seconds."""
+
+    dsn: str
+    kind: str
+    worker: int
+    at_once: int
+    seconds: float
+    loans: int
+    first_contract: int
+    stride: int
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """What the core's router returns."""
+
+    value: Any
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class BareRouter:
+    """The statements of core_app.router's transaction, on one server that never moves."""
+
+    cells: tuple[str, ...]
+    pool: AsyncConnectionPool[Any]
+
+    async def write(
+        self, cell: str, work: Callable[[Connection, int], Awaitable[T]], *, deadline_seconds: float = 10.0
+    ) -> Routed:
+        """Run `work` as one pipelined transaction."""
+        async with self.pool.connection() as connection, connection.pipeline():
+            await connection.execute(b"begin")
+            await connection.execute(b"select biyi.require_epoch(%s)", [EPOCH])
+            value = await work(connection, EPOCH)
+            await connection.execute(b"commit")
+        return Routed(value, EPOCH)
+
+    read = write
+
+
+def make_core(pool: AsyncConnectionPool[Any]) -> LendingCore:
+    """Return a core on the bare server."""
+    return LendingCore(
+        router=BareRouter(("a",), pool),
+        vault=make_vault(RootKey(1, bytes(range(32))), lambda: bytes(12)),
+        catalogue=read_catalogue(),
+        site="idc",
+        deadline_seconds=10.0,
+        new_uuid=uuid.uuid4,
+        read_today=lambda: dt.date.fromisoformat(DAY),
+    )
+
+
+def open_pool(dsn: str, size: int) -> AsyncConnectionPool[Any]:
+    """Return the pool with the session settings of core_app.router_line."""
+    kwargs = {
+        "autocommit": True,
+        "prepare_threshold": 0,
+        "options": "-c transaction_timeout=3000 -c plan_cache_mode=force_generic_plan",
+    }
+    return AsyncConnectionPool(dsn, min_size=size, max_size=size, open=False, kwargs=kwargs)
+
+
+def run_workers(works: list[Work]) -> tuple[int, int, float]:
+    """Run every worker in a process of its own.
+
+    Return commands done in the time that counts, all commands done, and the processor seconds of the former.
+    """
+    with multiprocessing.get_context("spawn").Pool(len(works)) as pool:
+        done = pool.map(_run, works)
+    return sum(one[0] for one in done), sum(one[1] for one in done), sum(one[2] for one in done)
+
+
+def _run(work: Work) -> tuple[int, int, float]:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_post(work))
+
+
+async def _post(work: Work) -> tuple[int, int, float]:
+    dice = random.Random(work.worker)
+    taken = 0
+
+    def next_contract() -> int:
+        nonlocal taken
+        taken += 1
+        return work.first_contract + taken * work.stride + work.worker
+
+    async with open_pool(work.dsn, work.at_once) as pool:
+        core = make_core(pool)
+
+        async def post() -> None:
+            key = f"ours-{uuid.uuid4().hex}"
+            if work.kind == "repayments":
+                n = dice.randint(1, work.loans)
+                loan_id = f"L{n % 1024:03x}-{n:032x}"
+                body = {"loan_id": loan_id, "amount_fen": 1}
+                await repay_loan(core, make_command(core, key, "repayment", body), loan_id, 1)
+            else:
+                n = next_contract()
+                contract_id = f"K{n % 1024:03x}-{n:032x}"
+                command = make_command(core, key, "draw", {"contract_id": contract_id})
+                await draw_loan(core, command, DrawWish(contract_id))
+
+        async def keep_posting(until: float) -> int:
+            count = 0
+            while time.monotonic() < until:
+                await post()
+                count += 1
+            return count
+
+        first = await asyncio.gather(*(keep_posting(time.monotonic() + 1.0) for _ in range(work.at_once)))
+        used, until = time.process_time(), time.monotonic() + work.seconds
+        counts = await asyncio.gather(*(keep_posting(until) for _ in range(work.at_once)))
+        return sum(counts), sum(first) + sum(counts), time.process_time() - used
