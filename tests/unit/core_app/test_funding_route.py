@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from core_app.funding.funder import Funder
 from core_app.funding.quota import deal_quota, plan_raises
 from core_app.funding.route import Need, Offer, Party, Why, find_hindrance, route
-from core_app.funding.shares import Paid, Share, plan_repayment, split_change
-from core_app.ledger.posting import Account, check_balanced
+from core_app.funding.service import LoanShares
+from core_app.funding.shares import Paid, Share, own_part, plan_collected, split_change
+from core_app.ledger.posting import Account, Event, check_balanced
+from core_app.loans.allocation import Allocation
 
 
 def make_funder(name: str, **changes: Any) -> Funder:
@@ -101,6 +103,7 @@ def test_a_joint_loan_has_its_lead_last_and_two_parties_have_two_funders() -> No
 
 
 fens = st.integers(0, 2_000_000)
+PARTS = ("penalty_fen", "interest_fen", "principal_fen")
 offers_made = st.lists(
     st.builds(
         lambda n, cost, speed, most, left, day: offer(
@@ -182,7 +185,7 @@ def test_repayments_are_split_to_the_fen_and_add_up_to_the_split_of_their_sum(
         after = Paid(
             before.penalty_fen + penalty, before.interest_fen + interest, before.principal_fen + principal
         )
-        entries = plan_repayment(shares, before, after)
+        entries = plan_collected(Event.REPAYMENT, shares, before, after)
         for share in shares:
             own = tuple(entry for entry in entries if entry.funder == share.funder)
             if own:
@@ -212,8 +215,53 @@ def test_taking_a_repayment_back_gives_back_what_it_gave() -> None:
 
 def test_a_partners_share_is_neither_our_asset_nor_our_income() -> None:
     shares = [Share("bank", Decimal("0.7")), Share("own", Decimal("0.3"))]
-    entries = plan_repayment(shares, Paid(0, 0, 0), Paid(0, 18_000, 92_016))
+    entries = plan_collected(Event.REPAYMENT, shares, Paid(0, 0, 0), Paid(0, 18_000, 92_016))
     assert [(e.funder, str(e.account), e.amount_fen) for e in entries] == [
         ("bank", "1002", 77_011), ("bank", "1321", -64_411), ("bank", "231401", -12_600),
         ("own", "1002", 33_005), ("own", "1303", -27_605), ("own", "6011", -5_400),
     ]  # fmt: skip
+
+
+def test_a_prepayment_fee_is_ours_alone() -> None:
+    shares = [Share("bank", Decimal("0.7")), Share("own", Decimal("0.3"))]
+    entries = plan_collected(Event.PREPAYMENT, shares, Paid(0, 0, 0), Paid(0, 0, 100), 40)
+    assert [(e.funder, str(e.account), e.amount_fen) for e in entries] == [
+        ("bank", "1002", 70), ("bank", "1321", -70),
+        ("own", "1002", 70), ("own", "1303", -30), ("own", "6021", -40),
+    ]  # fmt: skip
+
+
+def test_what_is_recovered_for_a_partner_was_never_written_off_here() -> None:
+    shares = [Share("bank", Decimal("0.7")), Share("own", Decimal("0.3"))]
+    entries = plan_collected(Event.RECOVERY, shares, Paid(0, 0, 0), Paid(0, 0, 100))
+    assert [(e.funder, str(e.account), e.amount_fen) for e in entries] == [
+        ("bank", "1002", 70), ("bank", "1321", -70), ("own", "1002", 30), ("own", "1304", -30),
+    ]  # fmt: skip
+
+
+some_splits = st.builds(Allocation, fens, fens, fens)
+
+
+@given(some_shares(), st.lists(some_splits, min_size=1, max_size=8), st.data())
+def test_corrections_leave_each_funder_with_its_part_of_the_new_totals(
+    shares: list[Share], booked: list[Allocation], data: st.DataObject
+) -> None:
+    """Whatever each repayment was and becomes: balanced by funder, and no fen collects by rounding."""
+    becomes = [data.draw(st.one_of(st.none(), some_splits)) for _ in booked]
+    before = Paid(*(sum(getattr(split, name) for split in booked) for name in PARTS))
+    after = Paid(*(sum(getattr(split, name) for split in becomes if split) for name in PARTS))
+    planned = LoanShares(tuple(shares), before).plan_corrections(list(zip(booked, becomes, strict=True)))
+    entries = [entry for each in planned for entry in each]
+    for place, share in enumerate(shares):
+        own = tuple(entry for entry in entries if entry.funder == share.funder)
+        if own:
+            check_balanced(own)
+        collected = sum(
+            split_change(getattr(before, name), getattr(after, name), shares)[place] for name in PARTS
+        )
+        assert sum(e.amount_fen for e in own if e.account is Account.BANK_DEPOSITS) == collected
+
+
+def test_our_own_part_of_a_loan_without_our_money_is_nothing() -> None:
+    assert own_part(100, [Share("bank", Decimal("0.7")), Share("own", Decimal("0.3"))]) == 30
+    assert own_part(100, [Share("east", Decimal("0.7")), Share("west", Decimal("0.3"))]) == 0
