@@ -22,8 +22,9 @@ from core.funder_quotas q
 
 SELECT_OFFERS = _OFFERS + "order by q.funder"
 
-# Locked in the order of names, so that two draws cannot wait for each other. A row that was waited for
-# is read as it is after the wait.
+# Locked in the order of names, so that two draws do not wait for each other. (Where a draw has to lock
+# once more, they can: PostgreSQL then ends one, and the router runs it again.) A row that was waited for is
+# read as it is after the wait.
 LOCK_OFFERS = _OFFERS + "where q.funder = any(%(funders)s::text[]) order by q.funder for update of q"
 
 RESERVE = """

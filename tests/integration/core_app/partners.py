@@ -116,15 +116,14 @@ class Bank:
 
 
 @contextlib.asynccontextmanager
-async def two_banks(folder: Path, answer_s: float) -> AsyncIterator[tuple[Bank, Bank]]:
+async def running_banks(folder: Path, answer_s: float, *names: str) -> AsyncIterator[tuple[Bank, ...]]:
     async with aiohttp.ClientSession() as session:
         banks = tuple(
-            Bank(name, _free_port(), folder / f"{name}.sqlite", session, answer_s)
-            for name in ("bank_a", "bank_b")
+            Bank(name, _free_port(), folder / f"{name}.sqlite", session, answer_s) for name in names
         )
         try:
             await asyncio.gather(*(bank.start() for bank in banks))
-            yield banks[0], banks[1]
+            yield banks
         finally:
             for bank in banks:
                 bank.end()

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from core_app.funding.channel import Fate, Payment
-from tests.integration.core_app.partners import Bank, in_seconds, two_banks
+from tests.integration.core_app.partners import Bank, in_seconds, running_banks
 
 
 @pytest.fixture
 async def bank(tmp_path: Path) -> AsyncIterator[Bank]:
-    async with two_banks(tmp_path, answer_s=0.5) as (first, _):
-        yield first
+    async with running_banks(tmp_path, 0.5, "bank_a") as (only,):
+        yield only
 
 
 def payment(valid_s: float = 5.0, order_id: str | None = None) -> Payment:
