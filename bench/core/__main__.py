@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.core.ground import BIN, DAY, Ground, open_ground, seed
+from bench.core.history import measure_histories
 from bench.core.ours import Work, make_core, open_pool, run_workers
 from bench.core.scripts import draw_script, repayment_script
 from core_app.day_end import store
@@ -132,6 +133,7 @@ def main(loans: int, seconds: int, rounds: int, workers: int, as_json: bool) -> 
     with open_ground() as ground:
         seed(ground, columns | {"loans": loans, "contracts": contracts, "day": DAY, "interest": 120_195})
         result["day_end"] = asyncio.run(run_day_end(ground))
+        result["history"] = asyncio.run(measure_histories(ground))
         sizes = {"loans": loans, "workers": workers, "first": loans}
         for number in range(rounds):
             facts = {"loans": loans, "clients": CLIENTS, "i": 0, "run": number}
@@ -170,6 +172,7 @@ def main(loans: int, seconds: int, rounds: int, workers: int, as_json: bool) -> 
         "day-end, loans", str(day["bare_per_second"]), str(day["per_second"]), str(day["ratio"]), "", ""
     )
     Console().print(table)
+    click.echo(f"median repayment after a history: {json.dumps(result['history'])}")
 
 
 if __name__ == "__main__":

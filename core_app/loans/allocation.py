@@ -11,9 +11,6 @@ from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
 
-from core_app.loans.schedule import Instalment
-from core_app.money import round_half_up
-
 
 class Order(enum.StrEnum):
     """What is paid first.
@@ -70,21 +67,6 @@ class Allocation:
         return self.penalty_fen + self.interest_fen + self.principal_fen
 
 
-def compute_open_dues(
-    plan: Sequence[Instalment], interest_paid_fen: int, principal_paid_fen: int
-) -> tuple[Due, ...]:
-    """Return the instalments that are not fully paid, first due first; penalties come with day-end."""
-    open_dues = []
-    for instalment in plan:
-        interest_fen = max(0, instalment.interest_fen - interest_paid_fen)
-        principal_fen = max(0, instalment.principal_fen - principal_paid_fen)
-        interest_paid_fen = max(0, interest_paid_fen - instalment.interest_fen)
-        principal_paid_fen = max(0, principal_paid_fen - instalment.principal_fen)
-        if interest_fen or principal_fen:
-            open_dues.append(Due(instalment.period, 0, interest_fen, principal_fen))
-    return tuple(open_dues)
-
-
 _PENALTY, _INTEREST, _PRINCIPAL = range(3)
 _COMPONENTS = {
     Order.BY_COMPONENT: (_PENALTY, _INTEREST, _PRINCIPAL),
@@ -119,11 +101,6 @@ def _buckets(dues: Sequence[Due], order: Order, fallen: int) -> Iterator[tuple[i
     yield from ((i, c, parts[i][c]) for i in range(first, len(parts)) for c in range(3))
 
 
-def allocate(dues: Sequence[Due], amount_fen: int, order: Order, fallen: int) -> Allocation:
-    """Return the sums of `allocate_each` over all instalments."""
-    return sum_parts(allocate_each(dues, amount_fen, order, fallen))
-
-
 def sum_parts(parts: Iterable[Allocation]) -> Allocation:
     """Return the sums over all instalments."""
     penalty_fen = interest_fen = principal_fen = 0
@@ -132,11 +109,6 @@ def sum_parts(parts: Iterable[Allocation]) -> Allocation:
         interest_fen += part.interest_fen
         principal_fen += part.principal_fen
     return Allocation(penalty_fen, interest_fen, principal_fen)
-
-
-def allocate_by_instalment(dues: Iterable[Due], amount_fen: int) -> Allocation:
-    """Split `amount_fen` by instalment; ValueError when it is not positive or more than is due."""
-    return allocate(tuple(dues), amount_fen, Order.BY_INSTALMENT, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,12 +133,3 @@ class PenaltyTerms:
 @lru_cache(maxsize=1024)
 def _daily(rate_annual: Decimal, multiple: Decimal, year_days: int) -> Fraction:
     return Fraction(rate_annual) * Fraction(multiple) / year_days
-
-
-def compute_penalty_fen(overdue_fen: int, days: int, terms: PenaltyTerms) -> int:
-    """Return the penalty on what is overdue after `days` past due.
-
-    >>> compute_penalty_fen(92_016, 38, PenaltyTerms(Decimal("0.18"), Decimal("1.5"), 360))
-    2622
-    """
-    return 0 if days <= terms.grace_days else round_half_up(overdue_fen * terms.daily * days)

@@ -33,11 +33,6 @@ def read_class_limits(rulebook: Rulebook, day: dt.date) -> ClassLimits:
     return ClassLimits(days, int(rulebook.value("npl.60", day)))
 
 
-def compute_days_past_due(oldest_unpaid_due: dt.date | None, day: dt.date) -> int:
-    """Return the days since the oldest due date that is not fully paid; 0 when there is none."""
-    return 0 if oldest_unpaid_due is None else max(0, (day - oldest_unpaid_due).days)
-
-
 def classify(days_past_due: int, limits: ClassLimits) -> AssetClass:
     """Return the floor class of a loan so many days past due."""
     reached = [name for first, name in limits.first_days if days_past_due >= first]

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 
-from core_app.loans.daily import DailyRate
 from core_app.loans.schedule import (
     Instalment,
     Method,
@@ -83,15 +82,6 @@ def compute_fee_fen(wish: Prepayment, rule: PrepaymentRule) -> int:
     """Return the fee for prepaying."""
     free = wish.periods_due >= rule.fee_free_after_periods
     return 0 if free else round_half_up(wish.principal_fen * Fraction(rule.fee_share))
-
-
-def compute_settlement_fen(balance_fen: int, days: int, rate: DailyRate) -> int:
-    """Return what settles a loan `days` after its last due date: balance and interest by day.
-
-    >>> compute_settlement_fen(919_791, 10, DailyRate(Decimal("0.18"), 360))
-    924390
-    """
-    return balance_fen + rate.interest_fen(balance_fen * days)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -9,14 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core_app.loans.allocation import (
-    Due,
-    PenaltyTerms,
-    allocate_by_instalment,
-    compute_open_dues,
-    compute_penalty_fen,
-)
-from core_app.loans.schedule import Instalment, Terms, plan_equal_instalments
+from core_app.loans.allocation import Allocation, Due, Order, PenaltyTerms, allocate_each, sum_parts
+from core_app.loans.loan import make_loan, plan_columns
+from core_app.loans.schedule import Instalment, Plan, Terms, plan_equal_instalments
+from core_app.loans.standing import make_lines
+from core_app.loans.store import new_row
+from tests.unit.core_app.product_documents import START, make_product
 
 KNOWN = json.loads((Path(__file__).parents[2] / "vectors" / "allocation.json").read_text())
 DUES = tuple(
@@ -24,13 +23,37 @@ DUES = tuple(
     for due in KNOWN["overdue"]
 )
 PLAN = plan_equal_instalments(Terms(1_200_000, Decimal("0.18"), 12), dt.date(2026, 1, 15))
+PRODUCT = make_product()
+
+
+def allocate_by_instalment(dues: tuple[Due, ...], amount_fen: int) -> Allocation:
+    return sum_parts(allocate_each(dues, amount_fen, Order.BY_INSTALMENT, 0))
+
+
+def compute_open_dues(plan: Plan, interest_paid_fen: int, principal_paid_fen: int) -> tuple[Due, ...]:
+    """Return what a loan as stored has open, from the two totals of what was paid."""
+    drawn = plan_columns(plan, START) | {
+        "day": START,
+        "contract_id": "K",
+        "customer_id": "C",
+        "product": PRODUCT.id,
+        "product_version": PRODUCT.version,
+        "rate_annual": Decimal("0.18"),
+        "principal_fen": sum(line.principal_fen for line in plan),
+        "interest_fen": sum(line.interest_fen for line in plan),
+        "anytime": False,
+        "interest_to": None,
+    }
+    row = replace(new_row(drawn), interest_paid_fen=interest_paid_fen, principal_paid_fen=principal_paid_fen)
+    return tuple(due for due in make_loan("L", row, PRODUCT, 100).dues if due.total_fen)
 
 
 @pytest.mark.parametrize("due", KNOWN["overdue"], ids=lambda due: f"{due['days']} days")
 def test_penalty_runs_on_overdue_principal_by_days(due: dict[str, int]) -> None:
     penalty = KNOWN["penalty"]
     rates = PenaltyTerms(Decimal(penalty["rate_annual"]), Decimal(penalty["multiple"]), penalty["year_days"])
-    assert compute_penalty_fen(due["principal_fen"], due["days"], rates) == due["penalty_fen"]
+    (line,) = make_lines((Instalment(1, START, due["principal_fen"], 1_000),), dt.date(2025, 12, 15))
+    assert line.penalty_fen(START + dt.timedelta(days=due["days"]), rates) == due["penalty_fen"]
 
 
 def test_eight_hundred_yuan_pay_penalty_then_interest_then_principal_of_the_first() -> None:

@@ -30,17 +30,25 @@ from core_app.loans.classification import (
     AssetClass,
     bureau_status,
     classify,
-    compute_days_past_due,
     is_non_performing,
     read_class_limits,
 )
 from core_app.loans.daily import DailyRate, Move, compute_standing
-from core_app.loans.prepayment import Mode, Prepayment, Running, compute_settlement_fen, plan_after_partial
+from core_app.loans.prepayment import Mode, Prepayment, Running, plan_after_partial
 from core_app.loans.provision import compute_provision, read_provision_rates
 from core_app.loans.replay import Contract, Repaid, replay
 from core_app.loans.reprice import CutUnit, RewardRule, plan_reward
-from core_app.loans.schedule import Method, Plan, PlanRule, Terms, plan_equal_instalments, plan_schedule
+from core_app.loans.schedule import (
+    Instalment,
+    Method,
+    Plan,
+    PlanRule,
+    Terms,
+    plan_equal_instalments,
+    plan_schedule,
+)
 from core_app.loans.split import Funder, split_plan
+from core_app.loans.standing import find_days_past_due, make_lines
 from core_app.money import round_half_up
 from core_app.rules.read import read_rulebook
 from tests.unit.core_app.product_documents import START, make_product
@@ -242,7 +250,7 @@ def test_10_prepayment_in_three_modes() -> None:
     full = answer["full"]
     balance_fen = 1_200_000 - sum(line.principal_fen for line in PLAN[:3])
     assert balance_fen == answer["balance_fen"]
-    assert compute_settlement_fen(balance_fen, full["days"], DailyRate(RATE, 360)) == full["total_fen"]
+    assert DailyRate(RATE, 360).interest_fen(balance_fen * full["days"]) == full["interest_fen"]
     assert full["total_fen"] - balance_fen == full["interest_fen"]
     assert sum(line.interest_fen for line in PLAN[3:]) == answer["interest_without_fen"]
     running = Running(PLAN, RATE, MONTHLY, START)
@@ -299,16 +307,17 @@ def test_12_rounding_each_period_would_be_a_fen_off() -> None:
 def test_13_days_past_due_classes_and_bureau_status() -> None:
     answer = known("days_past_due")
     due = dt.date.fromisoformat(answer["due"])
+    lines = make_lines((Instalment(1, due, 1, 0),), START)
     for text, days, name in answer["classes"]:
         day = dt.date.fromisoformat(text)
         limits = read_class_limits(read_rulebook(), day)
-        assert compute_days_past_due(due, day) == days
+        assert find_days_past_due(lines, day) == days
         # A second way: numpy counts the days.
         assert int((np.datetime64(text) - np.datetime64(answer["due"])).astype(int)) == days
         assert classify(days, limits) == name
         assert not is_non_performing(min(days, 60), limits, by_60_days=True)
     text, days = answer["npl_60"]
-    assert compute_days_past_due(due, dt.date.fromisoformat(text)) == days
+    assert find_days_past_due(lines, dt.date.fromisoformat(text)) == days
     assert is_non_performing(days, limits, by_60_days=True)
     assert not is_non_performing(days, limits, by_60_days=False)
     assert [[days, bureau_status(days)] for days, _ in answer["bureau"]] == answer["bureau"]
