@@ -24,6 +24,8 @@ from core_app.ids import Letter, payout_id, slot_of_id
 from core_app.ledger.posting import OWN, Entry, Event, entry_columns, plan_funded_entries, reverse_entries
 from core_app.limits.hold import release
 from core_app.loans.allocation import Allocation
+from core_app.loans.loan import show_loan_row
+from core_app.loans.reading import ask_unlocked, fetch_loan
 from core_app.loans.split import split_amounts
 from core_app.outbox import Told
 from core_app.products.model import Product
@@ -189,16 +191,6 @@ async def fetch_shares(asked: AsyncCursor[Any]) -> LoanShares:
     return LoanShares(tuple(Share(funder, share) for funder, share, *_ in rows), Paid(*rows[0][2:]))
 
 
-_NOTHING_OWED = {
-    "status": "settled",
-    "balance_fen": 0,
-    "outstanding_fen": 0,
-    "next_due": None,
-    "next_due_fen": 0,
-}
-"""Where a loan stands after a void, as `GET /v1/loans/{loan_id}` shows it."""
-
-
 @dataclass(frozen=True, slots=True)
 class Void:
     """Which draw is taken back and why; `order_seen_at` is the last change of its payout order."""
@@ -244,9 +236,12 @@ async def void_draw(core: LendingCore, command: Command, void: Void) -> Done:
         }
         await release(connection, void.loan_id, principal_fen)
         await connection.execute(store.INSERT_VOID, values)
+        asked = await ask_unlocked(core, connection, void.loan_id)
+        stands = await fetch_loan(core, connection, void.loan_id, asked)
+        if stands is None:
+            raise RuntimeError("a locked loan cannot be gone")
         body = {"loan_id": void.loan_id, "customer_id": customer_id, "voided_fen": principal_fen}
-        stands = {"drawn_on": drawn_on.isoformat(), "principal_fen": principal_fen} | _NOTHING_OWED
-        told = body | {"loan": {"loan_id": void.loan_id, "customer_id": customer_id} | stands}
+        told = body | {"loan": show_loan_row(stands)}
         return await finish_command(connection, claim, 201, body, Told("loan.voided", void.loan_id, told))
 
     return await run_command(core, cell, command, work)

@@ -66,7 +66,7 @@ SOURCES: Mapping[str, Source] = {
         {"product": "l.product"},
     ),
     "instalments": Source(
-        "(core.loans l join core.instalments s on s.loan_id = l.loan_id)",
+        "(core.loans l join core.instalments s on s.loan_id = l.loan_id and s.plan_version = l.plan_version)",
         "l.customer_id",
         "s.due",
         {"principal_fen": "s.principal_fen", "interest_fen": "s.interest_fen"},

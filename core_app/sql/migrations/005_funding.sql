@@ -9,6 +9,18 @@ insert into core.accounts (account, name_en, name_zh) values
 
 -- Each funder's lines of a transaction balance by themselves; 'own' is the company.
 alter table core.entries add column funder text not null default 'own';
+create or replace function core.check_entries() returns trigger language plpgsql as $$
+begin
+    if exists (
+        select from inserted group by transaction_id, funder, currency having sum(amount_fen) <> 0
+    ) then
+        raise exception 'entries of a transaction do not sum to zero' using errcode = 'BY101';
+    end if;
+    if exists (select from inserted where account not in (select account from core.accounts)) then
+        raise exception 'an entry names an account that is not in the chart' using errcode = 'BY102';
+    end if;
+    return null;
+end $$;
 -- Settlement reads a partner's day; our own lines, the most, pay nothing for it.
 create index entries_by_partner_day on core.entries (funder, booked_on) where funder <> 'own';
 

@@ -21,7 +21,7 @@ from core_app.loans.terms import (
 from core_app.products.catalogue import read_published
 from core_app.products.model import Product
 from core_app.slots import cell_of_slot, chunk_of_slot
-from tests.integration.core_app.lending import confirm, register, repay
+from tests.integration.core_app.lending import apply, confirm, register, repay
 
 PRODUCTS = {
     "instalment-12": (100_000, 5_000_000, (3, 6, 12)),
@@ -46,9 +46,8 @@ class Drawn:
 
 async def lend(client: Any, customer_id: str, product: str, amount_fen: int, periods: int) -> dict[str, Any]:
     """Lend one loan through the API; of a line, all of it at once."""
-    wish = {"customer_id": customer_id, "product": product, "amount_fen": amount_fen, "periods": periods}
-    status, decided, _ = await client.post("/v1/applications", wish)
-    assert (status, decided["decision"]) == (201, "approved"), decided
+    decided = await apply(client, customer_id, amount_fen, periods, product=product)
+    assert decided["decision"] == "approved", decided
     status, contract, _ = await client.post("/v1/contracts", confirm(decided))
     assert status == 201, contract
     body: dict[str, Any] = {"contract_id": contract["contract_id"]}

@@ -14,7 +14,7 @@ from core_app.funding.publish import deal_to_cells, stop_funder
 from core_app.funding.service import Void, void_draw
 from core_app.ids import Letter
 from core_app.loans.schedule import Instalment
-from core_app.loans.service import draw_loan
+from core_app.loans.service import DrawWish, draw_loan
 from core_app.loans.split import split_amounts, split_plan
 from core_app.loans.terms import funders
 from tests.integration.core_app.lending import draw, repay
@@ -227,6 +227,6 @@ async def test_a_draw_repeated_takes_its_quota_once(core: Any, client: Any, cell
     await publish(core, make_partner("bank_east", {"total_fen": 10_000_000}))
     contract = await sign_joint(client)
     command = make_command(core, "draw-once-0001", "draw", {"contract_id": contract})
-    answers = await asyncio.gather(*(draw_loan(core, command, contract) for _ in range(5)))
+    answers = await asyncio.gather(*(draw_loan(core, command, DrawWish(contract)) for _ in range(5)))
     assert len({done.answer.body["loan_id"] for done in answers}) == 1
     assert sum(row[1] for row in await cells.rows(USED)) == 840_000

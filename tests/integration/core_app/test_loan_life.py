@@ -9,7 +9,7 @@ import pytest
 from core_app.ids import Letter, slot_of_id
 from core_app.loans.replay import replay
 from tests.integration.core_app.conftest import TODAY
-from tests.integration.core_app.lending import confirm, draw, register, repay
+from tests.integration.core_app.lending import apply, confirm, draw, register, repay
 from tests.integration.core_app.portfolio import (
     Drawn,
     close_chunks_of,
@@ -151,13 +151,11 @@ async def test_a_line_is_drawn_and_repaid_anytime_as_known_answer_eight_has_it(
 
 async def test_a_line_counts_once_for_the_legal_line(client: Any, cells: Any) -> None:
     customer_id = await register(client)
-    wish = {"customer_id": customer_id, "product": "revolving-anytime", "periods": 12}
-    _, decided, _ = await client.post("/v1/applications", wish | {"amount_fen": 10_000_000})
+    decided = await apply(client, customer_id, 10_000_000, product="revolving-anytime")
     _, contract, _ = await client.post("/v1/contracts", confirm(decided))
     body = {"contract_id": contract["contract_id"], "amount_fen": 5_000_000}
     assert (await client.post("/v1/draws", body))[0] == 201
-    other = {"customer_id": customer_id, "product": "instalment-12", "amount_fen": 100, "periods": 12}
-    _, decided, _ = await client.post("/v1/applications", other | {"amount_fen": 10_000})
+    decided = await apply(client, customer_id, 10_000)
     assert decided["limit_fen"] == 5_000_000  # of 20 million, 10 are promised; the product's own largest
 
 

@@ -50,17 +50,6 @@ async def test_a_quote_shows_schedule_cost_and_cost_table_and_records_nothing(
     assert await cells.counts() == before
 
 
-async def test_a_quote_of_a_product_that_cannot_be_lent_yet_is_given_and_its_application_says_why(
-    client: Any,
-) -> None:
-    wish = {"product": "joint-instalment", "amount_fen": 1_000_000, "periods": 12}
-    status, quoted, _ = await client.send("POST", "/v1/quotes", json=wish)
-    assert (status, len(quoted["schedule"])) == (200, 12)
-    status, problem, _ = await client.post("/v1/applications", wish | {"customer_id": await register(client)})
-    assert (status, problem["errors"][0]["path"]) == (422, "body.product")
-    assert "funding.parties of several funders needs" in problem["errors"][0]["found"]
-
-
 async def test_a_loan_repaid_anytime_is_quoted_without_a_schedule(client: Any) -> None:
     wish = {"product": "revolving-anytime", "amount_fen": 1_000_000, "periods": 12}
     status, quoted, _ = await client.send("POST", "/v1/quotes", json=wish)

@@ -94,13 +94,16 @@ async def write_history(owner: Any, chance: random.Random, customers: list[str])
             )
             await owner.execute(
                 "insert into core.loans (loan_id, contract_id, customer_id, product, product_version,"
-                " drawn_on, principal_fen, interest_fen, idempotency_key) values ('L' || %(n)s, 'K' || %(n)s,"
-                " %(customer_id)s, %(product)s, 1, %(day)s, %(amount)s, 7, 'k')",
+                " drawn_on, principal_fen, interest_fen, rate_annual, idempotency_key) values"
+                " ('L' || %(n)s, 'K' || %(n)s, %(customer_id)s, %(product)s, 1, %(day)s, %(amount)s, 7, 0,"
+                " 'k')",
                 row,
             )
             await owner.execute(
-                "insert into core.instalments (loan_id, period, due, principal_fen, interest_fen)"
-                " select 'L' || %(n)s, p, %(day)s::date + 10 * p, %(amount)s / %(periods)s, p"
+                "insert into core.instalments (loan_id, period, begins, due, principal_fen, interest_fen,"
+                " principal_before_fen, interest_before_fen)"
+                " select 'L' || %(n)s, p, %(day)s::date + 10 * p - 10, %(day)s::date + 10 * p,"
+                " %(amount)s / %(periods)s, p, 0, 0"
                 " from generate_series(1, %(periods)s) p",
                 row,
             )

@@ -14,6 +14,7 @@ from replication.model import DATA_SITES, Mode, Site
 from runbooks.cells import summarise
 from runbooks.drills.arrivals import make_person
 from runbooks.drills.customer import Customers, Request
+from runbooks.drills.load import READ_SECONDS
 from runbooks.drills.read_rows import read_keys
 from runbooks.drills.records import Outcome
 from runbooks.stand.home import UpOptions
@@ -94,7 +95,8 @@ async def lend(customers: Customers, cell: str) -> dict[str, str]:
         )
     wish = {"product": "instalment-12", "amount_fen": AMOUNT_FEN, "periods": 12}
     await do("/v1/applications", {"customer_id": answer["customer_id"], **wish})
-    await do("/v1/contracts", {"application_id": answer["application_id"]})
+    confirmed = {"cost_table_sm3": answer["cost_table_sm3"], "cost_table_read_seconds": READ_SECONDS}
+    await do("/v1/contracts", {"application_id": answer["application_id"], **confirmed})
     await do("/v1/draws", {"contract_id": answer["contract_id"]})
     return keys
 
