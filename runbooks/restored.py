@@ -20,8 +20,9 @@ from replication.postgres.copy import DATABASE, Copy
 from replication.postgres.observe import AdminConnection, connect_admin
 from replication.settings import PlaceSettings
 
-_LOAN_ACCOUNT = "1303"
-"""Account whose entries make a loan's principal balance. Source: core_app/ledger/posting.py."""
+_LOAN_ACCOUNTS = "'1303', '1321'"
+"""Accounts whose entries make a loan's principal balance: our share and partners'. Source:
+core_app/ledger/posting.py."""
 
 LENDING_CHECKS = Checks(
     tables=(
@@ -36,6 +37,17 @@ LENDING_CHECKS = Checks(
         TableCheck("core", "repayments", ("repayment_id",), "at", fixed=True),
         TableCheck("core", "entries", ("entry_id",), "at", fixed=True),
         TableCheck("core", "outbox", ("outbox_id",), "at", fixed=True),
+        TableCheck("core", "loan_funders", ("loan_id", "place"), "at", fixed=True),
+        TableCheck("core", "payout_orders", ("order_id",), "at", fixed=False),
+        TableCheck("core", "payout_events", ("event_id",), "at", fixed=True),
+        TableCheck("core", "draw_voids", ("loan_id",), "at", fixed=True),
+        TableCheck("core", "settlements", ("funder", "on_date"), "at", fixed=True),
+        TableCheck("core", "limit_changes", ("change_id",), "at", fixed=True),
+        TableCheck("core", "evidence", ("application_id", "kind"), "at", fixed=True),
+        TableCheck("core", "reversals", ("repayment_id",), "at", fixed=True),
+        TableCheck("core", "corrections", ("repayment_id", "idempotency_key"), "at", fixed=True),
+        TableCheck("core", "write_offs", ("loan_id",), "at", fixed=True),
+        TableCheck("core", "day_end_progress", ("on_date", "step", "chunk"), "at", fixed=True),
     ),
     zeros=(
         ZeroCheck("trial balance (fen)", "select coalesce(sum(amount_fen), 0) from core.entries"),
@@ -43,7 +55,7 @@ LENDING_CHECKS = Checks(
             "loans whose balance is not the sum of their entries",
             f"""select count(*) from core.loans l where l.written_off_on is null
                 and l.balance_fen <> (select coalesce(sum(amount_fen), 0)
-                from core.entries e where e.loan_id = l.loan_id and e.account = '{_LOAN_ACCOUNT}')""",  # noqa: S608
+                from core.entries e where e.loan_id = l.loan_id and e.account in ({_LOAN_ACCOUNTS}))""",  # noqa: S608
         ),
         ZeroCheck(
             "entries without their command",

@@ -37,6 +37,7 @@ _KEPT = (
         "instalments",
         "plan_version = 1 and loan_id in (select loan_id from core.loans where drawn_on <= {day})",
     ),
+    ("loan_funders", "loan_id in (select loan_id from core.loans where drawn_on <= {day})"),
     ("closings", "on_date < {day}"),
 )
 _COLUMNS = """
