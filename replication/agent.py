@@ -35,8 +35,6 @@ log = logging.getLogger("biyi.agent")
 
 LEADER_SECONDS = 5.0
 """Pause between two looks at where etcd's leader is. Source: our choice, far above an election."""
-LIFE_SECONDS = 0.1
-"""Pause between two beats for the watchdog. Source: our choice, one failover tick."""
 WATCHDOG_PAUSE_SECONDS = 1.0
 """Pause before a watchdog that ended is started again. Source: our choice."""
 MOVE_SECONDS = 20.0
@@ -78,11 +76,16 @@ class Agent:
                 log.error("%s did not stop: %s: %s", place, type(error).__name__, error)
 
     async def _show_life(self) -> None:
-        """Beat for the watchdog: it ends the site's primaries when this loop stands still."""
-        heartbeat = Heartbeat(heartbeat_path(self.settings))
+        """Beat for the watchdog after each look: it ends the site's primaries when this loop stands still.
+
+        Not while they should have ended already: an agent that freezes, wakes and crashes would otherwise buy
+        a primary that nobody confirms the watchdog's whole patience once more, and again.
+        """
+        heartbeat, look = Heartbeat(heartbeat_path(self.settings)), 0
         while True:
-            heartbeat.beat()
-            await asyncio.sleep(LIFE_SECONDS)
+            look = await self.view.next_look(look)
+            if not self.view.sight.is_overdue():
+                heartbeat.beat()
 
     async def _beat(self) -> None:
         """Write the site's beat; one key whatever the number of cells."""

@@ -41,7 +41,9 @@ class Heartbeat:
     """The agent's side: one mapped word, so that a beat is a store into memory and never waits for a disk."""
 
     def __init__(self, path: Path) -> None:
-        path.write_bytes(_FORMAT.pack(now_ms()))
+        """Go on from the beat of the agent before: a new agent has yet to confirm what it may keep."""
+        if not 0 < read_heartbeat_ms(path) <= now_ms():
+            path.write_bytes(_FORMAT.pack(now_ms()))
         with path.open("r+b") as file:
             self._map = mmap.mmap(file.fileno(), _FORMAT.size)
 

@@ -54,6 +54,11 @@ class SiteSight:
             )
         self.silent_for_ms = {site: silence.silent_for_ms for site, silence in self.silence.items()}
 
+    def is_overdue(self) -> bool:
+        """Say whether own primaries have to be ended by now: unconfirmed too long, kept by no promise."""
+        unconfirmed_ms = self._clock() - self.confirmed_ms
+        return unconfirmed_ms >= self._settings.failover.fence_after_ms and not self.peer_waits_for_ms()
+
     def probe_due(self) -> bool:
         """Say whether the other site's agent shall be asked directly: it, or etcd, is silent for a while."""
         silence_ms = self._settings.failover.silence_ms

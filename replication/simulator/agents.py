@@ -88,7 +88,7 @@ class SimAgent:
         self.confirmed_ms = -1
         self.promised_until_ms = self.peer_promised_until_ms = 0
         self._stopping: list[Task] = []
-        self._still_since_ms: int | None = None
+        self._beat_ms = scene.engine.now
         self.lives = 0
         self.looks = 0
         self.started = 0
@@ -121,7 +121,8 @@ class SimAgent:
             return
         self.promised_until_ms = self.peer_promised_until_ms = 0
         self.alive, self.held, self._crash_after, self.confirmed_ms = True, False, None, -1
-        self._still_since_ms = None
+        if not self.lives:
+            self._watch()
         self.lives += 1
         self.looks = self.started = 0
         self._probing = False
@@ -145,7 +146,6 @@ class SimAgent:
         for task in self._tasks:
             task.kill()
         self.alive = False
-        self._be_watched()
 
     def stop(self) -> None:
         """End it as SIGTERM does: its servers are shut down cleanly."""
@@ -171,29 +171,28 @@ class SimAgent:
         self.held = True
         for task in self._tasks:
             task.hold()
-        self._be_watched()
 
     def release(self) -> None:
         """Let it go on."""
-        self.held, self._still_since_ms = False, None
+        self.held = False
         for task in self._tasks:
             task.release()
 
-    def _be_watched(self) -> None:
-        """From the first moment that the agent stands still or is gone, its watchdog's patience runs."""
-        if self._still_since_ms is None:
-            engine = self._scene.engine
-            self._still_since_ms = engine.now
-            limits = self._settings.failover
-            engine.at(limits.watchdog_after_ms + limits.watchdog_look_ms, self._end_primaries, engine.now)
+    def _watch(self) -> None:
+        """The watchdog, looking when the last beat is too old at the earliest; it outlives its agent."""
+        engine, limits = self._scene.engine, self._settings.failover
+        due_ms = self._beat_ms + limits.watchdog_after_ms + limits.watchdog_look_ms
+        if engine.now >= due_ms:
+            self._end_primaries()
+            due_ms = engine.now + limits.watchdog_look_ms
+        engine.at(due_ms - engine.now, self._watch)
 
-    def _end_primaries(self, since_ms: int) -> None:
-        if self._still_since_ms == since_ms:
-            for copy in self._copies:
-                if copy.running and not copy.standby_signal:
-                    self._scene.note(copy.place.name, "the watchdog ends it")
-                    copy.crash()
-                    copy.hba_open = False
+    def _end_primaries(self) -> None:
+        for copy in self._copies:
+            if copy.running and not copy.standby_signal:
+                self._scene.note(copy.place.name, "the watchdog ends it")
+                copy.crash()
+                copy.hba_open = False
 
     def ask_move(self, to: Site | None) -> None:
         """Pass on the operator's wish."""
@@ -237,6 +236,8 @@ class SimAgent:
         while True:
             self.started += 1
             await self.sight.look()
+            if not self.sight.is_overdue():
+                self._beat_ms = engine.now
             if self.sight.probe_due() and not self._probing:
                 self._probe()
             self.looks += 1
