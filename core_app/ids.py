@@ -12,7 +12,7 @@ from compliance.protection.index import compute_hmac_sm3
 from core_app.slots import SLOTS
 
 _CUSTOMER = re.compile(r"C[0-9a-f]{24}")
-_ROUTED = re.compile(r"[AKLR]([0-9a-f]{3})-[0-9a-f]{32}")
+_ROUTED = re.compile(r"[AKLRS]([0-9a-f]{3})-[0-9a-f]{32}")
 
 
 class Letter(enum.StrEnum):
@@ -22,6 +22,7 @@ class Letter(enum.StrEnum):
     CONTRACT = "K"
     LOAN = "L"
     REPAYMENT = "R"
+    LOOK = "S"
 
 
 def derive_customer_id(customer_id_key: bytes, id_number: str) -> str:

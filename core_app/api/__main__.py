@@ -5,6 +5,7 @@ import datetime as dt
 import logging
 import signal
 import sys
+import time
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,6 +17,7 @@ import uvloop
 from compliance.protection.errors import ProtectionError
 from compliance.protection.vault import open_vault
 from core_app.api.app import make_app
+from core_app.api.rate_limit import Buckets
 from core_app.business_calendar import business_date_at
 from core_app.core import LendingCore
 from core_app.errors import DocumentInvalid
@@ -73,14 +75,17 @@ async def _serve(site: SiteSettings, settings: ApiSettings) -> None:
             new_uuid=uuid.uuid4,
             read_today=_read_today,
         )
+        # The cache's client: its patience is a request's, and a site without one limits nothing.
+        buckets = Buckets(cache.valkey, settings, vault.request_digest, time.monotonic) if cache else None
         config = uvicorn.Config(
-            make_app(core, settings, cache),
+            make_app(core, settings, cache, buckets),
             host="127.0.0.1",
             port=site.api_port,
             access_log=False,
             log_level="warning",
             lifespan="off",
             server_header=False,
+            proxy_headers=False,  # else any local client writes its own address into limits and looks
             timeout_keep_alive=settings.keep_alive_seconds,
             timeout_graceful_shutdown=settings.grace_seconds,
         )

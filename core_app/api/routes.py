@@ -1,15 +1,19 @@
 """The routes of /v1: a checked body in, one service call, its answer out."""
 
 import json
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Header, Path, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 
 from core_app.api import bodies
-from core_app.api.problem import MEDIA_TYPE
-from core_app.commands import KEY_PATTERN, Command, Done, make_command
-from core_app.core import LendingCore
+from core_app.api.answering import ON_READ as _ON_READ
+from core_app.api.answering import ON_WRITE as _ON_WRITE
+from core_app.api.answering import IdempotencyKey
+from core_app.api.answering import command_of as _command
+from core_app.api.answering import core_of as _core
+from core_app.api.answering import problems as _problems
+from core_app.api.answering import respond as _respond
 from core_app.customers.service import check_person, register_customer, show_customer
 from core_app.decisions.quote import LoanWish, quote_loan
 from core_app.decisions.service import Wish, apply_for_loan
@@ -17,55 +21,7 @@ from core_app.loans.contract import Confirmed, sign_contract
 from core_app.loans.service import draw_loan, repay_loan, show_loan
 from core_app.read_models.read import show_loan_summary
 
-IdempotencyKey = Annotated[
-    str,
-    Header(
-        alias="Idempotency-Key",
-        pattern=KEY_PATTERN,
-        description="Chosen by the client, new for each command. Repeating a request with the same key "
-        "gives the stored answer; the same key with another body gives 409.",
-        examples=["order-20261122-000001"],
-    ),
-]
-
-
-def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    meanings = {
-        400: "Malformed request: missing or bad Idempotency-Key, or a body that is no JSON.",
-        404: "Not found.",
-        409: "In conflict with what is recorded, or the key was used for another request.",
-        413: "Body over 64 KiB.",
-        422: "A field is not acceptable, or a rule forbids it; `errors` and `rules` say which. "
-        "Nothing was recorded.",
-        503: "The cell cannot be written or read now; `outcome` says whether anything was done.",
-    }
-    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemAnswer"}}}
-    return {status: {"description": meanings[status], "content": content} for status in statuses}
-
-
-_ON_WRITE = _problems(400, 409, 413, 422, 503)
-_ON_READ = _problems(404, 422, 503)
 router = APIRouter(prefix="/v1", default_response_class=Response)
-
-
-def _core(request: Request) -> LendingCore:
-    core: LendingCore = request.app.state.core
-    return core
-
-
-def _command(core: LendingCore, key: str, kind: str, body: Any) -> Command:
-    # Without defaults: a field that was added later leaves the digest of older requests as it was.
-    return make_command(core, key, kind, body.model_dump(exclude_defaults=True))
-
-
-def _respond(done: Done) -> Response:
-    answer = done.answer
-    headers = {"Biyi-Cell": done.cell, "Biyi-Epoch": str(answer.epoch)}
-    if answer.replayed:
-        headers["Biyi-Replayed"] = "true"
-    # Sorted, so that a stored answer is repeated byte for byte.
-    content = json.dumps(answer.body, sort_keys=True, separators=(",", ":"))
-    return Response(content, answer.status, headers, media_type="application/json")
 
 
 @router.post(

@@ -56,6 +56,8 @@ TABLES = (
     "repayments",
     "entries",
     "outbox",
+    "staff_looks",
+    "staff_look_ends",
 )
 
 BOOTSTRAP = """

@@ -1,0 +1,64 @@
+"""What every route shares: the key's header, the problems it may answer with, a command in, an answer out."""
+
+import json
+from typing import Annotated, Any
+
+from fastapi import Header, Request
+from fastapi.responses import Response
+
+from core_app.api.problem import MEDIA_TYPE
+from core_app.commands import KEY_PATTERN, Command, Done, make_command
+from core_app.core import LendingCore
+
+IdempotencyKey = Annotated[
+    str,
+    Header(
+        alias="Idempotency-Key",
+        pattern=KEY_PATTERN,
+        description="Chosen by the client, new for each command. Repeating a request with the same key "
+        "gives the stored answer; the same key with another body gives 409.",
+        examples=["order-20261122-000001"],
+    ),
+]
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the OpenAPI descriptions of problem answers."""
+    meanings = {
+        400: "Malformed request: missing or bad Idempotency-Key, or a body that is no JSON.",
+        404: "Not found.",
+        409: "In conflict with what is recorded, or the key was used for another request.",
+        413: "Body over 64 KiB.",
+        422: "A field is not acceptable, or a rule forbids it; `errors` and `rules` say which. "
+        "Nothing was recorded.",
+        503: "The cell cannot be written or read now; `outcome` says whether anything was done.",
+    }
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemAnswer"}}}
+    return {status: {"description": meanings[status], "content": content} for status in statuses}
+
+
+ON_WRITE = problems(400, 409, 413, 422, 503)
+ON_READ = problems(404, 422, 503)
+
+
+def core_of(request: Request) -> LendingCore:
+    """Return the core that the application was made around."""
+    core: LendingCore = request.app.state.core
+    return core
+
+
+def command_of(core: LendingCore, key: str, kind: str, body: Any) -> Command:
+    """Return the command of a checked body."""
+    # Without defaults: a field that was added later leaves the digest of older requests as it was.
+    return make_command(core, key, kind, body.model_dump(mode="json", exclude_defaults=True))
+
+
+def respond(done: Done) -> Response:
+    """Return a service's answer, with the headers that say where it was committed."""
+    answer = done.answer
+    headers = {"Biyi-Cell": done.cell, "Biyi-Epoch": str(answer.epoch)}
+    if answer.replayed:
+        headers["Biyi-Replayed"] = "true"
+    # Sorted, so that a stored answer is repeated byte for byte.
+    content = json.dumps(answer.body, sort_keys=True, separators=(",", ":"))
+    return Response(content, answer.status, headers, media_type="application/json")
