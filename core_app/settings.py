@@ -27,9 +27,15 @@ class ApiSettings:
     """As above for a client that names itself. Source: our choice, half of its address's."""
     rate_client_burst: float = 1000.0
     """As above for a client that names itself. Source: our choice, 2 s of its rate."""
-    rate_retry_seconds: float = 1.0
-    """How long a lost Valkey is left alone. Source: our choice; a hanging one then costs a request in a
-    hundred its patience (`cache_seconds`) at 100 requests a second."""
+    rate_asking: int = 16
+    """How many requests of a process ask for tokens at once; more wait their turn. Source: our choice, half
+    of the connections that a client of Valkey may have."""
+    rate_seconds: float = 0.5
+    """Patience with Valkey for tokens. Source: our choice, five times that for the cache, because a busy
+    process must not take itself for a lost Valkey and open the gate to what keeps it busy."""
+    rate_retry_seconds: float = 5.0
+    """How long a lost Valkey is left alone. Source: our choice, ten times the patience: one that hangs then
+    slows at most a tenth of the requests."""
     grace_seconds: int = 12
     """Time for running requests at SIGTERM. Source: the deadline plus 2 s to answer."""
     keep_alive_seconds: int = 75

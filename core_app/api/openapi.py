@@ -72,8 +72,9 @@ _CLIENT_PARAMETER = {
     "name": CLIENT_HEADER,
     "in": "header",
     "required": False,
-    "description": "Which client of this address asks; it is limited by itself within its address's limit.",
-    "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"},
+    "description": "Which client of this address asks, in at most 64 letters, digits, - and _: it is limited "
+    "by itself within its address's limit. Anything else counts as no name.",
+    "schema": {"type": "string"},
     "example": "app-ios",
 }
 

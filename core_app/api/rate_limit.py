@@ -6,6 +6,7 @@ since the address's bucket is taken from in any case, making names up gains noth
 take the name's place when there are keys.) See docs/decisions/015-a-rate-limit-that-money-may-pass.md.
 """
 
+import asyncio
 import logging
 import math
 import re
@@ -62,8 +63,9 @@ class RateCounts:
 class Buckets:
     """The buckets of one site. While Valkey is lost everything may pass: counted, and logged once.
 
-    Money paths must not stop with a cache. A Valkey that hangs is asked once a `rate_retry_seconds`,
-    so it costs no request but a few the patience of its client.
+    Money paths must not stop with a cache. A Valkey that hangs is asked once a `rate_retry_seconds`, so it
+    costs no request but a few its patience. Requests take turns at asking: a client that is short of
+    connections would pass for a lost Valkey, and a crowd of requests would open the gate to itself.
     """
 
     def __init__(
@@ -79,23 +81,25 @@ class Buckets:
         self._digest = digest
         self._read_elapsed = read_elapsed
         self._lost_until: float | None = None
+        self._turns = asyncio.Semaphore(settings.rate_asking)
 
     async def take(self, address: str, client: str | None) -> float:
         """Take a request's tokens; returns 0, or the seconds after which it is worth asking again."""
-        if self._lost_until is not None and self._read_elapsed() < self._lost_until:
-            self.counts.unchecked += 1
-            return 0
         settings = self._settings
         keys = [self._key(address)]
         words = [settings.rate_address_per_second, settings.rate_address_burst]
         if client is not None:
             keys.append(self._key(f"{address}|{client}"))
             words += [settings.rate_client_per_second, settings.rate_client_burst]
-        try:
-            wait_us = int(await self._take(keys=keys, args=words))
-        except (RedisError, OSError) as error:
-            self._lose(error)
-            return 0
+        async with self._turns:
+            if self._lost_until is not None and self._read_elapsed() < self._lost_until:
+                self.counts.unchecked += 1
+                return 0
+            try:
+                wait_us = int(await self._take(keys=keys, args=words))
+            except (RedisError, OSError) as error:
+                self._lose(error)
+                return 0
         if self._lost_until is not None:
             self._lost_until = None
             _log.warning(

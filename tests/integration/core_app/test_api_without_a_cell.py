@@ -56,6 +56,26 @@ async def test_a_write_past_its_deadline_is_503_and_says_that_nothing_was_done(c
     assert headers["Biyi-Cell"] in {"a", "b"}
 
 
+async def test_every_operation_ends_at_its_deadline(client: Any) -> None:
+    """Each is asked with its documented example; the deadline here is 0.2 s, a request's patience 5 s."""
+    _, document, _ = await client.get("/openapi.json")
+    unavailable = set()
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            parameters = operation["parameters"]
+            shown = {p["name"]: p["example"] for p in parameters if p["in"] == "path"}
+            headers = {p["name"]: p["example"] for p in parameters if p["in"] == "header"}
+            body = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+            async with asyncio.timeout(5):
+                url = path.format(**shown)
+                status, _, _ = await client.send(method, url, headers=headers, json=body.get("example"))
+            assert str(status) in operation["responses"], (method, path)
+            if status == 503:
+                unavailable.add((method, path))
+    # What asks no cell, for instance for a price, may answer; the most ask one.
+    assert len(unavailable) >= 12
+
+
 async def test_readiness_says_which_cells_are_missing(client: Any) -> None:
     status, body, _ = await client.get("/readyz")
     assert (status, body["unreachable"]) == (503, ["a", "b"])
