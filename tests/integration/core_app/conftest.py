@@ -49,6 +49,8 @@ DATABASES = {"a": "cell_a", "b": "cell_b"}
 TABLES = (
     "commands",
     "customers",
+    "staff_looks",
+    "staff_look_ends",
     "applications",
     "contracts",
     "cost_tables",
@@ -58,8 +60,6 @@ TABLES = (
     "repayments",
     "entries",
     "outbox",
-    "staff_looks",
-    "staff_look_ends",
 )
 
 BOOTSTRAP = """

@@ -59,6 +59,7 @@ async def test_a_write_past_its_deadline_is_503_and_says_that_nothing_was_done(c
 async def test_every_operation_ends_at_its_deadline(client: Any) -> None:
     """Each is asked with its documented example; the deadline here is 0.2 s, a request's patience 5 s."""
     _, document, _ = await client.get("/openapi.json")
+    assert "ProblemAnswer" in document["components"]["schemas"], "the served document is the completed one"
     unavailable = set()
     for path, item in document["paths"].items():
         for method, operation in item.items():
