@@ -55,7 +55,7 @@ select * from seen
 _END = """
 with ended as (
     insert into core.staff_look_ends (look_id, dwell_ms)
-    select look_id, %(dwell_ms)s from core.staff_looks where look_id = %(look_id)s and staff = %(staff)s
+    select look_id, %(dwell_ms)s from core.staff_looks where look_id = %(look_id)s
     on conflict (look_id) do nothing
     returning look_id, dwell_ms
 )
