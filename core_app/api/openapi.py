@@ -150,11 +150,9 @@ def make_example(schema: Json, schemas: Json, name: str) -> Any:
         return schema["examples"][0]
     if "default" in schema and schema["default"] is not None:
         return schema["default"]
-    if name in _BY_NAME:
-        return _BY_NAME[name]
-    for ending, value in _BY_ENDING.items():
-        if name.endswith(ending):
-            return value
+    value = _BY_NAME.get(name, next((v for ending, v in _BY_ENDING.items() if name.endswith(ending)), None))
+    if {str: "string", int: "integer"}.get(type(value)) == schema.get("type", "any"):
+        return value
     return _by_type(schema, schemas, name)
 
 
