@@ -27,6 +27,7 @@ def closed_port() -> int:
 
 def make_settings(folder: Path) -> SiteSettings:
     ensure_key_file(folder / "field.key")
+    (folder / "valkey.password").write_text("of a Valkey that is not up")
     return SiteSettings(
         site=Site.IDC,
         home_dir=folder,
@@ -37,6 +38,7 @@ def make_settings(folder: Path) -> SiteSettings:
         agent_port=closed_port(),
         api_port=closed_port(),
         valkey_port=closed_port(),
+        valkey_passfile=folder / "valkey.password",
         pg_bin=folder,
         passfile=folder / "pgpass",
         key_file=folder / "field.key",
@@ -91,6 +93,12 @@ async def test_the_process_serves_at_once_and_ends_in_peace(tmp_path: Path) -> N
     )
     try:
         assert await _becomes_healthy(settings.api_port)
+        url = f"http://127.0.0.1:{settings.api_port}"
+        async with aiohttp.ClientSession() as session:
+            async with session.get(url + "/v1/loans/x") as answer:
+                assert answer.status == 404
+            async with session.get(url + "/readyz") as answer:
+                assert (await answer.json())["rate_limit"] == {"refused": 0, "unchecked": 1}
     finally:
         process.send_signal(signal.SIGTERM)
         _, errors = await asyncio.wait_for(process.communicate(), 20)
