@@ -80,11 +80,11 @@ async def _readyz(request: Request) -> Response:
     found = dict(zip(cells, await asyncio.gather(*map(read_epoch, cells)), strict=True))
     missing = [cell for cell, epoch in found.items() if epoch is None]
     epochs = {cell: epoch for cell, epoch in found.items() if epoch is not None}
-    found_here: dict[str, object] = {"epochs": epochs, "unreachable": missing}
+    answer: dict[str, object] = {"epochs": epochs, "unreachable": missing}
     buckets: Buckets | None = request.app.state.buckets
     if buckets is not None:
-        found_here["rate_limit"] = asdict(buckets.counts)
-    return JSONResponse(found_here, status_code=503 if missing else 200)
+        answer["rate_limit"] = asdict(buckets.counts)
+    return JSONResponse(answer, status_code=503 if missing else 200)
 
 
 async def _look(connection: Connection, epoch: int) -> None:
