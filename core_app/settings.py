@@ -9,6 +9,8 @@ class ApiSettings:
 
     body_limit_bytes: int = 64 * 1024
     """Largest request body. Source: our choice; the largest real body is under 1 KiB."""
+    body_seconds: float = 10.0
+    """Longest time for a body to arrive before 408. Source: our choice, 64 KiB at 52 kbit/s."""
     deadline_seconds: float = 10.0
     """Longest wait for a cell before 503. Source: contract of the API; twice the promised 5 s RTO."""
     ready_seconds: float = 2.0
@@ -16,6 +18,24 @@ class ApiSettings:
     cache_seconds: float = 0.1
     """Patience with the site's cache before the primary is asked. Source: our choice, a hundred times
     what it takes on two idle cores and a fifth of the longest pause promised in a planned move."""
+    rate_address_per_second: float = 1000.0
+    """Requests a second from one peer address, in the long run. Source: our choice, five times the 200/s
+    that a drill sends to one entrance from one address; a gateway in front is one address."""
+    rate_address_burst: float = 2000.0
+    """Requests at once from one peer address. Source: our choice, 2 s of its rate."""
+    rate_client_per_second: float = 500.0
+    """As above for a client that names itself. Source: our choice, half of its address's."""
+    rate_client_burst: float = 1000.0
+    """As above for a client that names itself. Source: our choice, 2 s of its rate."""
+    rate_asking: int = 16
+    """How many requests of a process ask for tokens at once; more wait their turn. Source: our choice, half
+    of the connections that a client of Valkey may have."""
+    rate_seconds: float = 0.5
+    """Patience with Valkey for tokens. Source: our choice, five times that for the cache, because a busy
+    process must not take itself for a lost Valkey and open the gate to what keeps it busy."""
+    rate_retry_seconds: float = 5.0
+    """How long a lost Valkey is left alone. Source: our choice, ten times the patience: one that hangs then
+    slows at most a tenth of the requests."""
     grace_seconds: int = 12
     """Time for running requests at SIGTERM. Source: the deadline plus 2 s to answer."""
     keep_alive_seconds: int = 75
@@ -24,3 +44,6 @@ class ApiSettings:
     def __post_init__(self) -> None:
         if self.grace_seconds <= self.deadline_seconds:
             raise ValueError("grace_seconds must be above deadline_seconds")
+        rates = (self.rate_address_per_second, self.rate_client_per_second, self.rate_retry_seconds)
+        if min(rates) <= 0 or min(self.rate_address_burst, self.rate_client_burst) < 1:
+            raise ValueError("rates must be above 0 and bursts at least 1")

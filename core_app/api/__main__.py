@@ -5,6 +5,7 @@ import datetime as dt
 import logging
 import signal
 import sys
+import time
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,6 +17,8 @@ import uvloop
 from compliance.protection.errors import ProtectionError
 from compliance.protection.vault import open_vault
 from core_app.api.app import make_app
+from core_app.api.rate_limit import Buckets
+from core_app.api.server import make_config
 from core_app.business_calendar import business_date_at
 from core_app.core import LendingCore
 from core_app.decisions.bureau import Bureau
@@ -25,7 +28,7 @@ from core_app.products.catalogue import read_catalogue
 from core_app.read_models.read import Cache
 from core_app.router import Router
 from core_app.settings import ApiSettings
-from replication.projection.valkey import open_valkey
+from replication.projection.valkey import Valkey, open_valkey
 from replication.settings import SettingsError, SiteSettings, read_site_settings
 
 
@@ -58,13 +61,13 @@ def _read_today() -> dt.date:
 
 
 @contextlib.asynccontextmanager
-async def _open_cache(site: SiteSettings, settings: ApiSettings) -> AsyncIterator[Cache | None]:
-    """Yield the site's cache, or None where there is none; it need not be up."""
+async def _open_valkey(site: SiteSettings, patience_seconds: float) -> AsyncIterator[Valkey | None]:
+    """Yield a client of the site's Valkey, or None where there is none; it need not be up."""
     if site.valkey_passfile is None:
         yield None
         return
-    async with open_valkey(site.valkey_port, site.valkey_passfile, settings.cache_seconds) as valkey:
-        yield Cache(valkey, _read_now)
+    async with open_valkey(site.valkey_port, site.valkey_passfile, patience_seconds) as valkey:
+        yield valkey
 
 
 async def _serve(site: SiteSettings, settings: ApiSettings, bureau: Bureau | None) -> None:
@@ -73,7 +76,12 @@ async def _serve(site: SiteSettings, settings: ApiSettings, bureau: Bureau | Non
     # uvicorn raises the signal again once it has served; by then the router should close in peace.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    async with Router.start(site) as router, _open_cache(site, settings) as cache:
+    async with (
+        Router.start(site) as router,
+        _open_valkey(site, settings.cache_seconds) as warm,
+        _open_valkey(site, settings.rate_seconds) as limits,
+    ):
+        cache = Cache(warm, _read_now) if warm else None
         core = LendingCore(
             router=router,
             vault=vault,
@@ -84,17 +92,8 @@ async def _serve(site: SiteSettings, settings: ApiSettings, bureau: Bureau | Non
             read_today=_read_today,
             bureau=bureau,
         )
-        config = uvicorn.Config(
-            make_app(core, settings, cache),
-            host="127.0.0.1",
-            port=site.api_port,
-            access_log=False,
-            log_level="warning",
-            lifespan="off",
-            server_header=False,
-            timeout_keep_alive=settings.keep_alive_seconds,
-            timeout_graceful_shutdown=settings.grace_seconds,
-        )
+        buckets = Buckets(limits, settings, vault.request_digest, time.monotonic) if limits else None
+        config = make_config(make_app(core, settings, cache, buckets), settings, site.api_port)
         await uvicorn.Server(config).serve()
 
 

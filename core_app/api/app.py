@@ -1,19 +1,20 @@
 """The application: routes, limits and one answer shape for everything that can go wrong."""
 
 import asyncio
-from typing import Any
+from dataclasses import asdict
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from core_app.api.bodies import ProblemAnswer
 from core_app.api.body_limit import BodyLimit
+from core_app.api.openapi import describe
 from core_app.api.problem import make_answer, make_problem, read_validation_errors
+from core_app.api.rate_limit import Buckets, RateLimit
 from core_app.api.risk_routes import router as risk_v1
 from core_app.api.routes import router as v1
+from core_app.api.staff_routes import router as staff_v1
 from core_app.core import Connection, LendingCore
 from core_app.errors import FieldProblem, Kind, Refused
 from core_app.read_models.read import Cache
@@ -21,45 +22,49 @@ from core_app.router import CellUnavailable
 from core_app.settings import ApiSettings
 
 
-def make_app(core: LendingCore, settings: ApiSettings, cache: Cache | None = None) -> FastAPI:
-    """Return the ASGI application of one site around a started core, with the site's cache if any."""
+def make_app(
+    core: LendingCore, settings: ApiSettings, cache: Cache | None = None, buckets: Buckets | None = None
+) -> FastAPI:
+    """Return the ASGI application of one site around a started core, with the site's cache if any.
+
+    Without buckets nothing is rate-limited.
+    """
     app = FastAPI(
         title="Biyi lending core",
         version="1",
         summary="Lend and collect, from either site; amounts in fen, errors as problem+json.",
+        openapi_url=None,  # FastAPI's own would be made anew, without what `describe` adds
         docs_url=None,  # its page loads scripts from elsewhere
         redoc_url=None,
     )
     app.state.core = core
     app.state.cache = cache
     app.state.settings = settings
+    app.state.buckets = buckets
     app.include_router(v1)
     app.include_router(risk_v1)
+    app.include_router(staff_v1)
     app.add_api_route("/healthz", _healthz, include_in_schema=False)
     app.add_api_route("/readyz", _readyz, include_in_schema=False)
-    app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes)
+    app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes, limit_seconds=settings.body_seconds)
+    if buckets is not None:
+        app.add_middleware(RateLimit, buckets=buckets)  # outside: what is refused is not even read
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(Refused, _on_refused)
     app.add_exception_handler(CellUnavailable, _on_cell_unavailable)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(Exception, _on_defect)
-    _describe(app)
+    app.state.document = describe(app)
+    app.add_api_route("/openapi.json", _document, include_in_schema=False)
     return app
-
-
-def _describe(app: FastAPI) -> None:
-    document = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
-    schemas: dict[str, Any] = document["components"]["schemas"]
-    for unused in ("HTTPValidationError", "ValidationError"):
-        schemas.pop(unused, None)
-    problem = ProblemAnswer.model_json_schema(ref_template="#/components/schemas/{model}")
-    schemas.update(problem.pop("$defs"))
-    schemas["ProblemAnswer"] = problem
-    app.openapi_schema = document
 
 
 async def _healthz() -> Response:
     return JSONResponse({"status": "up"})
+
+
+async def _document(request: Request) -> Response:
+    return JSONResponse(request.app.state.document)
 
 
 async def _readyz(request: Request) -> Response:
@@ -77,7 +82,11 @@ async def _readyz(request: Request) -> Response:
     found = dict(zip(cells, await asyncio.gather(*map(read_epoch, cells)), strict=True))
     missing = [cell for cell, epoch in found.items() if epoch is None]
     epochs = {cell: epoch for cell, epoch in found.items() if epoch is not None}
-    return JSONResponse({"epochs": epochs, "unreachable": missing}, status_code=503 if missing else 200)
+    answer: dict[str, object] = {"epochs": epochs, "unreachable": missing}
+    buckets: Buckets | None = request.app.state.buckets
+    if buckets is not None:
+        answer["rate_limit"] = asdict(buckets.counts)
+    return JSONResponse(answer, status_code=503 if missing else 200)
 
 
 async def _look(connection: Connection, epoch: int) -> None:
@@ -127,10 +136,13 @@ async def _on_http_exception(_: Request, error: Exception) -> Response:
 
 async def _on_defect(_: Request, error: Exception) -> Response:
     # The server logs the traceback; the client learns only that the outcome is not known.
-    return make_answer(
+    answer = make_answer(
         500,
         "An error of ours",
         "internal",
         "The outcome is not known; repeat with the same Idempotency-Key to learn it.",
         outcome="unknown",
     )
+    # The server cuts the connection after a defect: a client that is told does not ask on it again.
+    answer.headers["Connection"] = "close"
+    return answer

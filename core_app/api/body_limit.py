@@ -1,8 +1,11 @@
-"""Refuse bodies over the limit before anything parses them, chunked ones too: a pure ASGI layer."""
+"""Refuse bodies that are too large or too slow before anything parses them: a pure ASGI layer."""
 
+import asyncio
+
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from core_app.api.problem import make_problem
+from core_app.api.problem import make_answer, make_problem
 from core_app.errors import FieldProblem, Kind
 
 DRAINED_TIMES_LIMIT = 16
@@ -14,27 +17,37 @@ that reset instead of the 413."""
 class BodyLimit:
     """Reads each request's body whole, up to `limit_bytes`, then hands it on; over it answers 413.
 
-    The declared length is not asked: what counts are the bytes that arrive.
+    The declared length is not asked: what counts are the bytes that arrive. A body that has not arrived
+    whole after `limit_seconds` gets 408, so a client that sends byte by byte holds nothing for long.
     """
 
-    def __init__(self, app: ASGIApp, limit_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, limit_bytes: int, limit_seconds: float) -> None:
         self._app = app
         self._limit_bytes = limit_bytes
+        self._limit_seconds = limit_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection scope."""
         if scope["type"] != "http" or scope["method"] in {"GET", "HEAD"}:
             await self._app(scope, receive, send)
             return
-        body = await self._read_body(receive)
-        if body is None:
-            answer = make_problem(
-                Kind.TOO_LARGE,
-                "The request body is too large.",
-                FieldProblem("body", "a larger body", f"at most {self._limit_bytes} bytes"),
+        try:
+            async with asyncio.timeout(self._limit_seconds):
+                body = await self._read_body(receive)
+        except TimeoutError:
+            detail = f"The request body did not arrive within {self._limit_seconds:g} s. Nothing was done."
+            await _close(
+                make_answer(408, "The request body is too slow", "body-too-slow", detail, outcome="not_done"),
+                scope,
+                receive,
+                send,
             )
-            answer.headers["Connection"] = "close"
-            await answer(scope, receive, send)
+            return
+        if body is None:
+            needed = FieldProblem("body", "a larger body", f"at most {self._limit_bytes} bytes")
+            await _close(
+                make_problem(Kind.TOO_LARGE, "The request body is too large.", needed), scope, receive, send
+            )
             return
         first: Message | None = {"type": "http.request", "body": body, "more_body": False}
 
@@ -63,3 +76,9 @@ class BodyLimit:
                 chunks.append(chunk)
             more = message.get("more_body", False)
         return b"".join(chunks) if size_bytes <= self._limit_bytes else None
+
+
+async def _close(answer: Response, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer, and end the connection: the rest of the body would be taken for the next request."""
+    answer.headers["Connection"] = "close"
+    await answer(scope, receive, send)

@@ -29,6 +29,8 @@ from psycopg_pool import AsyncConnectionPool
 from compliance.protection.keys import RootKey
 from compliance.protection.vault import make_vault
 from core_app.api.app import make_app
+from core_app.api.rate_limit import Buckets
+from core_app.api.server import make_config
 from core_app.core import LendingCore
 from core_app.decisions.fake_bureau import FakeBureau
 from core_app.products.catalogue import read_catalogue
@@ -48,6 +50,8 @@ DATABASES = {"a": "cell_a", "b": "cell_b"}
 TABLES = (
     "commands",
     "customers",
+    "staff_looks",
+    "staff_look_ends",
     "applications",
     "contracts",
     "cost_tables",
@@ -299,14 +303,20 @@ async def client(core: LendingCore) -> AsyncIterator[Client]:
 
 
 @contextlib.asynccontextmanager
-async def serve_api(core: LendingCore, cache: Cache | None) -> AsyncIterator[Client]:
-    """Serve the API of a core, with a cache or without."""
+async def serve_api(
+    core: LendingCore,
+    cache: Cache | None,
+    *,
+    buckets: Buckets | None = None,
+    settings: ApiSettings | None = None,
+) -> AsyncIterator[Client]:
+    """Serve the API of a core, with a cache and rate limits or without."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     port = listener.getsockname()[1]
-    app = make_app(core, ApiSettings(), cache)
-    config = uvicorn.Config(app, access_log=False, log_level="warning", lifespan="off", log_config=None)
-    api = uvicorn.Server(config)
+    limits = settings or ApiSettings()
+    app = make_app(core, limits, cache, buckets)
+    api = uvicorn.Server(make_config(app, limits, port, log_config=None))
     task = asyncio.create_task(api.serve(sockets=[listener]))
     async with aiohttp.ClientSession() as session:
         made = Client(session, f"http://127.0.0.1:{port}")

@@ -1,0 +1,32 @@
+"""How the application is served over HTTP: limits of connections, and what of a request is believed."""
+
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.config import LOGGING_CONFIG
+
+from core_app.settings import ApiSettings
+
+
+def make_config(
+    app: FastAPI, settings: ApiSettings, port: int, log_config: dict[str, Any] | None = LOGGING_CONFIG
+) -> uvicorn.Config:
+    """Return the server's configuration.
+
+    X-Forwarded-For is not believed: no gateway is known yet, and any local client could write the address
+    by which requests are limited and looks are recorded.
+    """
+    return uvicorn.Config(
+        app,
+        host="127.0.0.1",
+        port=port,
+        access_log=False,
+        log_level="warning",
+        log_config=log_config,
+        lifespan="off",
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=settings.keep_alive_seconds,
+        timeout_graceful_shutdown=settings.grace_seconds,
+    )

@@ -1,0 +1,95 @@
+"""Requests made up from the OpenAPI document, sent to the real API on real PostgreSQL by schemathesis.
+
+It runs as a program of its own, so that the API under test has this process's event loop to itself.
+"""
+
+import asyncio
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.core_app.lending import apply, confirm, make_person
+
+# What random bodies cannot know are business rules: a well-formed request may rightly be refused.
+EXCLUDED = "positive_data_acceptance"
+# Run side by side: a run waits for each answer, and its threads trip over each other in CPython 3.11.
+SHARES = ("^/v1/staff", "^/v1/[a-c]", "^/v1/(?!staff)[d-z]")
+
+
+async def write_document(client: Any, folder: Path) -> Path:
+    """Write the document with examples that point to real objects, so that examples reach the happy paths."""
+    _, customer, _ = await client.post("/v1/customers", make_person())
+    decided = await apply(client, customer["customer_id"])
+    _, contract, _ = await client.post("/v1/contracts", confirm(decided))
+    _, loan, _ = await client.post("/v1/draws", {"contract_id": contract["contract_id"]})
+    waiting = await apply(client, customer["customer_id"])
+    look = await client.send(
+        "POST",
+        f"/v1/staff/customers/{customer['customer_id']}/looks",
+        json={"purpose": "customer_request"},
+        headers={"Biyi-Staff": "li.wei"},
+    )
+    text = json.dumps((await client.get("/openapi.json"))[1], ensure_ascii=False)
+    real = {
+        "C": customer["customer_id"],
+        "A": waiting["application_id"],
+        "L": loan["loan_id"],
+        "S": look[1]["look_id"],
+    }
+    for letter, object_id in real.items():
+        text = re.sub(f'"{letter}(1f3-)?0123456789abcdef[0-9a-f]*"', f'"{object_id}"', text)
+    file = folder / "openapi.json"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+async def run_schemathesis(url: str, document: Path, *options: str, seconds: int) -> tuple[int, str]:
+    """Run it to its end; returns its exit code and what it wrote."""
+    program = "from schemathesis.cli import schemathesis; schemathesis()"
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", program, "run", str(document), "--url", url, "--no-color"),
+        *("--exclude-checks", EXCLUDED, "--seed", "1", *options),
+        cwd=document.parent,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        written, _ = await asyncio.wait_for(process.communicate(), seconds)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode is not None
+    return process.returncode, written.decode()
+
+
+async def test_made_up_requests_find_no_defect_and_nothing_undocumented(client: Any, tmp_path: Path) -> None:
+    """Every documented example, and values at and beyond each bound of each field."""
+    document = await write_document(client, tmp_path)
+    words = ("--phases", "examples,coverage")
+    runs = [
+        run_schemathesis(client.url, document, *words, "--include-path-regex", share, seconds=240)
+        for share in SHARES
+    ]
+    selected, total = 0, 0
+    for code, written in await asyncio.gather(*runs):
+        assert code == 0, written
+        found = re.search(r"(\d+) selected / (\d+) total", written)
+        assert found is not None, written
+        selected, total = selected + int(found[1]), int(found[2])
+    assert selected == total, "each operation is in one share"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1000)
+async def test_many_made_up_requests_and_sequences_of_them_find_no_defect(
+    client: Any, tmp_path: Path
+) -> None:
+    document = await write_document(client, tmp_path)
+    words = ("--max-examples", "50", "--phases", "examples,coverage,fuzzing,stateful")
+    code, written = await run_schemathesis(client.url, document, *words, seconds=900)
+    assert code == 0, written
