@@ -201,7 +201,7 @@ def _print_up(done: UpDone) -> None:
     for text in done.healed:
         click.echo(f"  healed the link {text}")
     for name in DATA_SITES:
-        click.echo(f"  entrance {name:6} http://{LOOPBACK}:{done.stand.port(name, 'api')}/docs")
+        click.echo(f"  entrance {name:6} http://{LOOPBACK}:{done.stand.port(name, 'api')}/openapi.json")
 
 
 def _print_status(status: StandStatus) -> None:
