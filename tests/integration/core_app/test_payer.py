@@ -83,7 +83,7 @@ async def test_a_draw_is_paid_at_the_favoured_channel_and_its_history_is_kept(
     assert [row[2:] for row in rows] == [("paid", "bank_a")]
     assert await cells.rows(HISTORY) == [("ordered", None), ("sent", "bank_a"), ("paid", "bank_a")]
     assert_paid_once(rows, banks)
-    again = "update core.payout_orders set state = 'ordered', channel = null"
+    again = "update core.payout_orders set state = 'ordered', channel = null returning 1"
     with pytest.raises(psycopg.Error) as refused:
         await cells.rows(again)
     assert refused.value.sqlstate == "BY104", "what is paid stays paid"
