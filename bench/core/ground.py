@@ -71,6 +71,17 @@ select l.loan_id, p.period, (l.drawn_on + make_interval(months => p.period - 1))
 from core.loans l, unnest(%(periods)s::smallint[], %(principals)s::bigint[], %(interests)s::bigint[],
     %(principals_before)s::bigint[], %(interests_before)s::bigint[])
     as p (period, principal, interest, principal_before, interest_before);
+insert into core.loan_funders (loan_id, place, funder, share, principal_fen, interest_fen, settle_in_days,
+    idempotency_key)
+select loan_id, 0, 'own', 1, principal_fen, interest_fen, 0, 'seed' from core.loans;
+insert into core.limit_holds (contract_id, customer_id, nodes, reserved_fen, used_fen, line, valid_to)
+select contract_id, customer_id, array['customer', 'product:instalment-12'],
+       case status when 'signed' then amount_fen else 0 end,
+       case status when 'signed' then 0 else amount_fen end, false, '2099-01-01'
+from core.contracts;
+insert into core.limits (customer_id, node, reserved_fen, used_fen)
+select h.customer_id, n.node, sum(h.reserved_fen), sum(h.used_fen)
+from core.limit_holds h, unnest(h.nodes) as n (node) group by h.customer_id, n.node;
 update core.business_date set on_date = %(day)s;
 """
 

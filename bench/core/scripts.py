@@ -4,6 +4,8 @@ import json
 import re
 
 from core_app.commands import _CLAIM, _FINISH  # the very statements that are measured
+from core_app.funding import store as funding
+from core_app.limits import store as limits
 from core_app.loans import store
 from core_app.loans.reading import _LOCK
 
@@ -35,10 +37,13 @@ def _begin(kind: str) -> list[str]:
     return ["begin;", "select biyi.require_epoch(7);", claim + ";"]
 
 
-def _script(first: list[str], second: list[str], choose: str) -> str:
-    """Return two pipelines, as the core sends them: claim and lock, then book and commit."""
-    lines = ["\\set i :i + 1", choose, "\\startpipeline", *first, "\\endpipeline"]
-    return "\n".join([*lines, "\\startpipeline", *second, "commit;", "\\endpipeline", ""])
+def _script(pipelines: list[list[str]], choose: str) -> str:
+    """Return the pipelines as the core sends them: claim and lock first, book and commit last."""
+    lines = ["\\set i :i + 1", choose]
+    pipelines[-1].append("commit;")
+    for pipeline in pipelines:
+        lines += ["\\startpipeline", *pipeline, "\\endpipeline"]
+    return "\n".join([*lines, ""])
 
 
 def repayment_script() -> str:
@@ -50,6 +55,8 @@ def repayment_script() -> str:
         "day": "'2026-05-03'::date",
         "accounts": "array['1002', '6011']",
         "amounts": "array[1, -1]",
+        "funders": "array['own', 'own']",
+        "recovered_own_fen": "0",
         "interest_paid_fen": "interest_paid_fen + 1",
         "interest_planned_fen": "interest_fen",
         "late_periods": "array[]",
@@ -69,9 +76,12 @@ def repayment_script() -> str:
     same = ("principal_paid_fen", "penalty_paid_fen", "open_period", "plan_version", "interest_fen_days")
     values |= {name: name for name in (*same, "interest_to", "settled_on")}
     lock = _in_order(_LOCK, f"'L' || {_TAIL}", _CHUNK, "'2026-05-03'", "4")
+    shares = _in_order(funding.SELECT_SHARES, f"'L' || {_TAIL}")
+    given_back = _fill(limits.RELEASE, values | {"principal_fen": "0::bigint"})
     book = _fill(store.INSERT_REPAYMENT, values)
     choose = "\\set n random(1, :loans)"
-    return _script([*_begin("repayment"), lock + ";"], [book + ";"], choose)
+    first = [*_begin("repayment"), lock + ";", shares + ";"]
+    return _script([first, [given_back + ";", book + ";"]], choose)
 
 
 def draw_script(plan: dict[str, list[object]]) -> str:
@@ -95,6 +105,7 @@ def draw_script(plan: dict[str, list[object]]) -> str:
         "interest_to": "null",
         "accounts": "array['1303', '1002']",
         "amounts": "array[1200000, -1200000]",
+        "funders": "array['own', 'own']",
         "key": _KEY,
         "topic": "'loan.drawn'",
         "row_key": f"'L' || {_TAIL}",
@@ -109,5 +120,24 @@ def draw_script(plan: dict[str, list[object]]) -> str:
     }  # fmt: skip
     lock = _in_order(store.LOCK_CONTRACT, _CHUNK, "'2026-05-03'", f"'K' || {_TAIL}")
     choose = "\\set n :loans + :i * :clients + :client_id + :first"
-    second = [_fill(store.INSERT_DRAW, values) + ";", _fill(_FINISH, values) + ";"]
-    return _script([*_begin("draw"), lock + ";"], second, choose)
+    held = values | {"amount_fen": "1200000::bigint", "today": values["day"]}
+    consume = [_fill(limits.CONSUME, held) + ";", _fill(limits.COUNT_DRAWS, held) + ";"]
+    shares = values | {
+        "funders": "array['own']", "versions": "array[null]", "shares": "array[1.0]",
+        "principals": "array[1200000]", "interests": "array[120195]", "settle_in_days": "0",
+        "passed_over": "'[]'",
+    }  # fmt: skip
+    order = held | {
+        "order_id": f"'P' || {_TAIL}", "payee_kind": "'borrower'", "payee": values["customer_id"],
+        "kinds": "array['bank']", "patience": "interval '1 hour'", "epoch": "7", "site": "'idc'",
+    }  # fmt: skip
+    last = [
+        _fill(statement, its) + ";"
+        for statement, its in (
+            (store.INSERT_DRAW, values),
+            (funding.INSERT_SHARES, shares),
+            (funding.INSERT_ORDER, order),
+            (_FINISH, values),
+        )
+    ]
+    return _script([[*_begin("draw"), lock + ";"], consume, last], choose)

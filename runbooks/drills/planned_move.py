@@ -42,9 +42,9 @@ from runbooks.evidence import StageMark, keep_journals, write_report, write_verd
 
 PAUSE_P99_LIMIT_S = 0.5
 """Longest write pause of a planned move, p99. Source: issue 3."""
-MOVE_RATE = 120.0
+MOVE_RATE = 60.0
 """Operations a second. Source: our choice. A pause is measured from one acknowledged write to the next, and
-at 40 a second a cell has natural gaps of up to 0.4 s between two of them."""
+at 40 a second a cell has natural gaps of up to 0.4 s between two of them; 120 saturate two cores."""
 _BEFORE_S = 3.0
 """Load before the first move. Source: our choice, 120 operations to compare with."""
 _BETWEEN_S = 1.5
