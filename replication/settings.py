@@ -7,10 +7,13 @@ site's border relay. Whoever deploys (the stand, the Kubernetes manifests) write
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from replication.model import Degrade, Site, WithoutEtcd
+
+T = TypeVar("T")
 
 _STRICT = ConfigDict(extra="forbid")
 
@@ -44,8 +47,8 @@ class FailoverSettings:
     """For how long a peer agent without etcd promises to take nothing over, where a cell's policy asks
     for that. Source: our choice; above two looks at an etcd whose members all hang (3 x 0.4 s each)."""
     watchdog_after_ms: int = 6000
-    """Agent's own loop standing still this long: the watchdog ends its primaries. Source: our choice,
-    above `fence_after_ms`, at which a living agent does it itself."""
+    """No beat of the agent for this long (it stands still, or should have ended its primaries and has not):
+    the watchdog ends them. Source: our choice, above `fence_after_ms`, at which a living agent does it."""
     watchdog_look_ms: int = 250
     """Pause between two looks of the watchdog. Source: our choice, a small part of `watchdog_after_ms`."""
     site_lease_seconds: int = 3
@@ -232,8 +235,18 @@ _ADAPTER = TypeAdapter(SiteSettings)
 
 def read_site_settings(path: Path) -> SiteSettings:
     """Read and check `site.json`; SettingsError names the file and every bad field."""
+    return read_settings(path, _ADAPTER)
+
+
+def write_site_settings(path: Path, settings: SiteSettings) -> None:
+    """Write `site.json` in one piece (write aside, then rename)."""
+    write_settings(path, _ADAPTER, settings)
+
+
+def read_settings(path: Path, adapter: TypeAdapter[T]) -> T:
+    """Read and check a settings file of the stand; SettingsError names the file and every bad field."""
     try:
-        return _ADAPTER.validate_json(path.read_bytes())
+        return adapter.validate_json(path.read_bytes())
     except FileNotFoundError as error:
         raise SettingsError(f"{path}: no such file; `biyi stand up` writes it") from error
     except ValidationError as error:
@@ -241,8 +254,8 @@ def read_site_settings(path: Path) -> SiteSettings:
         raise SettingsError(f"{path}: " + "; ".join(lines)) from error
 
 
-def write_site_settings(path: Path, settings: SiteSettings) -> None:
-    """Write `site.json` in one piece (write aside, then rename)."""
+def write_settings(path: Path, adapter: TypeAdapter[T], settings: T) -> None:
+    """Write a settings file in one piece (write aside, then rename)."""
     aside = path.with_suffix(".tmp")
-    aside.write_text(json.dumps(json.loads(_ADAPTER.dump_json(settings)), indent=2))
+    aside.write_text(json.dumps(adapter.dump_python(settings, mode="json"), indent=2))
     aside.replace(path)

@@ -1,12 +1,11 @@
 """What the payer of a site is told: its channels and limits. The stand writes `channels.json`."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter
 
-from replication.settings import SettingsError
+from replication.settings import read_settings, write_settings
 
 _STRICT = ConfigDict(extra="forbid")
 FILE = "channels.json"
@@ -65,17 +64,9 @@ _ADAPTER = TypeAdapter(PayerSettings)
 
 def read_payer_settings(path: Path) -> PayerSettings:
     """Read and check `channels.json`; SettingsError names the file and every bad field."""
-    try:
-        return _ADAPTER.validate_json(path.read_bytes())
-    except FileNotFoundError as error:
-        raise SettingsError(f"{path}: no such file; `biyi stand up` writes it") from error
-    except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        raise SettingsError(f"{path}: " + "; ".join(lines)) from error
+    return read_settings(path, _ADAPTER)
 
 
 def write_payer_settings(path: Path, settings: PayerSettings) -> None:
     """Write `channels.json` in one piece."""
-    aside = path.with_suffix(".tmp")
-    aside.write_text(json.dumps(_ADAPTER.dump_python(settings, mode="json"), indent=2))
-    aside.replace(path)
+    write_settings(path, _ADAPTER, settings)

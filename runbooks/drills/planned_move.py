@@ -46,7 +46,7 @@ MOVE_RATE = 60.0
 """Operations a second. Source: our choice. A pause is measured from one acknowledged write to the next, and
 at 40 a second a cell has natural gaps of up to 0.4 s between two of them; 120 saturate two cores."""
 _BEFORE_S = 3.0
-"""Load before the first move. Source: our choice, 120 operations to compare with."""
+"""Load before the first move. Source: our choice, 180 operations to compare with."""
 _BETWEEN_S = 1.5
 """Load after each move once it has settled. Source: our choice, so that pauses stay apart."""
 _SETTLE_S = 30.0
