@@ -30,6 +30,7 @@ from core_app.funding.payer import Payer
 from core_app.funding.settings import FILE, PayerSettings, read_payer_settings
 from core_app.products.catalogue import read_catalogue
 from core_app.router import Router
+from core_app.router_line import ONE_SESSION
 from replication.settings import SettingsError, SiteSettings, read_site_settings
 
 _DEADLINE_S = 10.0
@@ -41,7 +42,7 @@ async def serve(site: SiteSettings, settings: PayerSettings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with Router.start(site) as router, aiohttp.ClientSession() as session:
+    async with Router.start(site, ONE_SESSION) as router, aiohttp.ClientSession() as session:
         core = LendingCore(
             router=router,
             vault=open_vault(site.key_file),

@@ -17,7 +17,7 @@ from typing import Generic, Literal, TypeVar
 import psycopg
 
 from core_app.router_fate import Fate, UncertainCommit, decide_fate
-from core_app.router_line import REQUIRE_EPOCH, Connection, Line, Tasks, abort
+from core_app.router_line import REQUIRE_EPOCH, Connection, Line, Sessions, Tasks, abort
 from replication.etcd import Etcd
 from replication.grants import follow_grants
 from replication.model import Grant, GrantSeen, Mode
@@ -28,6 +28,7 @@ Work = Callable[[Connection, int], Awaitable[T]]
 
 MAX_WAITING = 2000
 """Requests that may wait for one cell. Source: our choice; 10 s of 200 requests a second."""
+_SESSIONS = Sessions()
 _ABANDONED_SECONDS = 0.2
 _CLOSE_SECONDS = 3.0
 _WRITING = b"begin"
@@ -81,12 +82,13 @@ class _Flight:
 class _Cell:
     """What the router knows of one cell; the gate at which transactions wait."""
 
-    def __init__(self, name: str, settings: SiteSettings, tasks: Tasks) -> None:
+    def __init__(self, name: str, settings: SiteSettings, sessions: Sessions, tasks: Tasks) -> None:
         self.name = name
         self.grant: Grant | None = None
         self.line: Line | None = None
         self._places = {place.name: place for place in settings.places}
         self._passfile: Path = settings.passfile
+        self._sessions = sessions
         self._tasks = tasks
         self._news = asyncio.Event()
         self._waiting = 0
@@ -113,7 +115,9 @@ class _Cell:
                     "cell %s: its primary's place %s is not ours to know", self.name, grant.primary.place
                 )
             else:
-                self.line = Line(place, self._passfile, grant.epoch, self._tasks, self._tell)
+                self.line = Line(
+                    place, self._passfile, grant.epoch, self._tasks, self._tell, sessions=self._sessions
+                )
         self._tell()
 
     def close(self) -> None:
@@ -143,16 +147,19 @@ class _Cell:
 class Router:
     """Transactions on cells; one a process. Use `Router.start`."""
 
-    def __init__(self, settings: SiteSettings) -> None:
+    def __init__(self, settings: SiteSettings, sessions: Sessions) -> None:
         self.cells: tuple[str, ...] = tuple(cell.name for cell in settings.cells)
         self._tasks = Tasks()
-        self._cells = {name: _Cell(name, settings, self._tasks) for name in self.cells}
+        self._cells = {name: _Cell(name, settings, sessions, self._tasks) for name in self.cells}
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def start(cls, settings: SiteSettings) -> "AsyncIterator[Router]":
-        """Follow the grants and serve until the block ends; needs neither etcd nor a cell to be up."""
-        router = cls(settings)
+    async def start(cls, settings: SiteSettings, sessions: Sessions = _SESSIONS) -> "AsyncIterator[Router]":
+        """Follow the grants and serve until the block ends; needs neither etcd nor a cell to be up.
+
+        `sessions` is how many sessions this process keeps with each cell.
+        """
+        router = cls(settings, sessions)
         async with Etcd(settings.etcd_urls) as etcd:
             following = asyncio.create_task(router._follow(etcd))
             try:

@@ -9,6 +9,7 @@ import contextlib
 import os
 import socket
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +22,17 @@ Connection = psycopg.AsyncConnection[Any]
 
 REQUIRE_EPOCH = b"select biyi.require_epoch(%s)"
 _PROBE = b"select biyi.require_epoch(%s), pg_is_in_recovery()"
-MIN_CONNECTIONS = 4
-MAX_CONNECTIONS = 20
-"""Sessions of one process with one cell. Source: our choice; four processes (an entrance and a payer at each
-site) fit into PostgreSQL's 90 unreserved ones, and 20 commits at a time saturate two cores."""
 _PROBE_SECONDS = 2.0
 _PROBE_PAUSE_SECONDS = 0.03
 """Pause between two probes. Source: our choice; a refused connection costs the server about 2 ms."""
+_OPENED_AT_ONCE = 1
+"""Sessions a process begins at once with one cell. Source: our choice; whoever waits gets the first, and
+beginning one takes both cores about 5 ms: four processes with four each held up the first commits after a
+take-over."""
 _GROW_AFTER_SECONDS = 1.0
-"""How long a new pool stays at MIN_CONNECTIONS. Source: our choice; right after a take-over everyone who
-waited would have a session of his own begun at once, about 5 ms of both cores each and cold caches in
-each: the first commits came 100 ms later (pause of a planned move, measured)."""
+"""How long a new pool stays at its least size. Source: our choice; right after a take-over everyone who
+waited would have a session of his own begun, about 5 ms of both cores each and cold caches in each: the
+first commits came 100 ms later (pause of a planned move, measured)."""
 _CLOSE_SECONDS = 1.0
 
 TRANSACTION_MS = 3000
@@ -61,6 +62,27 @@ _CONNECTION: dict[str, Any] = {
     "keepalives_count": 2,
     "tcp_user_timeout": 3000,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Sessions:
+    """How many sessions a process keeps with each cell: always `least`, under load up to `most`.
+
+    ValueError unless 1 <= least <= most.
+    """
+
+    least: int = 4
+    most: int = 20
+    """Source: our choice; the entrances of both sites fit into PostgreSQL's 90 unreserved sessions twice, and
+    20 commits at a time saturate two cores."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.least <= self.most:
+            raise ValueError(f"sessions: least {self.least}, most {self.most}: needs 1 <= least <= most")
+
+
+ONE_SESSION = Sessions(1, 1)
+"""For a process that writes one transaction of a cell after another."""
 
 
 def abort(connection: Connection) -> None:
@@ -100,7 +122,14 @@ class Line:
     """Connections to the primary at `place` in `epoch`; `tell` is called when it begins to serve."""
 
     def __init__(
-        self, place: PlaceSettings, passfile: Path, epoch: int, tasks: Tasks, tell: Callable[[], None]
+        self,
+        place: PlaceSettings,
+        passfile: Path,
+        epoch: int,
+        tasks: Tasks,
+        tell: Callable[[], None],
+        *,
+        sessions: Sessions,
     ) -> None:
         self.place = place
         self.epoch = epoch
@@ -113,6 +142,7 @@ class Line:
         }
         self._tasks = tasks
         self._tell = tell
+        self._sessions = sessions
         self._pool: AsyncConnectionPool[Connection] | None = None
         self._borrowed: dict[Connection, AsyncConnectionPool[Connection]] = {}
         self._probing: Connection | None = None
@@ -171,9 +201,9 @@ class Line:
             return
         pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             kwargs=self._arguments,
-            min_size=MIN_CONNECTIONS,
-            max_size=MIN_CONNECTIONS,
-            num_workers=MIN_CONNECTIONS,
+            min_size=self._sessions.least,
+            max_size=self._sessions.least,
+            num_workers=_OPENED_AT_ONCE,
             open=False,
         )
         await pool.open(wait=False)
@@ -184,7 +214,7 @@ class Line:
         self._serve()
         await asyncio.sleep(_GROW_AFTER_SECONDS)
         if pool is self._pool:
-            await pool.resize(MIN_CONNECTIONS, MAX_CONNECTIONS)
+            await pool.resize(self._sessions.least, self._sessions.most)
 
     async def _look_again(self) -> None:
         if await self._probe() and self._pool is not None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import psycopg
 
 from core_app.router import Router
+from core_app.router_line import Sessions
 from replication.etcd import Etcd, EtcdUnavailable, Outcome
 from replication.grant_swap import swap_grant
 from replication.grants import read_world
@@ -42,8 +43,8 @@ class Scene:
     standby: CopyId
 
     @contextlib.asynccontextmanager
-    async def router(self) -> AsyncIterator[Router]:
-        async with Router.start(self.settings) as router:
+    async def router(self, sessions: Sessions = Sessions()) -> AsyncIterator[Router]:  # noqa: B008 - frozen
+        async with Router.start(self.settings, sessions) as router:
             yield router
 
     async def grant(self, **changes: object) -> None:

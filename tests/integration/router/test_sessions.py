@@ -1,0 +1,66 @@
+"""How many sessions a process has with a primary, and how it begins them."""
+
+import asyncio
+from typing import Any
+
+import psycopg
+import pytest
+
+from core_app import router_line
+from core_app.router_line import ONE_SESSION, Sessions
+from tests.integration.postgres.places import admin, until, value
+from tests.integration.router.scene import Scene, add, serving
+
+OURS = "select count(*) from pg_stat_activity where application_name = 'biyi-core'"
+
+
+async def count_sessions(scene: Scene) -> int:
+    async with await admin(scene.pair.idc) as conn:
+        return int(str(await value(conn, OURS)))
+
+
+async def test_a_process_of_one_session_has_one_however_much_it_writes(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(router_line, "_GROW_AFTER_SECONDS", 0.05)
+    async with scene.router(ONE_SESSION) as router:
+        await serving(router, 1)
+        await asyncio.sleep(0.1)
+        written = await asyncio.gather(*(router.write("a", add(f"k{n}")) for n in range(40)))
+        assert [one.value for one in written] == [True] * 40
+        assert router.open_connections("a") == 1
+        assert await count_sessions(scene) == 1
+
+
+async def test_sessions_are_begun_one_after_another_and_the_first_one_serves(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a take-over: everyone waits, and nothing is open yet."""
+    connect = psycopg.AsyncConnection.connect
+    beginning, peak = 0, 0
+
+    async def watched(*words: Any, **named: Any) -> Any:
+        nonlocal beginning, peak
+        beginning += 1
+        peak = max(peak, beginning)
+        try:
+            return await connect(*words, **named)
+        finally:
+            beginning -= 1
+
+    monkeypatch.setattr(psycopg.AsyncConnection, "connect", watched)
+    async with scene.router(Sessions(4, 4)) as router:
+        waiting = [asyncio.create_task(router.write("a", add(f"k{n}"))) for n in range(12)]
+        await asyncio.gather(*waiting)
+
+        async def all_open() -> bool:
+            return await count_sessions(scene) == 4
+
+        await until(all_open, "four sessions are open")
+    assert peak == 1
+
+
+@pytest.mark.parametrize(("least", "most"), [(0, 1), (3, 2)])
+def test_impossible_numbers_of_sessions_are_refused(least: int, most: int) -> None:
+    with pytest.raises(ValueError, match="needs 1 <= least <= most"):
+        Sessions(least, most)
