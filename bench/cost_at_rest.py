@@ -34,7 +34,7 @@ from runbooks.stand.up import down, up
 RESULT = Path(__file__).parent / "results" / "cost-at-rest.json"
 SETTLE_SECONDS = 10.0
 """Pause after `up`, so that first checkpoints and migrations are over. Source: our choice."""
-GROUPS = ("agent", "etcd", "postgres", "api", "projector", "payer", "border", "valkey")
+GROUPS = ("agent", "etcd", "postgres", "api", "projector", "payer", "notary", "border", "valkey")
 SHOWN = ("agent", "etcd", "postgres")
 """Those of GROUPS that people are shown; the result holds all."""
 

@@ -20,7 +20,7 @@ from core_app.router_fate import Fate, UncertainCommit, decide_fate
 from core_app.router_line import REQUIRE_EPOCH, Connection, Line, Sessions, Tasks, abort
 from replication.etcd import Etcd
 from replication.grants import follow_grants
-from replication.model import Grant, GrantSeen, Mode
+from replication.model import Grant, GrantSeen, Mode, Site
 from replication.settings import SiteSettings
 
 T = TypeVar("T")
@@ -189,6 +189,11 @@ class Router:
         """Return the epoch in which the cell is served now, None while it is not."""
         known = self._cells[cell]
         return known.line.epoch if known.line is not None and known.admits(known.line) else None
+
+    def site(self, cell: str) -> Site | None:
+        """Return the site at which the cell is written now, None while it is served nowhere."""
+        known = self._cells[cell]
+        return known.line.place.site if known.line is not None and known.admits(known.line) else None
 
     def open_connections(self, cell: str) -> int:
         """Return how many connections to the cell's primary there are."""

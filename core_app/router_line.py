@@ -45,14 +45,12 @@ the session as active."""
 
 # A peer that vanished is noticed in 3-4 s even where no new grant tells of it.
 _CONNECTION: dict[str, Any] = {
-    "user": "biyi_app",
     "dbname": "biyi",
     "autocommit": True,
     "prepare_threshold": 0,
     "connect_timeout": 2,
     "sslmode": "disable",
     "gssencmode": "disable",
-    "application_name": "biyi-core",
     # Planning a posting anew for each call would cost as much as running it: the planner takes the lengths
     # of its arrays for a reason to.
     "options": f"-c transaction_timeout={TRANSACTION_MS} -c plan_cache_mode=force_generic_plan",
@@ -66,7 +64,7 @@ _CONNECTION: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Sessions:
-    """How many sessions a process keeps with each cell: always `least`, under load up to `most`.
+    """How many sessions a process keeps with each cell: always `least`, under load up to `most`; as whom.
 
     ValueError unless 1 <= least <= most.
     """
@@ -75,6 +73,8 @@ class Sessions:
     most: int = 20
     """Source: our choice; the entrances of both sites fit into PostgreSQL's 90 unreserved sessions twice, and
     20 commits at a time saturate two cores."""
+    user: str = "biyi_app"
+    application: str = "biyi-core"
 
     def __post_init__(self) -> None:
         if not 1 <= self.least <= self.most:
@@ -136,6 +136,8 @@ class Line:
         self.serving = False
         self._arguments = {
             **_CONNECTION,
+            "user": sessions.user,
+            "application_name": sessions.application,
             "host": place.host,
             "port": place.port,
             "passfile": str(passfile),

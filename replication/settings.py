@@ -191,13 +191,17 @@ class SiteSettings:
     pg_bin: Path
     """Directory with postgres, pg_ctl, pg_rewind …"""
     passfile: Path
-    """libpq password file with lines for biyi_admin, biyi_repl, biyi_owner, biyi_app, biyi_read."""
+    """libpq password file: biyi_admin, biyi_repl, biyi_owner, biyi_app, biyi_read, biyi_audit."""
     key_file: Path
     """Root key of field protection."""
     valkey_passfile: Path | None = None
     """File with the password of the site's Valkey; None: the site has no warm cache."""
     projector_port: int | None = None
     """Where the projector answers; None: the site has none."""
+    notary_port: int | None = None
+    """Where the notary answers; None: the site has none."""
+    audit_key_file: Path | None = None
+    """The site's own SM2 key, with which its notary signs; None: the site signs nothing."""
     run_as: str | None = None
     """Unprivileged user for PostgreSQL's programs when we are root, else None."""
     failover: FailoverSettings = field(default_factory=FailoverSettings)

@@ -2,6 +2,7 @@
 
 import click
 
+from runbooks.audit import audit
 from runbooks.backup import backup
 from runbooks.cache import cache
 from runbooks.cells import cells_command, hold_command, move_command, why_command
@@ -32,6 +33,7 @@ def main() -> None:
     Day-end:     biyi day-end run
     Everything:  biyi faults run --faults 20
     Simulated:   biyi sim --schedules 10000
+    Audit trail: biyi audit export x.audit; biyi audit verify x.audit
     Exit codes:  0 done, 1 refused or a check failed, 2 usage, 3 could not tell
     """
 
@@ -39,7 +41,7 @@ def main() -> None:
 for command in (
     demo_command, stand, site, link, cells_command, why_command, move_command, promote_command, hold_command,
     quarantine_command, cache, product, risk, funder, payouts_command, settlement, day_end, drill, faults,
-    sim_command, backup, restore_command,
+    sim_command, backup, restore_command, audit,
 ):  # fmt: skip
     main.add_command(command)
 

@@ -6,13 +6,24 @@ import psycopg
 from psycopg import sql
 
 from replication.model import CopyId, parse_lsn
-from replication.postgres.copy import APP, DATABASE, OWNER, READ, REPL, Copy, PostgresError, read_password
+from replication.postgres.copy import (
+    APP,
+    AUDIT,
+    DATABASE,
+    OWNER,
+    READ,
+    REPL,
+    Copy,
+    PostgresError,
+    read_password,
+)
 from replication.postgres.observe import AdminConnection, abort_after, connect_admin
 
 _CONNECT_SECONDS = 5.0
 _BOOTSTRAP_SQL = Path(__file__).with_name("bootstrap.sql")
 _READER = "login connection limit 10"
-"""The projector's rights: none but to log in, and few sessions: one a projector and cell."""
+"""The projector's rights, and the notary's: none but to log in, and few sessions: one or two a site."""
+_ROLES = {REPL: "login replication", OWNER: "login", APP: "login", READ: _READER, AUDIT: _READER}
 _REWIND_FUNCTIONS = (
     "pg_ls_dir(text, boolean, boolean)",
     "pg_stat_file(text, boolean)",
@@ -32,7 +43,7 @@ async def create_roles_and_database(copy: Copy) -> None:
         copy.place, copy.passfile, dbname="postgres", timeout_seconds=_CONNECT_SECONDS
     ) as conn:
         await conn.execute("set statement_timeout = 0")
-        for role, rights in ((REPL, "login replication"), (OWNER, "login"), (APP, "login"), (READ, _READER)):
+        for role, rights in _ROLES.items():
             await _ensure_role(copy, conn, role, rights)
         await conn.execute(sql.SQL("grant pg_checkpoint to {}").format(sql.Identifier(REPL)))
         for function in _REWIND_FUNCTIONS:

@@ -12,6 +12,7 @@ from replication.postgres.copy import (
     ADMIN,
     APP,
     ARCHIVER,
+    AUDIT,
     DATABASE,
     OWNER,
     READ,
@@ -24,6 +25,7 @@ from replication.postgres.observe import AdminConnection
 from replication.postgres.processes import POLL_SECONDS
 
 _TERMINATE_SECONDS = 2.0
+_WRITERS = [APP, OWNER, AUDIT]
 _OPEN_MARK = "# biyi: open"
 _ALWAYS = f"""\
 host all         {ADMIN},{REPL} 127.0.0.1/32 scram-sha-256
@@ -33,7 +35,7 @@ host {DATABASE} {READ} 127.0.0.1/32 scram-sha-256
 _FENCED = f"# biyi: fenced\n{_ALWAYS}host all all 0.0.0.0/0 reject\n"
 _OPEN = f"""\
 {_OPEN_MARK}
-{_ALWAYS}host {DATABASE} {APP},{OWNER} 127.0.0.1/32 scram-sha-256
+{_ALWAYS}host {DATABASE} {",".join(_WRITERS)} 127.0.0.1/32 scram-sha-256
 host all all 0.0.0.0/0 reject
 """
 
@@ -80,7 +82,10 @@ async def fence(copy: Copy, conn: AdminConnection) -> None:
 
 
 async def wait_until_idle(conn: AdminConnection) -> None:
-    """Wait until no session of the core is inside a transaction; bounded by the caller only."""
+    """Wait until no session of the core is inside a transaction; bounded by the caller only.
+
+    An auditor's long reading is not waited for, nor is the notary: it runs again what was cut off.
+    """
     while True:
         cursor = await conn.execute(
             "select exists (select from pg_stat_activity where usename = any(%s) and xact_start is not null)",
@@ -96,7 +101,7 @@ async def _terminate_sessions(conn: AdminConnection) -> int:
     cursor = await conn.execute(
         "select count(pg_terminate_backend(pid)) from pg_stat_activity"
         " where usename = any(%s) or (usename = %s and application_name = %s)",
-        ([APP, OWNER], REPL, ARCHIVER),
+        (_WRITERS, REPL, ARCHIVER),
     )
     row = await cursor.fetchone()
     return int(row[0]) if row else 0

@@ -8,7 +8,7 @@ Abort rule: Ctrl-C at any time; the killed bank is started again.
 
 Steps: check -> load -> kill the favoured bank -> go on under load -> start it again -> wait until it is paid
 through again -> stop the load -> resolve what is unknown -> wait until every order is final -> read orders
-and books -> judge -> report.
+and books -> verify the audit trail -> judge -> report.
 """
 
 import asyncio
@@ -18,11 +18,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from runbooks.drills.audit_check import check_audit
 from runbooks.drills.checkers import Finding, check_all, count_of, overall
 from runbooks.drills.history import read_history
 from runbooks.drills.load import LoadError
 from runbooks.drills.payout_checkers import (
-    BookLine,
     Loss,
     Payouts,
     Switch,
@@ -34,8 +34,8 @@ from runbooks.drills.plot import PlotMark
 from runbooks.drills.read_payouts import read_books, read_payouts, wait_until_final
 from runbooks.drills.records import History
 from runbooks.drills.report import Report
-from runbooks.drills.rows import CellRows
 from runbooks.drills.scene import DrillOptions, DrillRefused, Scene, open_scene, read_earlier, read_final
+from runbooks.drills.site_loss import Final
 from runbooks.drills.story import say_count, tell_timeline
 from runbooks.drills.verdict import render_findings, summarise_requests
 from runbooks.evidence import StageMark, keep_journals, write_report, write_verdict
@@ -88,8 +88,9 @@ async def run_channel_loss(
         payouts = await wait_until_final(scene.settings, _FINAL_S)
         rows = await read_final(scene)
         books = read_books(options.home, BANKS)
+        audit = await check_audit(scene, rows)
         scene.mark("judge", "judge orders and books")
-        return _judge(scene, payouts, books, rows)
+        return _judge(scene, Final(rows, payouts, books, audit))
 
 
 async def _break_and_heal(scene: Scene) -> None:
@@ -141,16 +142,16 @@ def _is_used(payouts: Payouts, channel: str, since: dt.datetime) -> bool:
     return any((e.state, e.channel) == ("sent", channel) and e.at > since for e in events)
 
 
-def _judge(
-    scene: Scene, payouts: Payouts, books: Sequence[BookLine], rows: dict[str, CellRows | None]
-) -> ChannelLossResult:
+def _judge(scene: Scene, final: Final) -> ChannelLossResult:
     history = read_history(scene.folder / "history.jsonl")
+    payouts, books = final.payouts, final.books
     ops = history.settled()
     switch = measure_switch(payouts, _loss(history))
     findings = (
-        *check_all(ops, rows, scene.load.settings.key_prefix),
+        *check_all(ops, final.rows, scene.load.settings.key_prefix),
         *check_payouts(ops, payouts, books),
         check_switch(switch),
+        *final.audit,
     )
     requests = summarise_requests(history)
     paid = {bank: sum(line.bank == bank for line in books) for bank in BANKS}

@@ -24,6 +24,7 @@ from core_app.core import LendingCore
 from core_app.day_end.service import DayClosed, DayEnd, Step
 from replication.model import Site, other_data_site
 from runbooks.day_end import open_core, read_day_fingerprint
+from runbooks.drills.audit_check import check_audit
 from runbooks.drills.checkers import Finding, Verdict, check_all
 from runbooks.drills.history import read_history
 from runbooks.drills.read_rows import connect_granted
@@ -72,7 +73,8 @@ async def run_day_end_loss(
             rows = await read_final(scene)
             scene.mark("twin", "build each portfolio of that evening anew, run its day-end undisturbed")
             hashes = {cell: await _compare(scene, core, cell, day) for cell, day in evenings.items()}
-        return _judge(scene, site, rows, _judge_day_end(closed, hashes, evenings))
+        audit = await check_audit(scene, rows)
+        return _judge(scene, site, rows, (*_judge_day_end(closed, hashes, evenings), *audit))
 
 
 async def _let_days_pass(scene: Scene, core: LendingCore, cell: str) -> date:

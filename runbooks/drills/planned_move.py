@@ -7,7 +7,8 @@ choice of pauses below; issue 3 asks for a write pause of p99 at most 0.5 s and 
 Abort rule: Ctrl-C at any time; the hold is released and the cells go home by themselves.
 
 Steps: check -> load -> hold fail-back -> for each round and cell: move away, settle, move home,
-settle -> release the hold -> stop the load -> resolve -> read the final rows -> judge -> report.
+settle -> release the hold -> stop the load -> resolve -> read the final rows -> verify the
+audit trail -> judge -> report.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ import aiohttp
 
 from replication.model import Mode, Site, other_data_site
 from replication.settings import CellSettings
+from runbooks.drills.audit_check import check_audit
 from runbooks.drills.checkers import Finding, check_all, count_of, overall
 from runbooks.drills.history import read_history
 from runbooks.drills.load import LoadError
@@ -94,7 +96,7 @@ async def run_planned_move(
         scene.mark("resolve", "repeat the keys of unknown operations")
         await scene.load.resolve()
         rows = await read_final(scene)
-        return _judge(scene, moves, rows)
+        return _judge(scene, moves, rows, await check_audit(scene, rows))
 
 
 async def _move_under_load(scene: Scene, rounds: int) -> list[Move]:
@@ -151,7 +153,9 @@ def measure_pauses(history: History, moves: Sequence[Move]) -> tuple[float, ...]
     )
 
 
-def _judge(scene: Scene, moves: Sequence[Move], rows: dict[str, CellRows | None]) -> MovesResult:
+def _judge(
+    scene: Scene, moves: Sequence[Move], rows: dict[str, CellRows | None], audit: tuple[Finding, ...]
+) -> MovesResult:
     history = read_history(scene.folder / "history.jsonl")
     checks = check_all(history.settled(), rows, scene.load.settings.key_prefix)
     pauses = measure_pauses(history, moves)
@@ -162,6 +166,7 @@ def _judge(scene: Scene, moves: Sequence[Move], rows: dict[str, CellRows | None]
     slow = [f"p99 {p99:.3f} s, limit {PAUSE_P99_LIMIT_S} s"] if p99 > PAUSE_P99_LIMIT_S else []
     findings = (
         *checks,
+        *audit,
         limit_finding(
             "no_failed_request", [f"{not_good} not acknowledged"] if not_good else [], requests["requests"]
         ),

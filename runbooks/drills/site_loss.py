@@ -10,7 +10,8 @@ evidence written so far is kept. Abort by hand when a cell of the surviving site
 
 Steps: check -> load -> kill the site -> go on under load -> restart it -> wait until its copies are
 back in the sync sets -> wait until the cells are home -> stop the load -> resolve what is unknown ->
-read the final rows -> wait until every payout is final -> judge, payouts against the banks' books -> report.
+read the final rows -> wait until every payout is final -> verify the audit trail -> judge, payouts against
+the banks' books -> report.
 """
 
 import asyncio
@@ -21,7 +22,8 @@ from functools import partial
 from typing import Any
 
 from replication.model import Site, other_data_site
-from runbooks.drills.checkers import check_all
+from runbooks.drills.audit_check import check_audit
+from runbooks.drills.checkers import Finding, check_all
 from runbooks.drills.history import read_history
 from runbooks.drills.load import LoadError
 from runbooks.drills.payout_checkers import BookLine, Payouts, check_payouts
@@ -58,11 +60,12 @@ class Timeline:
 
 @dataclass(frozen=True, slots=True)
 class Final:
-    """What is left when all is over: the cells' rows, their payouts, the banks' own books."""
+    """What is left when all is over: the cells' rows, their payouts, the banks' books, the audit trail."""
 
     rows: dict[str, CellRows | None]
     payouts: Payouts
     books: tuple[BookLine, ...]
+    audit: tuple[Finding, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +95,9 @@ async def run_site_loss(
         scene.mark("read_rows", "read the final rows of every cell")
         rows = await read_final(scene)
         payouts = await wait_until_final(scene.settings, timeline.payouts_s)
+        audit = await check_audit(scene, rows)
         scene.mark("judge", "judge the history")
-        return _judge(scene, Final(rows, payouts, read_books(options.home, BANKS)), site, timeline)
+        return _judge(scene, Final(rows, payouts, read_books(options.home, BANKS), audit), site, timeline)
 
 
 async def prepare(scene: Scene) -> None:
@@ -176,6 +180,7 @@ def _judge(scene: Scene, final: Final, site: Site, timeline: Timeline) -> DrillR
     checks = (
         *check_all(ops, rows, scene.load.settings.key_prefix),
         *check_payouts(ops, final.payouts, final.books),
+        *final.audit,
     )
     result = judge_site_loss(history, checks, scene.homes, str(site))
     balances = [cell.trial_balance_fen for cell in rows.values() if cell is not None]

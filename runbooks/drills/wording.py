@@ -46,6 +46,14 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
         "Day-end's rows hash as those of an undisturbed run",
         "日终结果与未受干扰的运行一致（SM3）",
     ),
+    "audit_chain_verifies": (
+        "The audit trail verifies end to end, without the database",
+        "审计链端到端离线验证通过",
+    ),
+    "audit_has_every_command": (
+        "Every command in the books is in the audit trail, once",
+        "账上每个命令在审计链中有且仅有一条",
+    ),
     "no_failed_request": ("No request failed during the moves", "迁移期间没有失败的请求"),
     "moves_were_done": ("Every planned move reached its site", "每次计划迁移都已到位"),
     "matrix_acknowledged_is_kept": (

@@ -74,7 +74,7 @@ class Injector:
     effect: Callable[[FaultPlan, Spot], Effect]
 
 
-DATA_PROGRAMS = ("border", "etcd", "valkey", "agent", "api", "projector", "payer")
+DATA_PROGRAMS = ("border", "etcd", "valkey", "agent", "api", "projector", "payer", "notary")
 PROGRAMS: Mapping[str, tuple[str, ...]] = {
     "idc": DATA_PROGRAMS, "cloud": DATA_PROGRAMS, "witness": ("border", "etcd"),
 }  # fmt: skip

@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from typing import Any
 
+from runbooks.drills.audit_check import check_audit
 from runbooks.drills.checkers import Finding, Verdict, check_all, overall
 from runbooks.drills.history import read_history
 from runbooks.drills.records import History, Outcome
@@ -27,6 +28,7 @@ _PLAIN_READS = "reads_saw_what_was_acknowledged"
 async def judge_run(run: Run) -> dict[str, Any]:
     """Return the object that `--json` prints; writes verdict.json, timeline.svg and the journals."""
     rows = await read_final(run.scene)
+    audit = await check_audit(run.scene, rows)
     history = read_history(run.scene.folder / "history.jsonl")
     ops = run.settled()
     stages = keep_journals(run.scene.folder, run.options.home, run.scene.started_ns, time.monotonic_ns())
@@ -40,6 +42,7 @@ async def judge_run(run: Run) -> dict[str, Any]:
     run.rounds.append(
         (
             *lending,
+            *audit,
             check_openings(find_openings(stages)),
             check_staleness(stale, compute_stale_limit_s(run), reads),
             check_alarms(run.options.home, run.log_sizes),

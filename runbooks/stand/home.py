@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from compliance.audit.signing import make_signer, read_signer, render_public_keys, render_signer
 from core_app.funding.settings import FILE as PAYER_FILE
 from core_app.funding.settings import write_payer_settings
 from replication.model import DATA_SITES, Site
@@ -25,6 +26,7 @@ from runbooks.stand.programs import write_valkey_settings
 from runbooks.stand.topology import (
     Stand,
     StandError,
+    audit_key_path,
     make_cells,
     new_token,
     payer_settings,
@@ -35,7 +37,7 @@ from runbooks.stand.topology import (
     write_stand,
 )
 
-ROLES = ("biyi_admin", "biyi_repl", "biyi_owner", "biyi_app", "biyi_read")
+ROLES = ("biyi_admin", "biyi_repl", "biyi_owner", "biyi_app", "biyi_read", "biyi_audit")
 _PORTS_FOR_LATER = 200
 """Room above the first port chosen. Source: our choice, four times what a stand of two cells needs; the
 search for free ports goes round, so a larger stand finds its own too."""
@@ -226,3 +228,17 @@ def _make_keys(stand: Stand) -> None:
     for name, text in contents.items():
         if not stand.key_path(name).exists():
             write_private(stand.key_path(name), text)
+    _make_audit_keys(stand)
+
+
+def _make_audit_keys(stand: Stand) -> None:
+    """Make each data site's signing key; write the public halves where an auditor gets them."""
+    signers = []
+    for site in DATA_SITES:
+        path = audit_key_path(stand, site)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists():
+            write_private(path, render_signer(make_signer(str(site))))
+        signers.append(read_signer(path))
+    public = {signer.key_id: signer.public for signer in signers}
+    stand.key_path("audit-public.json").write_text(json.dumps(render_public_keys(public), indent=2) + "\n")

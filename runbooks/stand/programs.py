@@ -1,4 +1,4 @@
-"""Command lines of a site's processes: border, etcd, valkey, agent, API, projector, payer."""
+"""Command lines of a site's processes: border, etcd, valkey, agent, API, projector, payer, notary."""
 
 import sys
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from runbooks.stand.topology import LOOPBACK, Stand, stand_path, write_private
 HEARTBEAT_MS, ELECTION_MS = 100, 1000
 """Source: etcd's defaults. Half as much would let a lease live 1 s instead of 2 s, but on two busy
 cores a stalled fsync then costs an election more often than a lost leader does."""
-AGENT_PROGRAMS = ("agent", "api", "projector", "payer")
+AGENT_PROGRAMS = ("agent", "api", "projector", "payer", "notary")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,9 @@ def plan_programs(stand: Stand, site: Site, binaries: ServerBinaries) -> tuple[P
                 stand.port(site, "projector"),
             ),
             Program("payer", (*python, "core_app.payer", "--settings", settings), stand.port(site, "payer")),
+            Program(
+                "notary", (*python, "core_app.notary", "--settings", settings), stand.port(site, "notary")
+            ),
         ]
     return tuple(programs)
 

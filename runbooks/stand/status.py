@@ -15,8 +15,8 @@ from runbooks.stand.sites import pids_path
 from runbooks.stand.topology import Stand, read_stand
 
 PROGRAMS = {
-    Site.IDC: ("border", "etcd", "valkey", "agent", "api", "projector", "payer"),
-    Site.CLOUD: ("border", "etcd", "valkey", "agent", "api", "projector", "payer"),
+    Site.IDC: ("border", "etcd", "valkey", "agent", "api", "projector", "payer", "notary"),
+    Site.CLOUD: ("border", "etcd", "valkey", "agent", "api", "projector", "payer", "notary"),
     Site.WITNESS: ("border", "etcd"),
 }
 _PORT_NAMES = {"border": "border-control", "etcd": "etcd-client"}

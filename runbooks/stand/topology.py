@@ -18,7 +18,7 @@ from replication.model import DATA_SITES, Site
 from replication.settings import BackupSettings, CellSettings, FailoverSettings, PlaceSettings, SiteSettings
 from runbooks.stand.ports import BANKS, OUTSIDE, needed_ports, place_names
 
-FORMAT = 1
+FORMAT = 2
 """Version of stand.json; a stand of another version has to be made afresh."""
 LOOPBACK = "127.0.0.1"
 
@@ -180,6 +180,8 @@ def site_settings(stand: Stand, site: Site) -> SiteSettings:
         key_file=stand.key_path("field.key"),
         valkey_passfile=stand.key_path("valkey"),
         projector_port=stand.port(site, "projector"),
+        notary_port=stand.port(site, "notary"),
+        audit_key_file=audit_key_path(stand, site),
         run_as=stand.run_as,
         failover=stand.failover or FailoverSettings(),
         backup=BackupSettings(stand.site_dir(site) / "backup", stand.copies_dir(site) / ".staging")
@@ -187,6 +189,11 @@ def site_settings(stand: Stand, site: Site) -> SiteSettings:
         else None,
         exposure_query="select commits, moved_fen from core.money_posted_since(%(since)s::text::pg_snapshot)",
     )
+
+
+def audit_key_path(stand: Stand, site: Site) -> Path:
+    """Return the file of a site's signing key: in the site's own directory, the other site never has it."""
+    return stand.site_dir(site) / "audit" / "sign.key"
 
 
 def payer_settings(stand: Stand, site: Site) -> PayerSettings:

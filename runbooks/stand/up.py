@@ -88,11 +88,12 @@ async def up(home: Path, options: UpOptions, progress: Progress = no_progress) -
             stage(4)
             await _until(stand, end, "every cell is open and SYNC", lambda: cells_serve(http, stand))
             stage(5)
-            started += _start(stand, binaries, ("api", "projector", "payer"))
+            started += _start(stand, binaries, ("api", "projector", "payer", "notary"))
             await _until(stand, end, "migrations ran (migrate.log)", lambda: migrate(stand))
             stage(6)
             await _until_all_answer(http, stand, "api", end)
             await _until_all_answer(http, stand, "payer", end)
+            await _until_all_answer(http, stand, "notary", end)
         stage(7)
     return UpDone(stand, time.monotonic() - begun, tuple(started), tuple(healed))
 
@@ -180,7 +181,7 @@ async def _has_leader(http: aiohttp.ClientSession, stand: Stand) -> bool:
 
 
 async def _answers(http: aiohttp.ClientSession, stand: Stand, site: Site, service: str) -> bool:
-    path = {"agent": "/v1/status", "api": "/readyz", "payer": "/v1/status"}[service]
+    path = {"agent": "/v1/status", "api": "/readyz", "payer": "/v1/status", "notary": "/v1/status"}[service]
     try:
         async with http.get(f"http://{LOOPBACK}:{stand.port(site, service)}{path}") as response:
             return response.status == 200

@@ -104,6 +104,9 @@ grant execute on function biyi.require_epoch to biyi_app;
 create function biyi.copy_as_of() returns timestamptz language sql as 'select statement_timestamp()';
 grant usage on schema biyi to biyi_read;
 grant select on biyi.epoch to biyi_read;
+grant usage on schema biyi to biyi_audit;
+grant select on biyi.epoch to biyi_audit;
+grant execute on function biyi.require_epoch to biyi_audit;
 """
 
 
@@ -157,7 +160,8 @@ def server() -> Iterator[Server]:
             "-d",
             "postgres",
             "-qc",
-            "create role biyi_owner login; create role biyi_app login; create role biyi_read login;",
+            "create role biyi_owner login; create role biyi_app login; create role biyi_read login; "
+            "create role biyi_audit login;",
         )
         for database in DATABASES.values():
             made.run("createdb", "-U", "biyi_admin", "-O", "biyi_owner", database)
@@ -245,6 +249,7 @@ async def cells(server: Server) -> Cells:
             # Only a superuser gets past the append-only triggers, and only so.
             await connection.execute("set session_replication_role = replica")
             await connection.execute(f"truncate {', '.join('core.' + table for table in TABLES)}")
+            await connection.execute("truncate audit.entries, audit.blocks, audit.checkpoints")
             await connection.execute("update core.business_date set on_date = null")
             await connection.execute("update core.day_end_chunks set on_date = null")
     return Cells(server, DATABASES)

