@@ -11,6 +11,7 @@ from runbooks.demo import demo_command
 from runbooks.drills.cli import drill
 from runbooks.faults.cli import faults
 from runbooks.funder import funder
+from runbooks.keys.cli import keys
 from runbooks.payouts import payouts_command
 from runbooks.product import product
 from runbooks.promote import promote_command
@@ -31,6 +32,7 @@ def main() -> None:
     By hand:     biyi stand up; biyi cells; biyi site kill idc; biyi why a; biyi site start idc
     A drill:     biyi drill run site-loss --site idc
     Day-end:     biyi day-end run
+    Keys:        biyi keys status; biyi keys rotate
     Everything:  biyi faults run --faults 20
     Simulated:   biyi sim --schedules 10000
     Audit trail: biyi audit export x.audit; biyi audit verify x.audit
@@ -41,7 +43,7 @@ def main() -> None:
 for command in (
     demo_command, stand, site, link, cells_command, why_command, move_command, promote_command, hold_command,
     quarantine_command, cache, product, risk, funder, payouts_command, settlement, day_end, drill, faults,
-    sim_command, backup, restore_command, audit,
+    sim_command, backup, restore_command, audit, keys,
 ):  # fmt: skip
     main.add_command(command)
 

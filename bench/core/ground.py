@@ -42,9 +42,9 @@ grant usage on schema biyi to biyi_app;
 _SEED = """
 insert into core.customers (customer_id, slot, name, id_number, id_number_index, phone, phone_index,
     idempotency_key)
-select 'C' || lpad(to_hex(n), 24, '0'), n %% 1024, '', '', decode(lpad(to_hex(n), 64, '0'), 'hex'), '',
-       decode(lpad(to_hex(n), 64, '0'), 'hex'), 'seed'
-from generate_series(1, %(loans)s) as n;
+select 'C' || lpad(to_hex(n), 24, '0'), n %% 1024, sealed, sealed, decode(lpad(to_hex(n), 64, '0'), 'hex'),
+       sealed, decode(lpad(to_hex(n), 64, '0'), 'hex'), 'seed'
+from generate_series(1, %(loans)s) as n, decode('010001' || repeat('00', 28), 'hex') as sealed;
 insert into core.applications (application_id, customer_id, product, product_version, amount_fen, periods,
     decision, reasons, limit_fen, decided_on, idempotency_key)
 select 'A' || n, 'C' || lpad(to_hex(1 + n %% %(loans)s), 24, '0'), 'instalment-12', 1, 1200000, 12,

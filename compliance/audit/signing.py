@@ -1,9 +1,4 @@
-"""SM2 signatures of checkpoints and exports: the port, and its adapter over gmssl.
-
-Of gmssl only point multiplication, signing of a digest and verification are used, against its defects
-(research/compliance.md 2.3): the nonce is ours from `secrets`, the public key is set past the constructor
-that mangles it, lengths and ranges are checked here, each call has an object of its own.
-"""
+"""Keys and signatures of checkpoints and exports: SM2 over `compliance.protection.sm2`."""
 
 import json
 import os
@@ -13,13 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from gmssl import sm2
-
 from compliance.audit.digest import compute_sm3
 from compliance.audit.errors import AuditKeyError
-
-_SCALAR_BYTES, _POINT_BYTES, SIGNATURE_BYTES = 32, 64, 64
-_P, _N, _A, _B = (int(sm2.default_ecc_table[name], 16) for name in "pnab")
+from compliance.protection.sm2 import (
+    SCALAR_BYTES,
+    SignatureRefused,
+    SigningKey,
+    is_public_key,
+    is_signed,
+    make_signing_key,
+    private_key_of,
+)
 
 
 class Signer(Protocol):
@@ -41,9 +40,7 @@ class PublicKey:
     point: bytes
 
     def __post_init__(self) -> None:
-        x, y = int.from_bytes(self.point[:32], "big"), int.from_bytes(self.point[32:], "big")
-        on_curve = (y * y - (x * x * x + _A * x + _B)) % _P == 0
-        if len(self.point) != _POINT_BYTES or not (x < _P and y < _P and on_curve):
+        if not is_public_key(self.point):
             raise AuditKeyError(f"public key of {self.site}: not a point of the SM2 curve")
 
     @property
@@ -61,7 +58,7 @@ class Sm2Signer:
     """A private key of one site; never shown by `repr`."""
 
     public: PublicKey
-    secret: int = field(repr=False)
+    key: SigningKey = field(repr=False)
 
     @property
     def key_id(self) -> str:
@@ -70,46 +67,32 @@ class Sm2Signer:
 
     def sign(self, message: bytes) -> bytes:
         """Return r and s, 64 bytes."""
-        engine = _engine(self.public, self.secret)
         while True:
-            nonce = secrets.randbelow(_N - 1) + 1
-            made = engine.sign_with_sm3(message, f"{nonce:064x}")
-            if made is not None:  # one nonce in 2**255 gives none
-                return bytes.fromhex(made)
+            try:
+                return self.key.sign(message, secrets.token_bytes(SCALAR_BYTES))
+            except SignatureRefused:  # one nonce in 2**32 is no scalar of the curve
+                continue
 
 
 def check_signature(key: PublicKey, message: bytes, signature: bytes) -> bool:
     """Say whether `signature` is of `message` by `key`."""
-    if len(signature) != SIGNATURE_BYTES:
-        return False
-    r, s = (int.from_bytes(half, "big") for half in (signature[:32], signature[32:]))
-    if not (0 < r < _N and 0 < s < _N):
-        return False
+    return is_signed(key.point, message, signature)
+
+
+def make_signer(site: str, secret: bytes | None = None) -> Sm2Signer:
+    """Return a signer with a fresh key, or that of 32 bytes; AuditKeyError when they are no private key."""
     try:
-        return bool(_engine(key).verify_with_sm3(signature.hex(), message))
-    except TypeError:  # the engine's word for a sum that is the point at infinity
-        return False
-
-
-def make_signer(site: str, secret: int | None = None) -> Sm2Signer:
-    """Return a signer with a fresh key, or that of `secret`, from 1 to n - 2; AuditKeyError otherwise."""
-    scalar = secrets.randbelow(_N - 2) + 1 if secret is None else secret
-    if not 0 < scalar < _N - 1:
-        raise AuditKeyError(f"audit key of {site}: secret out of range, needs 1 to n - 2")
-    bare = sm2.CryptSM2(private_key="", public_key="")
-    point = bare._kg(scalar, sm2.default_ecc_table["g"])
-    return Sm2Signer(PublicKey(site, bytes.fromhex(point)), scalar)
-
-
-def _engine(key: PublicKey, secret: int | None = None) -> sm2.CryptSM2:
-    made = sm2.CryptSM2(private_key="" if secret is None else f"{secret:064x}", public_key="")
-    made.public_key = key.point.hex()  # the constructor strips leading zeros and fours of it
-    return made
+        key = make_signing_key(
+            private_key_of(secrets.token_bytes(SCALAR_BYTES)) if secret is None else secret
+        )
+    except SignatureRefused as error:
+        raise AuditKeyError(f"audit key of {site}: {error}") from None
+    return Sm2Signer(PublicKey(site, key.public), key)
 
 
 def render_signer(signer: Sm2Signer) -> str:
     """Return the text of a private key's file."""
-    return json.dumps({"site": signer.public.site, "secret": f"{signer.secret:064x}"}) + "\n"
+    return json.dumps({"site": signer.public.site, "secret": signer.key.private.hex()}) + "\n"
 
 
 def read_signer(path: Path) -> Sm2Signer:
@@ -123,7 +106,7 @@ def read_signer(path: Path) -> Sm2Signer:
         raise AuditKeyError(f"{path}: mode {mode:04o} lets others in; needs 0600 (chmod 600)")
     try:
         plain = json.loads(content)
-        site, secret = str(plain["site"]), int(plain["secret"], 16)
+        site, secret = str(plain["site"]), bytes.fromhex(plain["secret"])
     except (ValueError, KeyError, TypeError):
         # The parser's own message quotes the text, and the text is the key.
         raise AuditKeyError(f"{path}: needs fields site and secret (64 hex digits)") from None

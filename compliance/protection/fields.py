@@ -14,9 +14,11 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from compliance.protection.errors import SealBroken
 
 FORMAT = 1
+_FORMAT = bytes([FORMAT])
 NONCE_BYTES = 12
 TAG_BYTES = 16
 _HEADER_BYTES = 3
+_SEPARATORS = 4
 _SHORTEST = _HEADER_BYTES + NONCE_BYTES + TAG_BYTES
 
 
@@ -46,17 +48,18 @@ class Column:
     data_class: DataClass
     shape: Shape
     indexed: bool = False
+    sealed: bool = True
+    """False: only the blind index is stored; the value is counted and compared, never read."""
 
 
 CUSTOMER_NAME = Column("core.customers", "name", DataClass.C2, Shape.NAME)
 CUSTOMER_ID_NUMBER = Column("core.customers", "id_number", DataClass.C2, Shape.ID_NUMBER, indexed=True)
 CUSTOMER_PHONE = Column("core.customers", "phone", DataClass.C2, Shape.PHONE, indexed=True)
 
-# Of these only the blind index is stored: they are counted and compared, never read.
-EVIDENCE_DEVICE = Column("core.evidence", "device", DataClass.C2, Shape.OTHER, indexed=True)
-EVIDENCE_WIFI = Column("core.evidence", "wifi", DataClass.C2, Shape.OTHER, indexed=True)
-EVIDENCE_IP = Column("core.evidence", "ip", DataClass.C2, Shape.OTHER, indexed=True)
-EVIDENCE_ADDRESS = Column("core.evidence", "address", DataClass.C2, Shape.OTHER, indexed=True)
+EVIDENCE_DEVICE = Column("core.evidence", "device", DataClass.C2, Shape.OTHER, indexed=True, sealed=False)
+EVIDENCE_WIFI = Column("core.evidence", "wifi", DataClass.C2, Shape.OTHER, indexed=True, sealed=False)
+EVIDENCE_IP = Column("core.evidence", "ip", DataClass.C2, Shape.OTHER, indexed=True, sealed=False)
+EVIDENCE_ADDRESS = Column("core.evidence", "address", DataClass.C2, Shape.OTHER, indexed=True, sealed=False)
 
 PROTECTED_COLUMNS: tuple[Column, ...] = (
     CUSTOMER_NAME,
@@ -80,21 +83,21 @@ class Seal:
 
     def bound_data(self, key_version: int) -> bytes:
         """Return the bytes the tag covers; ValueError when a part holds the separator."""
-        parts = (self.tenant, self.column.table, self.column.name, self.row_key, str(key_version))
-        if any("|" in part or not part for part in parts):
+        column = self.column
+        text = f"{self.tenant}|{column.table}|{column.name}|{self.row_key}|{key_version}"
+        if text.count("|") != _SEPARATORS or "||" in text or text[0] == "|":
             raise ValueError("a seal's parts must be non-empty and free of '|'")
-        return "|".join(parts).encode()
+        return text.encode()
 
 
-def seal_value(key: bytes, key_version: int, seal: Seal, nonce: bytes, plaintext: str) -> bytes:
+def seal_value(cipher: algorithms.SM4, key_version: int, seal: Seal, nonce: bytes, plaintext: str) -> bytes:
     """Return the stored form of `plaintext`; `nonce` must be fresh random bytes for every call."""
     if len(nonce) != NONCE_BYTES:
         raise ValueError(f"nonce: {len(nonce)} bytes, needs {NONCE_BYTES}")
-    encryptor = Cipher(algorithms.SM4(key), modes.GCM(nonce)).encryptor()
+    encryptor = Cipher(cipher, modes.GCM(nonce)).encryptor()
     encryptor.authenticate_additional_data(seal.bound_data(key_version))
     ciphertext = encryptor.update(plaintext.encode()) + encryptor.finalize()
-    header = bytes([FORMAT]) + key_version.to_bytes(2, "big")
-    return header + nonce + ciphertext + encryptor.tag
+    return _FORMAT + key_version.to_bytes(2, "big") + nonce + ciphertext + encryptor.tag
 
 
 def stored_key_version(stored: bytes) -> int:
@@ -104,12 +107,12 @@ def stored_key_version(stored: bytes) -> int:
     return int.from_bytes(stored[1:_HEADER_BYTES], "big")
 
 
-def open_value(key: bytes, seal: Seal, stored: bytes) -> str:
+def open_value(cipher: algorithms.SM4, seal: Seal, stored: bytes) -> str:
     """Return the clear value in one shot, after the tag was checked; SealBroken otherwise."""
     key_version = stored_key_version(stored)
     nonce = stored[_HEADER_BYTES : _HEADER_BYTES + NONCE_BYTES]
     ciphertext, tag = stored[_HEADER_BYTES + NONCE_BYTES : -TAG_BYTES], stored[-TAG_BYTES:]
-    decryptor = Cipher(algorithms.SM4(key), modes.GCM(nonce, tag)).decryptor()
+    decryptor = Cipher(cipher, modes.GCM(nonce, tag)).decryptor()
     decryptor.authenticate_additional_data(seal.bound_data(key_version))
     try:
         # The engine hands out bytes before it has checked the tag: they leave here only after.

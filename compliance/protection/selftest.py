@@ -6,7 +6,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from compliance.protection import gmssl_engine
+from compliance.protection import gmssl_engine, sm2
 from compliance.protection import known_answers as known
 from compliance.protection.errors import SelfTestFailed
 from compliance.protection.index import compute_hmac_sm3
@@ -33,6 +33,7 @@ def _questions() -> tuple[tuple[str, Callable[[], bytes], bytes], ...]:
     cross_text = "比翼 cross-engine check".encode()
     return (
         ("cryptography SM4 block", lambda: _sm4_block(known.SM4_KEY, known.SM4_PLAIN), known.SM4_CIPHER),
+        ("cryptography SM4 10,000 rounds", lambda: sm4_rounds(10_000), known.SM4_CIPHER_10_000),
         ("cryptography SM4-GCM RFC 8998 A.1", _sm4_gcm, known.GCM_CIPHER + known.GCM_TAG),
         ("cryptography SM3 abc", lambda: _sm3(b"abc"), known.SM3_ABC),
         ("cryptography SM3 abcd x 16", lambda: _sm3(b"abcd" * 16), known.SM3_ABCD_16),
@@ -42,6 +43,8 @@ def _questions() -> tuple[tuple[str, Callable[[], bytes], bytes], ...]:
             known.SM4_CIPHER,
         ),
         ("gmssl SM3 abc", lambda: gmssl_engine.compute_sm3(b"abc"), known.SM3_ABC),
+        ("gmssl SM3 abcd x 16", lambda: gmssl_engine.compute_sm3(b"abcd" * 16), known.SM3_ABCD_16),
+        ("gmssl SM2 GB/T 32918.5", _sm2_signature, known.SM2_SIGNATURE),
         (
             "cross-engine SM4 block",
             lambda: _sm4_block(cross_key, cross_block),
@@ -60,6 +63,23 @@ def _sm4_block(key: bytes, block: bytes) -> bytes:
     # ECB of one block is the bare block function, which is what the published vector asks.
     encryptor = Cipher(algorithms.SM4(key), modes.ECB()).encryptor()  # noqa: S305
     return encryptor.update(block) + encryptor.finalize()
+
+
+def sm4_rounds(rounds: int) -> bytes:
+    """Return the standard's block, encrypted over and over by its own key (GB/T 32907 example 2)."""
+    block = known.SM4_PLAIN
+    encryptor = Cipher(algorithms.SM4(known.SM4_KEY), modes.ECB()).encryptor()  # noqa: S305
+    for _ in range(rounds):
+        block = encryptor.update(block)
+    return block
+
+
+def _sm2_signature() -> bytes:
+    """Sign, and give the signature away only if it verifies and another message's does not."""
+    key = sm2.make_signing_key(known.SM2_PRIVATE)
+    signature = key.sign(b"message digest", known.SM2_NONCE)
+    holds = sm2.is_signed(key.public, b"message digest", signature)
+    return signature if holds and not sm2.is_signed(key.public, b"message digesu", signature) else b""
 
 
 def _sm4_gcm() -> bytes:

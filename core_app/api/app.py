@@ -8,6 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
+from compliance.protection.errors import SubjectShredded
 from core_app.api.body_limit import BodyLimit
 from core_app.api.openapi import describe
 from core_app.api.problem import make_answer, make_problem, read_validation_errors
@@ -51,12 +52,22 @@ def make_app(
         app.add_middleware(RateLimit, buckets=buckets)  # outside: what is refused is not even read
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(Refused, _on_refused)
+    app.add_exception_handler(SubjectShredded, _on_shredded)
     app.add_exception_handler(CellUnavailable, _on_cell_unavailable)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(Exception, _on_defect)
     app.state.document = describe(app)
     app.add_api_route("/openapi.json", _document, include_in_schema=False)
     return app
+
+
+async def _on_shredded(request: Request, error: Exception) -> Response:
+    return make_answer(
+        410,
+        "The personal data are gone",
+        "personal-data-destroyed",
+        "The key of this customer was destroyed on request; nobody can read the personal data again.",
+    )
 
 
 async def _healthz() -> Response:

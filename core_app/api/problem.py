@@ -31,7 +31,8 @@ _TITLE: Mapping[Kind, str] = {
     Kind.INVALID: "A field of the request is not acceptable",
     Kind.RULE: "A rule forbids it",
 }
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+# Names of ours have no three digits in a row; what has may be somebody's ID or phone number.
+_PLAIN_NAME = re.compile(r"(?!.*[0-9]{3})[A-Za-z0-9_-]{1,64}")
 
 
 def make_answer(status: int, title: str, kind: str, detail: str, **more: object) -> JSONResponse:

@@ -78,7 +78,7 @@ async def register_customer(core: LendingCore, command: Command, person: Person)
 
 
 def _seal_row(core: LendingCore, customer_id: str, person: Person) -> dict[str, Any]:
-    vault = core.vault
+    vault = core.vault.now()  # a row is sealed by one key version, also while versions change
     return {
         "customer_id": customer_id,
         "name": vault.encrypt(CUSTOMER_NAME, customer_id, person.name),

@@ -14,11 +14,12 @@ from replication.model import DATA_SITES, Site
 from runbooks.drills.channel_loss import run_channel_loss
 from runbooks.drills.checkers import Verdict
 from runbooks.drills.day_end_loss import run_day_end_loss
+from runbooks.drills.key_rotation import run_key_rotation
 from runbooks.drills.live import live_view
 from runbooks.drills.planned_move import MOVE_RATE, run_planned_move
 from runbooks.drills.scene import DrillOptions, DrillRefused, Scene
 from runbooks.drills.site_loss import run_site_loss
-from runbooks.drills.tables import print_channel_loss, print_moves, print_site_loss
+from runbooks.drills.tables import print_channel_loss, print_key_rotation, print_moves, print_site_loss
 from runbooks.stand.home import default_home
 from runbooks.stand.topology import StandError
 
@@ -30,6 +31,7 @@ _DRILLS = (
     ("site-loss", "Kill a whole site under load, let it come back; about 60 s"),
     ("day-end-loss", "Kill a site in the middle of day-end, under load; about 70 s"),
     ("planned-move", "Move every cell to the other site and back under load; about 15 s a round"),
+    ("key-rotation", "Replace the key of personal data under load, cut off and resumed; about 60 s"),
     ("channel-loss", "Kill the bank that payouts favour, under load; about 45 s"),
 )
 _rate = click.option(
@@ -140,6 +142,23 @@ def channel_loss_command(rate: float, seed: int, as_json: bool, no_live: bool) -
         click.echo(json.dumps(result.plain, ensure_ascii=False))
     else:
         print_channel_loss(Console(), result)
+    sys.exit(EXITS[Verdict(result.plain["verdict"])])
+
+
+@run.command("key-rotation")
+@_rate
+@_seed
+@_json
+@_no_live
+def key_rotation_command(rate: float, seed: int, as_json: bool, no_live: bool) -> None:
+    """Replace the key of customers' personal data under load; no error, no row left under the old one."""
+    options = DrillOptions(default_home(), rate, seed)
+    with _watching("key rotation", as_json, no_live) as (say, on_scene):
+        result = _run(run_key_rotation(options, say, on_scene))
+    if as_json:
+        click.echo(json.dumps(result.plain, ensure_ascii=False))
+    else:
+        print_key_rotation(Console(), result)
     sys.exit(EXITS[Verdict(result.plain["verdict"])])
 
 

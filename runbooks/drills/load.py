@@ -115,6 +115,11 @@ class Load:
         self._unknown: dict[int, Request] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
+    @property
+    def entrances(self) -> dict[str, str]:
+        """Return each site's base URL, as customers have it."""
+        return dict(self._customers.entrances)
+
     async def prepare(self, cells: Iterable[str], within_s: float = 60.0) -> None:
         """Lend until every cell has its working set; LoadError when that takes longer than `within_s`."""
         wanted = {cell: self.settings.loans_per_cell for cell in cells}

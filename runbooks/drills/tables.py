@@ -9,6 +9,7 @@ from rich.text import Text
 
 from runbooks.drills.channel_loss import ChannelLossResult
 from runbooks.drills.checkers import Finding, Verdict
+from runbooks.drills.key_rotation import KeyRotationResult
 from runbooks.drills.planned_move import MovesResult
 from runbooks.drills.story import say_count, say_site_loss
 from runbooks.drills.verdict import CellResult, SiteLossResult
@@ -68,6 +69,22 @@ def print_channel_loss(console: Console, result: ChannelLossResult) -> None:
     )
     books = ", ".join(f"{bank} {count:,}" for bank, count in plain["paid_in_books"].items())
     console.print(f"Payments in the banks' books: {books}.", highlight=False)
+    _print_requests(console, plain)
+    print_checks(console, result.findings)
+    console.print(f"Evidence: {plain['evidence']}/report.html", highlight=False, soft_wrap=True)
+
+
+def print_key_rotation(console: Console, result: KeyRotationResult) -> None:
+    """Print how long it took, what is under which version, and every check."""
+    plain = result.plain
+    rows = sum(count for found in plain["rows"].values() for count in found.values())
+    console.print()
+    console.print(
+        f"The customers' key was replaced under load within {plain['seconds']} s, cut off and resumed: "
+        f"{rows:,} rows are under version {plain['version']}, none under an older one. "
+        f"{plain['reads']:,} reads of people meanwhile, {say_count(plain['bad_reads'])} wrong.",
+        highlight=False,
+    )
     _print_requests(console, plain)
     print_checks(console, result.findings)
     console.print(f"Evidence: {plain['evidence']}/report.html", highlight=False, soft_wrap=True)

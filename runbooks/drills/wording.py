@@ -54,6 +54,21 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
         "Every command in the books is in the audit trail, once",
         "账上每个命令在审计链中有且仅有一条",
     ),
+    "keys_no_request_failed": ("No request failed while the key changed", "密钥轮换期间没有失败的请求"),
+    "keys_no_error_answered": ("No entrance answered with an error", "各入口未返回服务器错误"),
+    "keys_everybody_was_readable": (
+        "Everybody's data were readable and right at every moment, by both entrances",
+        "客户信息自始至终可读且正确（双入口）",
+    ),
+    "keys_no_row_under_a_retired_version": (
+        "No row is under an older key version",
+        "没有任何行停留在旧版本密钥下",
+    ),
+    "keys_sites_agree": ("Both sites seal with the new version only", "两个站点仅使用新版本密钥加密"),
+    "keys_rotation_was_resumed": (
+        "The rotation was cut off among the rows and went on",
+        "轮换中断后可继续完成",
+    ),
     "no_failed_request": ("No request failed during the moves", "迁移期间没有失败的请求"),
     "moves_were_done": ("Every planned move reached its site", "每次计划迁移都已到位"),
     "matrix_acknowledged_is_kept": (

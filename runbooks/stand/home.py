@@ -15,6 +15,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from compliance.audit.signing import make_signer, read_signer, render_public_keys, render_signer
+from compliance.protection.held_keys import derive_ring
+from compliance.protection.key_file import ensure_key_file, read_key_file
+from compliance.protection.ring import plant_rings
+from compliance.protection.ring_file import make_ring
 from core_app.funding.settings import FILE as PAYER_FILE
 from core_app.funding.settings import write_payer_settings
 from replication.model import DATA_SITES, Site
@@ -222,13 +226,13 @@ def _make_keys(stand: Stand) -> None:
     directory.mkdir(mode=0o700, exist_ok=True)
     contents = {
         "pgpass": "".join(f"*:*:*:{role}:{secrets.token_urlsafe(24)}\n" for role in ROLES),
-        "field.key": json.dumps({"version": 1, "root": secrets.token_hex(32)}) + "\n",
         "valkey": secrets.token_urlsafe(24) + "\n",
     }
     for name, text in contents.items():
         if not stand.key_path(name).exists():
             write_private(stand.key_path(name), text)
     _make_audit_keys(stand)
+    _make_rings(stand)
 
 
 def _make_audit_keys(stand: Stand) -> None:
@@ -242,3 +246,29 @@ def _make_audit_keys(stand: Stand) -> None:
         signers.append(read_signer(path))
     public = {signer.key_id: signer.public for signer in signers}
     stand.key_path("audit-public.json").write_text(json.dumps(render_public_keys(public), indent=2) + "\n")
+
+
+def _make_rings(stand: Stand) -> None:
+    """Make each data site's key ring under a root key of its own, both at once: they hold the same data keys.
+
+    A stand from before rings keeps what its one root gave, so that its data open.
+    """
+    missing = [site for site in DATA_SITES if not stand.ring_path(site).exists()]
+    if not missing:
+        return
+    if len(missing) < len(DATA_SITES):
+        raise StandError(
+            f"{stand.ring_path(missing[0])}: the key ring is gone, the other site's is there; put it back "
+            "from its copy (the data depend on it), or `biyi stand up --fresh` deletes them"
+        )
+    older = stand.key_path("field.key")
+    if older.exists():
+        root = read_key_file(older)
+        rings = {str(site): derive_ring(root, site) for site in DATA_SITES}
+    else:
+        rings = plant_rings(map(str, DATA_SITES), secrets.token_bytes)
+    for site in missing:
+        path = stand.ring_path(site)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        ensure_key_file(path.parent / "root.key")
+        make_ring(path, rings[str(site)], {"kind": "file", "file": "root.key"})

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from compliance.protection.ring_file import FILE as RING_FILE
 from core_app.funding.settings import ChannelSettings, PayerSettings
 from replication.model import DATA_SITES, Site
 from replication.settings import BackupSettings, CellSettings, FailoverSettings, PlaceSettings, SiteSettings
@@ -86,8 +87,12 @@ class Stand:
         return self.ports[f"{site}/{service}" if site is viewer else f"{viewer}/to/{site}/{service}"]
 
     def key_path(self, name: str) -> Path:
-        """Return the path of one of the keys: pgpass, field.key, valkey."""
+        """Return the path of one of the keys: pgpass, valkey, field.key where an older stand has it."""
         return self.home / "keys" / name
+
+    def ring_path(self, site: Site) -> Path:
+        """Return the path of a data site's key ring; its root key lies beside it."""
+        return self.home / "keys" / site / RING_FILE
 
 
 _ADAPTER = TypeAdapter(Stand)
@@ -177,7 +182,7 @@ def site_settings(stand: Stand, site: Site) -> SiteSettings:
         valkey_port=stand.port(site, "valkey"),
         pg_bin=stand.pg_bin,
         passfile=stand.key_path("pgpass"),
-        key_file=stand.key_path("field.key"),
+        key_file=stand.ring_path(site),
         valkey_passfile=stand.key_path("valkey"),
         projector_port=stand.port(site, "projector"),
         notary_port=stand.port(site, "notary"),

@@ -100,7 +100,8 @@ begin
     end if;
 end $$;
 grant usage on schema biyi to biyi_app;
-grant execute on function biyi.require_epoch to biyi_app;
+grant execute on function biyi.require_epoch to biyi_app, biyi_owner;
+grant usage on schema biyi to biyi_owner;
 create function biyi.copy_as_of() returns timestamptz language sql as 'select statement_timestamp()';
 grant usage on schema biyi to biyi_read;
 grant select on biyi.epoch to biyi_read;
@@ -250,6 +251,7 @@ async def cells(server: Server) -> Cells:
             await connection.execute("set session_replication_role = replica")
             await connection.execute(f"truncate {', '.join('core.' + table for table in TABLES)}")
             await connection.execute("truncate audit.entries, audit.blocks, audit.checkpoints")
+            await connection.execute("truncate keys.closed_versions, keys.rewraps, keys.shredded")
             await connection.execute("update core.business_date set on_date = null")
             await connection.execute("update core.day_end_chunks set on_date = null")
     return Cells(server, DATABASES)

@@ -19,6 +19,7 @@ from compliance.audit.findings import Defect
 from compliance.audit.signing import make_signer
 from compliance.audit.store import seal_next
 from compliance.audit.verify import Report, verify_export
+from compliance.protection.sm2 import private_key_of
 from core_app.audit.memory import MemoryUnreadable, read_memory
 from core_app.audit.notary import Clerk, Notary
 from replication.model import Site
@@ -28,7 +29,7 @@ from tests.integration.core_app.lending import draw, repay
 
 SITES = (Site.IDC, Site.CLOUD)
 HOMES = (CellSettings("a", Site.IDC), CellSettings("b", Site.CLOUD))
-SIGNERS = {site: make_signer(str(site), 1000 + len(site)) for site in SITES}
+SIGNERS = {site: make_signer(str(site), private_key_of(site.encode())) for site in SITES}
 KEYS = {signer.key_id: signer.public for signer in SIGNERS.values()}
 
 

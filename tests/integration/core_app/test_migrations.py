@@ -44,7 +44,8 @@ async def test_two_starters_at_once_apply_a_new_file_once(cells: Any) -> None:
 BEFORE_VERSIONS = f"""
 insert into core.customers (customer_id, slot, name, id_number, id_number_index, phone, phone_index,
     idempotency_key)
-values ('C{"0" * 24}', 0, '', '', decode(repeat('00', 32), 'hex'), '', decode(repeat('00', 32), 'hex'), 'k');
+select 'C{"0" * 24}', 0, sealed, sealed, index, sealed, index, 'k'
+from decode('010001' || repeat('00', 28), 'hex') as sealed, decode(repeat('00', 32), 'hex') as index;
 insert into core.applications (application_id, customer_id, product, product_version, amount_fen, periods,
     decision, reasons, limit_fen, decided_on, idempotency_key)
 values ('A', 'C{"0" * 24}', 'instalment-12', 3, 1, 1, 'approved', '[]', 1, '2026-01-15', 'k');

@@ -117,14 +117,17 @@ async def write_history(owner: Any, chance: random.Random, customers: list[str])
                 )
 
 
+SEALED = bytes([1, 0, 1]) + bytes(28)
+
+
 async def add_customers(owner: Any, count: int) -> list[str]:
     ids = [f"C{number:024x}" for number in range(count)]
     for customer_id in ids:
         index = bytes.fromhex(f"{int(customer_id[1:], 16):064x}")
         await owner.execute(
             "insert into core.customers (customer_id, slot, name, id_number, id_number_index, phone,"
-            " phone_index, idempotency_key) values (%s, 0, '', '', %s, '', %s, 'k')",
-            [customer_id, index, index],
+            " phone_index, idempotency_key) values (%s, 0, %s, %s, %s, %s, %s, 'k')",
+            [customer_id, SEALED, SEALED, index, SEALED, index],
         )
     return ids
 

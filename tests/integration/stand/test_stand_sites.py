@@ -1,7 +1,6 @@
 """Three sites with border, etcd and Valkey (no agents): links, loss and return of a site."""
 
 import asyncio
-import json
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -11,8 +10,9 @@ import aiohttp
 import psutil
 import pytest
 
+from compliance.protection.ring_file import read_ring
 from replication.etcd import Etcd, EtcdUnavailable
-from replication.model import Site
+from replication.model import DATA_SITES, Site
 from runbooks.stand.etcd_leader import lead_at_witness, leader_site
 from runbooks.stand.home import UpOptions, prepare_stand, relocated_root, wipe
 from runbooks.stand.links import HEALED, LinkMode, LinkState, links_of_site, read_links
@@ -167,9 +167,28 @@ async def test_valkey_refuses_who_does_not_know_the_password(stand: Stand):
 
 
 def test_keys_and_description_are_private(made: Stand):
-    for path in (*made.key_path("").iterdir(), made.home / "stand.json"):
+    for path in (*made.key_path("").rglob("*"), made.home / "stand.json"):
         assert path.stat().st_mode & 0o077 == 0
-    assert len(json.loads(made.key_path("field.key").read_text())["root"]) == 64
+    rings = {site: read_ring(made.ring_path(site)) for site in DATA_SITES}
+    # The same data keys, each site's own root, key-encryption key and signing key.
+    assert rings[Site.IDC].tables == rings[Site.CLOUD].tables
+    assert rings[Site.IDC].secrets["signing"] != rings[Site.CLOUD].secrets["signing"]
+    roots = {(made.ring_path(site).parent / "root.key").read_text() for site in DATA_SITES}
+    assert len(roots) == 2
+
+
+def test_a_lost_ring_is_never_made_anew(tmp_path: Path):
+    home = tmp_path / "stand"
+    stand = prepare_stand(home, UpOptions())
+    try:
+        kept = stand.ring_path(Site.CLOUD).read_bytes()
+        prepare_stand(home, UpOptions())
+        assert stand.ring_path(Site.CLOUD).read_bytes() == kept
+        stand.ring_path(Site.CLOUD).unlink()
+        with pytest.raises(StandError, match=r"cloud/ring\.json: the key ring is gone"):
+            prepare_stand(home, UpOptions())
+    finally:
+        wipe(home)
 
 
 async def test_status_tells_what_runs_and_what_was_killed_outside(stand: Stand):

@@ -94,7 +94,7 @@ def test_down_of_what_is_down_does_nothing(home: Path):
 
 def test_a_start_that_fails_says_which_program_ended_and_shows_its_last_words(home: Path):
     down(home)
-    key = home / "keys" / "field.key"
+    key = home / "keys" / "cloud" / "ring.json"
     kept = key.read_text()
     key.write_text("{}")
     try:

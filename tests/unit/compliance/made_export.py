@@ -13,9 +13,13 @@ from compliance.audit.checkpoint import CellMark, Checkpoint, Mark, Statement, b
 from compliance.audit.digest import compute_sm3
 from compliance.audit.export import MAGIC
 from compliance.audit.signing import PublicKeys, Sm2Signer, make_signer, render_public_keys
+from compliance.protection.sm2 import private_key_of
 
 CHAINS = {"a": "chain-of-a", "b": "chain-of-b"}
-SIGNERS = {"idc": make_signer("idc", 0xA11CE), "cloud": make_signer("cloud", 0xB0B)}
+SIGNERS = {
+    "idc": make_signer("idc", private_key_of(b"idc")),
+    "cloud": make_signer("cloud", private_key_of(b"cloud")),
+}
 KEYS: PublicKeys = {signer.key_id: signer.public for signer in SIGNERS.values()}
 AT = "2026-11-22T08:00:0{}.000000+00:00"
 

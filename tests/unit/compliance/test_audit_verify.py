@@ -13,6 +13,7 @@ from compliance.audit.errors import ExportUnreadable
 from compliance.audit.findings import Defect, Finding
 from compliance.audit.signing import make_signer
 from compliance.audit.verify import verify_export
+from compliance.protection.sm2 import private_key_of
 from tests.unit.compliance.made_export import (
     KEYS,
     SIGNERS,
@@ -184,9 +185,10 @@ def test_blocks_of_another_cell_or_another_deployment_are_found(tmp_path: Path) 
 def test_a_forged_checkpoint_is_found(tmp_path: Path, how: str) -> None:
     export = make_export()
     real = export.checkpoints["cloud"][1]
-    signer = {"stranger": make_signer("cloud", 0xBAD), "other site": SIGNERS["idc"]}.get(
-        how, SIGNERS["cloud"]
-    )
+    signer = {
+        "stranger": make_signer("cloud", private_key_of(b"stranger")),
+        "other site": SIGNERS["idc"],
+    }.get(how, SIGNERS["cloud"])
     forged = sign(replace(real.statement, key=signer.key_id), signer)
     if how == "bits":
         forged = replace(real, signature=bytes([real.signature[0] ^ 1, *real.signature[1:]]))

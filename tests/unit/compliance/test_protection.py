@@ -21,10 +21,12 @@ from compliance.protection.fields import (
     Shape,
 )
 from compliance.protection.gmssl_engine import compute_sm3, encrypt_sm4_block
+from compliance.protection.held_keys import derive_ring, hold_ring
 from compliance.protection.index import compute_hmac_sm3
 from compliance.protection.key_file import ensure_key_file, read_key_file
 from compliance.protection.keys import RootKey, derive_field_key, derive_index_key, derive_mac_key
 from compliance.protection.masking import Profile, mask
+from compliance.protection.sm2 import make_signing_key
 from compliance.protection.vault import Vault, make_vault, open_vault
 
 ROOT = RootKey(1, bytes(range(32)))
@@ -44,12 +46,26 @@ def test_sm4_gcm_matches_rfc_8998() -> None:
     assert given_bytes["cipher"] + given_bytes["tag"] == known_answers.GCM_CIPHER + known_answers.GCM_TAG
 
 
+def test_sm2_signs_as_gb_t_32918_5_says() -> None:
+    given_text = (Path(__file__).parents[2] / "vectors" / "gbt32918_sm2.json").read_text()
+    vector = json.loads(given_text)
+    key = make_signing_key(bytes.fromhex(vector["private"]))
+    assert key.public.hex() == vector["public"]
+    signature = key.sign(vector["message"].encode(), bytes.fromhex(vector["nonce"]))
+    assert signature.hex() == vector["signature"]
+    assert signature == known_answers.SM2_SIGNATURE
+
+
+def test_sm4_a_million_times_over_matches_gb_t_32907() -> None:
+    assert selftest.sm4_rounds(1_000_000) == known_answers.SM4_CIPHER_1_000_000
+
+
 def test_every_self_test_passes_on_both_engines() -> None:
     passed = selftest.run_self_tests()
     assert {name.split()[0] for name in passed} == {"cryptography", "gmssl", "cross-engine"}
 
 
-@pytest.mark.parametrize("answer", ["SM4_CIPHER", "GCM_TAG", "SM3_ABC"])
+@pytest.mark.parametrize("answer", ["SM4_CIPHER", "SM4_CIPHER_10_000", "GCM_TAG", "SM3_ABC", "SM2_SIGNATURE"])
 def test_one_wrong_answer_refuses_to_start(monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
     right = getattr(known_answers, answer)
     monkeypatch.setattr(known_answers, answer, bytes([right[0] ^ 1]) + right[1:])
@@ -119,9 +135,12 @@ def test_a_blind_index_is_keyed_and_only_for_indexed_columns() -> None:
 
 
 def test_no_key_shows_in_repr() -> None:
-    shown = repr(vault_of()) + repr(ROOT)
+    ring = derive_ring(ROOT, "idc")
+    shown = repr(vault_of()) + repr(ROOT) + repr(ring) + repr(hold_ring(ring))
     assert "x00\\x01" not in shown
-    assert "key_version=1" in shown
+    assert ROOT.secret.hex() not in shown
+    assert derive_field_key(ROOT, "core.customers").hex() not in shown
+    assert repr(derive_field_key(ROOT, "core.customers"))[2:-1] not in shown
 
 
 def test_a_fresh_key_file_is_private_opens_and_is_never_overwritten(tmp_path: Path) -> None:
@@ -131,7 +150,7 @@ def test_a_fresh_key_file_is_private_opens_and_is_never_overwritten(tmp_path: Pa
     ensure_key_file(path)
     assert path.read_bytes() == first
     assert path.stat().st_mode & 0o777 == 0o600
-    assert open_vault(path).key_version == 1
+    assert open_vault(path).versions() == {"core.customers": 1, "core.evidence": 1}
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o644])

@@ -1,0 +1,40 @@
+"""The whole key-rotation drill on a stand of its own, as a person would run it."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults.drills.test_site_loss import biyi
+
+pytestmark = [pytest.mark.timeout(400), pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def drilled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    home: Path = tmp_path_factory.mktemp("keys-stand")
+    try:
+        up = biyi(home, "stand", "up", "--no-backups")
+        assert up.returncode == 0, up.stderr
+        done = biyi(home, "drill", "run", "key-rotation", "--json")
+        plain: dict[str, Any] = json.loads(done.stdout)
+        assert done.returncode == 0, json.dumps(plain, indent=1)
+        yield plain
+    finally:
+        biyi(home, "stand", "down")
+
+
+def test_nobody_notices_that_the_key_changes(drilled: dict[str, Any]) -> None:
+    assert (drilled["failed"], drilled["lost"], drilled["bad_reads"]) == (0, 0, 0)
+    assert drilled["reads"] > 600
+    assert set(drilled["checks"].values()) == {"holds"}
+
+
+def test_every_row_is_under_the_new_version_in_every_cell(drilled: dict[str, Any]) -> None:
+    assert drilled["version"] == 2
+    assert set(drilled["rows"]) == set(drilled["proofs"]) == {"a", "b"}
+    for cell, rows in drilled["rows"].items():
+        assert rows["1"] == drilled["proofs"][cell]["rows_left"] == 0
+        assert rows["2"] > 100

@@ -1,0 +1,143 @@
+"""No clear personal value on a stand: logs, errors, data files, WAL, backups, archive, caches, outbox.
+
+Canaries go through both entrances, in good requests and in every kind of bad one; then every byte of the
+stand's directories is searched, and every value in both caches.
+"""
+
+import asyncio
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from compliance.protection.ring_file import read_ring
+from core_app.customers.identity import compute_check_character
+from replication.model import DATA_SITES
+from replication.projection.valkey import open_valkey
+from runbooks.stand.topology import read_stand
+from tests.faults.canaries import find_in, find_in_tree
+from tests.integration.core_app.conftest import Client
+from tests.integration.core_app.lending import confirm
+from tests.integration.failover.town import biyi, settings_of
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+_DRAW = random.Random("canaries of this test")
+FIRST_17 = f"4403071987{_DRAW.randint(1, 12):02}{_DRAW.randint(10, 28)}{_DRAW.randint(100, 999)}"
+PERSON = {
+    "name": "欧阳金丝雀鸟",
+    "id_number": FIRST_17 + compute_check_character(FIRST_17),
+    "phone": f"1391{_DRAW.randint(10**6, 10**7 - 1)}",
+}
+EVIDENCE = {
+    "device": f"CANARY-DEVICE-{_DRAW.randint(10**9, 10**10)}",
+    "wifi": "C0:FF:EE:CA:4A:17",
+    "ip": "203.0.113.217",
+    "address": "深圳市金丝雀路八十八号三单元",
+}
+LEAKS = [*PERSON.values(), *EVIDENCE.values(), "C0FFEECA4A17"]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    made = tmp_path_factory.mktemp("canary-stand")
+    try:
+        up = biyi(made, "stand", "up")
+        assert up.returncode == 0, up.stderr
+        yield made
+    finally:
+        biyi(made, "stand", "down")
+
+
+async def lend(client: Client) -> None:
+    """A loan to the canary, and every kind of bad request with the canary's data in it."""
+    _, made, _ = await client.post("/v1/customers", PERSON)
+    wish = {"customer_id": made["customer_id"], "product": "instalment-12", "amount_fen": 100_000}
+    wish |= {"periods": 12, "bureau_authorisation": "auth-0001", "evidence": EVIDENCE}
+    status, decided, _ = await client.post("/v1/applications", wish)
+    assert status == 201, decided
+    if decided["decision"] == "approved":
+        _, contract, _ = await client.post("/v1/contracts", confirm(decided))
+        await client.post("/v1/draws", {"contract_id": contract["contract_id"]})
+    assert (await client.get(f"/v1/customers/{made['customer_id']}"))[0] == 200
+    for field, value in PERSON.items():
+        other = PERSON | {field: value + "9"}
+        await client.post("/v1/customers", other | {value: value})
+        await client.post("/v1/customers", {**PERSON, "name": {"given": value}})
+        await client.post(
+            "/v1/applications", wish | {"customer_id": value, "product": value, "periods": value}
+        )
+        await client.post("/v1/applications", wish | {"evidence": EVIDENCE | {"ip": value, "wifi": value}})
+        await client.post("/v1/contracts", {"application_id": value})
+        await client.post("/v1/repayments", {"loan_id": value, "amount_fen": value})
+        await client.send("POST", "/v1/customers", data=f'{{"name": "{value}'.encode())
+        await client.get(f"/v1/customers/{value}")
+
+
+async def search_cache(home: Path) -> tuple[list[str], int]:
+    found: list[str] = []
+    seen = 0
+    for site in DATA_SITES:
+        settings = settings_of(home, site)
+        assert settings.valkey_passfile is not None
+        async with open_valkey(settings.valkey_port, settings.valkey_passfile, 2.0) as valkey:
+            client: Any = valkey
+            for key in await client.keys("*"):
+                seen += 1
+                dumped = await client.dump(key) or b""
+                name = key if isinstance(key, bytes) else str(key).encode()
+                found += [f"cache of {site}: {leak}" for leak in find_in(name + dumped, LEAKS)]
+    return found, seen
+
+
+async def test_no_canary_is_in_clear_anywhere(home: Path) -> None:
+    answers: list[str] = []
+    async with aiohttp.ClientSession() as session:
+        for site in DATA_SITES:
+            client = Client(session, f"http://127.0.0.1:{settings_of(home, site).api_port}")
+            await lend(client)
+            answers += client.seen
+    assert len(answers) > 50
+    repeated = [answer for answer in answers if find_in(answer.encode(), LEAKS)]
+    assert repeated == [], "an answer repeats what it was given"
+    for _ in range(3):  # a busy machine archives late, and the command says so
+        taken = await asyncio.to_thread(biyi, home, "backup", "now")
+        if taken.returncode == 0:
+            break
+    assert taken.returncode == 0, taken.stderr
+    cached, keys = await search_cache(home)
+    assert keys > 0
+    assert cached == []
+    stand = read_stand(home)
+    looked = 0
+    for root in {home, stand.data_root or home}:
+        found, size = find_in_tree(root, LEAKS)
+        looked += size
+        assert found == []
+    kinds = ("wal", "backup")
+    names = [path for path in home.rglob("*") if any(kind in str(path).lower() for kind in kinds)]
+    assert names, "there is neither a backup nor archived WAL: nothing was shown"
+    assert looked > 50_000_000, "the data directories were not searched"
+
+
+async def test_no_key_is_in_clear_outside_its_files(home: Path) -> None:
+    stand = read_stand(home)
+    for site in DATA_SITES:
+        ring = read_ring(stand.ring_path(site))
+        secrets = [secret.hex() for secret in ring.secrets.values()]
+        for versions in ring.tables.values():
+            for version in versions:
+                secrets += [key.hex() for key in version.index_keys.values()]
+                secrets += [node.hex() for node in version.tree.nodes.values()] if version.tree else []
+        assert len(secrets) > 8
+        wanted = [bytes.fromhex(text) for text in secrets]
+        for root in {home, stand.data_root or home}:
+            for path in (each for each in root.rglob("*") if each.is_file() and not each.is_symlink()):
+                content = path.read_bytes()
+                leaked = [
+                    secret for secret in wanted if secret in content or secret.hex().encode() in content
+                ]
+                assert not leaked, f"{path} holds a key in clear"

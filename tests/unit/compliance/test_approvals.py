@@ -1,0 +1,133 @@
+"""Two people, two keys, one request, once; and receipts that only their site can have signed."""
+
+import datetime as dt
+import os
+import secrets
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compliance.protection import ring as rings
+from compliance.protection.approvals import (
+    Approval,
+    Operation,
+    Request,
+    check_approvals,
+    read_request,
+)
+from compliance.protection.errors import ApprovalRefused, SubjectShredded
+from compliance.protection.fields import CUSTOMER_NAME
+from compliance.protection.key_file import ensure_key_file
+from compliance.protection.receipt import is_genuine
+from compliance.protection.ring_file import make_ring, read_ring
+from compliance.protection.ring_keeper import LocalKeeper
+from compliance.protection.sm2 import make_signing_key, private_key_of
+from compliance.protection.vault import open_vault
+
+NOW = dt.datetime(2026, 11, 22, 9, tzinfo=dt.UTC)
+HOLDERS = {name: make_signing_key(private_key_of(name.encode() * 9)) for name in ("zhang", "li", "wang")}
+PUBLIC = {name: key.public for name, key in HOLDERS.items()}
+CUSTOMER = "C" + "0" * 24
+TABLE = "core.customers"
+REQUEST = Request(
+    Operation.SHRED, {"table": TABLE, "subject": CUSTOMER}, {"idc": 1}, NOW, NOW + dt.timedelta(hours=1)
+)
+
+
+def approve(holder: str, request: Request = REQUEST, key: str = "") -> Approval:
+    return Approval(holder, HOLDERS[key or holder].sign(request.text(), secrets.token_bytes(32)))
+
+
+def test_two_holders_are_enough_and_a_request_survives_its_file() -> None:
+    request = read_request(REQUEST.plain())
+    assert request == REQUEST
+    assert check_approvals(request, [approve("zhang"), approve("li")], PUBLIC, NOW) == ("li", "zhang")
+
+
+OTHER = replace(REQUEST, about={"table": TABLE, "subject": "C" + "1" * 24})
+TWO_NAMES = PUBLIC | {"zhang2": PUBLIC["zhang"]}
+REFUSED: list[tuple[Callable[[], list[Approval]], dict[str, bytes], dt.datetime, str]] = [
+    (lambda: [], PUBLIC, NOW, "approved by 0 of 2"),
+    (lambda: [approve("zhang")], PUBLIC, NOW, "approved by 1 of 2"),
+    (lambda: [approve("zhang"), approve("zhang")], PUBLIC, NOW, "approved by 1 of 2"),
+    (lambda: [approve("zhang"), approve("zhang2", key="zhang")], TWO_NAMES, NOW, "approved by 1 of 2"),
+    (lambda: [approve("zhang"), approve("li", key="zhang")], PUBLIC, NOW, "not over this request"),
+    (lambda: [approve("zhang"), approve("li", OTHER)], PUBLIC, NOW, "not over this request"),
+    (lambda: [approve("zhang"), approve("wang")], {"zhang": PUBLIC["zhang"]}, NOW, "no holder of this ring"),
+    (lambda: [approve("zhang"), approve("li")], PUBLIC, NOW + dt.timedelta(hours=2), "not valid now"),
+    (lambda: [approve("zhang"), approve("li")], PUBLIC, NOW - dt.timedelta(hours=2), "not valid now"),
+]
+
+
+@pytest.mark.parametrize(("approvals", "holders", "now", "words"), REFUSED, ids=range(len(REFUSED)))
+def test_refuses_what_two_different_keys_did_not_approve_in_time(
+    approvals: Callable[[], list[Approval]], holders: dict[str, bytes], now: dt.datetime, words: str
+) -> None:
+    with pytest.raises(ApprovalRefused, match=words):
+        check_approvals(REQUEST, approvals(), holders, now)
+
+
+def test_a_request_may_not_live_for_ever() -> None:
+    long = replace(REQUEST, expires_at=NOW + dt.timedelta(days=30))
+    with pytest.raises(ApprovalRefused, match="not valid now"):
+        check_approvals(long, [approve("zhang", long), approve("li", long)], PUBLIC, NOW)
+
+
+def make_keeper(folder: Path, holders: dict[str, bytes]) -> LocalKeeper:
+    ensure_key_file(folder / "root.key")
+    ring = rings.set_holders(rings.plant_rings(["idc"], os.urandom)["idc"], holders)
+    make_ring(folder / "ring.json", ring, {"kind": "file", "file": "root.key"})
+    return LocalKeeper(folder / "ring.json")
+
+
+def test_a_shredding_is_done_once_and_leaves_a_receipt_of_its_site(tmp_path: Path) -> None:
+    keeper = make_keeper(tmp_path, PUBLIC)
+    vault = open_vault(keeper.path)
+    sealed = vault.encrypt(CUSTOMER_NAME, CUSTOMER, "张三")
+    with pytest.raises(ApprovalRefused, match="approved by 1 of 2"):
+        keeper.carry_out(REQUEST, [approve("li")], NOW)
+    assert vault.decrypt(CUSTOMER_NAME, CUSTOMER, sealed) == "张三"
+    dead = keeper.head().kek
+    receipt = keeper.carry_out(REQUEST, [approve("li"), approve("wang")], NOW)
+    assert receipt is not None
+    assert receipt["approved_by"] == ["li", "wang"]
+    assert receipt["destroyed_kek"] == dead
+    assert not (tmp_path / f"kek-{dead}.json").exists()
+    with pytest.raises(SubjectShredded):
+        open_vault(keeper.path).decrypt(CUSTOMER_NAME, CUSTOMER, sealed)
+    signers = {"idc": bytes.fromhex(keeper.head().signer)}
+    assert is_genuine(receipt, signers)
+    for field, value in (
+        ("customer_id", "C" + "1" * 24),
+        ("site", "cloud"),
+        ("approved_by", ["li", "zhang"]),
+    ):
+        assert not is_genuine(receipt | {field: value}, signers | {"cloud": PUBLIC["li"]})
+    assert not is_genuine(receipt, {"idc": PUBLIC["zhang"]})
+    with pytest.raises(ApprovalRefused, match="generation 2, the request is for 1"):
+        keeper.carry_out(REQUEST, [approve("li"), approve("wang")], NOW)
+
+
+def test_only_the_first_holders_come_without_approval(tmp_path: Path) -> None:
+    keeper = make_keeper(tmp_path, {})
+    ask = replace(REQUEST, operation=Operation.HOLDERS, about={n: k.hex() for n, k in PUBLIC.items()})
+    for about, words in (
+        ({"eve": PUBLIC["li"].hex()}, "two or more"),
+        ({"a": "00", "b": "x"}, "hexadecimal"),
+    ):
+        with pytest.raises(ApprovalRefused, match=words):
+            keeper.carry_out(replace(ask, about=about), [], NOW)
+    keeper.carry_out(ask, [], NOW)
+    assert read_ring(keeper.path).holders == PUBLIC
+    eve = replace(ask, about={"eve": PUBLIC["li"].hex(), "li": PUBLIC["wang"].hex()}, generations={"idc": 2})
+    with pytest.raises(ApprovalRefused, match="approved by 0 of 2"):
+        keeper.carry_out(eve, [], NOW)
+
+
+@pytest.mark.parametrize("change", [{"format": "x"}, {"operation": "x"}, {"about": 1}, {"asked_at": "x"}])
+def test_refuses_a_document_that_is_no_request(change: dict[str, Any]) -> None:
+    with pytest.raises(ApprovalRefused, match="request:"):
+        read_request(REQUEST.plain() | change)
