@@ -1,4 +1,4 @@
-"""Decisions of one fresh stand: latency at rising rates, and the registry at a hundred thousand variables.
+"""Decisions of one fresh stand: latency at rising rates, saturation, a registry of 100,000 variables.
 
 `python bench/decisions.py [--rates 20,40,80,160] [--seconds 10] [--json]`; writes
 bench/results/decisions.json. Open loop at both entrances: applications arrive on schedule however slow
@@ -38,6 +38,9 @@ RESULT = Path(__file__).parent / "results" / "decisions.json"
 LIMIT_MS = 200.0
 VARIABLES = 100_000
 ASKED = 50
+AT_ONCE = 32
+MOST_PER_SECOND = 300
+"""Customers that are registered for the saturation, a second of it: more than two cores decide."""
 
 
 def run(home: str, *words: str) -> None:
@@ -121,6 +124,7 @@ class Bench:
         outcomes = [outcome for _, outcome in noted]
         return {
             "rate_per_second": rate,
+            "answered_per_second": round(len(times) / (time.monotonic() - begun), 1),
             "p50_ms": round(statistics.median(times), 1),
             "p99_ms": percentile(times, 0.99),
             "max_ms": round(max(times), 1),
@@ -129,9 +133,23 @@ class Bench:
             "outcomes": {one: outcomes.count(one) for one in sorted(set(outcomes))},
         }
 
+    async def saturate(self, seconds: float, first: int) -> float:
+        """Return decisions a second with AT_ONCE applications always under way: the most there can be."""
+        waiting = iter(enumerate(await self.register(int(seconds * MOST_PER_SECOND)), first))
+        noted: list[tuple[float, str]] = []
+        begun = time.monotonic()
 
-async def measure_rates(home: str, rates: list[float], seconds: float) -> list[dict[str, Any]]:
-    """Measure each rate in turn."""
+        async def keep_applying() -> None:
+            while (now := time.monotonic()) < begun + seconds and (one := next(waiting, None)):
+                await self.apply(one[1], one[0], now, noted)
+
+        await asyncio.gather(*(keep_applying() for _ in range(AT_ONCE)))
+        decided = sum(outcome in ("approved", "refused") for _, outcome in noted)
+        return round(decided / (time.monotonic() - begun), 1)
+
+
+async def measure_rates(home: str, rates: list[float], seconds: float) -> tuple[list[dict[str, Any]], float]:
+    """Measure each rate in turn, then the saturation: decisions a second, closed loop."""
     settings = [read_site_settings(Path(home) / site / "site.json") for site in DATA_SITES]
     entrances = [f"http://127.0.0.1:{one.api_port}" for one in settings]
     console, found = Console(stderr=True), []
@@ -140,7 +158,7 @@ async def measure_rates(home: str, rates: list[float], seconds: float) -> list[d
         await bench.measure(10, 3, 90_000_000)  # warms connections and plans
         for place, rate in enumerate(track(rates, "rates", console=console, disable=not console.is_terminal)):
             found.append(await bench.measure(rate, seconds, 1_000_000 * place))
-    return found
+        return found, await bench.saturate(seconds, 80_000_000)
 
 
 def measure_registry() -> dict[str, Any]:
@@ -188,10 +206,11 @@ def measure_registry() -> dict[str, Any]:
 @click.option("--json", "as_json", is_flag=True, help="Print the result object on one line.")
 def main(rates: str, seconds: float, as_json: bool) -> None:
     """Measure and write bench/results/decisions.json; exit 1 if the lowest rate has a p99 above 200 ms."""
-    home = tempfile.mkdtemp(prefix="biyi-bench-")
+    home, busy = tempfile.mkdtemp(prefix="biyi-bench-"), os.getloadavg()[0]
     try:
         run(home, "stand", "up")
-        found = asyncio.run(measure_rates(home, [float(rate) for rate in rates.split(",")], seconds))
+        wanted = [float(rate) for rate in rates.split(",")]
+        found, saturation = asyncio.run(measure_rates(home, wanted, seconds))
     finally:
         run(home, "stand", "down")
         wipe(Path(home))  # data may lie outside the home when PostgreSQL's user cannot reach it
@@ -200,8 +219,11 @@ def main(rates: str, seconds: float, as_json: bool) -> None:
     result = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
+        "load_average": round(busy, 1),  # who else used the machine
         "limit_ms": LIMIT_MS,
         "highest_rate_held": max(held, default=None),
+        "saturation_per_second": saturation,
+        "held_of_saturation": round(max(held, default=0.0) / saturation, 2) if saturation else None,
         "rates": found,
         "registry": measure_registry(),
     }

@@ -2,5 +2,5 @@
 
 Lives here: business rules (pure files), their SQL, and one transaction per command.
 May not: know which site is alive; `router.py` is told by grants where a cell is written.
-Start reading at `loans/service.py`.
+Start reading at `loans/repay.py`.
 """

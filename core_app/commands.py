@@ -7,7 +7,7 @@ A key is unique within its cell.
 
 import datetime as dt
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,11 @@ returning 1
 # an answer is repeated only when the commit that it repeats is on both sides.
 _EARLIER = """
 select request_sm3, epoch, status, response from core.commands where idempotency_key = %s for update
+"""
+
+EARLIER_ALL = """
+select idempotency_key, request_sm3, epoch, status, response from core.commands
+where idempotency_key = any(%s::text[]) order by idempotency_key for update
 """
 
 _FINISH = """
@@ -112,17 +117,43 @@ async def read_earlier_answer(connection: Connection, claim: Claim) -> Answer | 
     if await claim.cursor.fetchone() is not None:
         return None
     earlier = await connection.execute(_EARLIER, [claim.command.key])
-    row = await earlier.fetchone()
+    return _answer_again(claim.command, await earlier.fetchone())
+
+
+def _answer_again(command: Command, row: Sequence[Any] | None) -> Answer:
     if row is None or row[2] is None:
         raise RuntimeError("a claimed key without an answer: its transaction cannot have committed")
     digest, epoch, status, body = row
-    if bytes(digest) != claim.command.digest:
+    if bytes(digest) != command.digest:
         raise Refused(
             Kind.KEY_REUSED,
             "This idempotency key was used for another request.",
             FieldProblem("header.Idempotency-Key", "a key of another request", "a new key"),
         )
     return Answer(status, body, epoch, replayed=True)
+
+
+async def ask_earlier(connection: Connection, commands: Sequence[Command]) -> psycopg.AsyncCursor[Any]:
+    """Send the question what was answered under the keys of `commands`; costs no round trip of its own.
+
+    Sent behind the locks of what they change, it sees every equal command that had its effect.
+    """
+    return await connection.execute(EARLIER_ALL, [[command.key for command in commands]])
+
+
+async def fetch_earlier(
+    asked: psycopg.AsyncCursor[Any], commands: Sequence[Command]
+) -> dict[str, Answer | Refused]:
+    """Return by key what commands were answered before, Refused (409) where a key was another command's."""
+    found = {key: columns for key, *columns in await asked.fetchall()}
+    outcomes: dict[str, Answer | Refused] = {}
+    for command in commands:
+        if command.key in found:
+            try:
+                outcomes[command.key] = _answer_again(command, found[command.key])
+            except Refused as refusal:
+                outcomes[command.key] = refusal
+    return outcomes
 
 
 async def finish_command(

@@ -9,7 +9,7 @@ import psycopg
 from bench.core.ground import DAY, Ground
 from bench.core.ours import make_core, open_pool
 from core_app.commands import make_command
-from core_app.loans.service import repay_loan
+from core_app.loans.repay import repay_loan
 
 ENTRIES = (12, 120, 1_200)
 _LOANS = 10
@@ -51,10 +51,10 @@ async def measure_histories(ground: Ground) -> dict[str, float]:
         for turn in range(_ROUNDS):
             for entries, ids in loans.items():
                 for loan_id in ids:
-                    body = {"loan_id": loan_id, "amount_fen": 1}
+                    body = {"loan_id": loan_id, "amount_fen": 2}
                     command = make_command(core, f"turn-{uuid.uuid4().hex}", "repayment", body)
                     begun = time.perf_counter()
-                    await repay_loan(core, command, loan_id, 1)
+                    await repay_loan(core, command, loan_id, 2)
                     if turn:  # the first turn plans the statements
                         times[entries].append(1000 * (time.perf_counter() - begun))
     medians = {entries: statistics.median(found) for entries, found in times.items()}

@@ -18,10 +18,15 @@ from compliance.protection.keys import RootKey
 from compliance.protection.vault import make_vault
 from core_app.commands import make_command
 from core_app.core import Connection, LendingCore
-from core_app.loans.service import DrawWish, draw_loan, repay_loan
+from core_app.loans.draw import DrawWish, post_draws, want_draw
+from core_app.loans.repay import post_repayments, want_repayment
+from core_app.loans.together import GroupQueue
 from core_app.products.catalogue import read_catalogue
 
 T = TypeVar("T")
+PLANS = "-c plan_cache_mode=force_generic_plan"
+PAID_FEN = 30_000
+"""One repayment: more than penalty and interest of the oldest instalment, so that principal moves too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +90,7 @@ def open_pool(dsn: str, size: int) -> AsyncConnectionPool[Any]:
     kwargs = {
         "autocommit": True,
         "prepare_threshold": 0,
-        "options": "-c transaction_timeout=3000 -c plan_cache_mode=force_generic_plan",
+        "options": f"-c transaction_timeout=3000 {PLANS}",
     }
     return AsyncConnectionPool(dsn, min_size=size, max_size=size, open=False, kwargs=kwargs)
 
@@ -116,19 +121,21 @@ async def _post(work: Work) -> tuple[int, int, float]:
 
     async with open_pool(work.dsn, work.at_once) as pool:
         core = make_core(pool)
+        repayments, draws = GroupQueue(core, post_repayments), GroupQueue(core, post_draws)
 
         async def post() -> None:
             key = f"ours-{uuid.uuid4().hex}"
             if work.kind == "repayments":
                 n = dice.randint(1, work.loans)
                 loan_id = f"L{n % 1024:03x}-{n:032x}"
-                body = {"loan_id": loan_id, "amount_fen": 1}
-                await repay_loan(core, make_command(core, key, "repayment", body), loan_id, 1)
+                body = {"loan_id": loan_id, "amount_fen": PAID_FEN}
+                command = make_command(core, key, "repayment", body)
+                await repayments.post(want_repayment(core, command, loan_id, PAID_FEN))
             else:
                 n = next_contract()
                 contract_id = f"K{n % 1024:03x}-{n:032x}"
                 command = make_command(core, key, "draw", {"contract_id": contract_id})
-                await draw_loan(core, command, DrawWish(contract_id))
+                await draws.post(want_draw(core, command, DrawWish(contract_id)))
 
         async def keep_posting(until: float) -> int:
             count = 0

@@ -18,6 +18,9 @@ from core_app.api.routes import router as v1
 from core_app.api.staff_routes import router as staff_v1
 from core_app.core import Connection, LendingCore
 from core_app.errors import FieldProblem, Kind, Refused
+from core_app.loans.draw import post_draws
+from core_app.loans.repay import post_repayments
+from core_app.loans.together import GroupQueue
 from core_app.read_models.read import Cache
 from core_app.router import CellUnavailable
 from core_app.settings import ApiSettings
@@ -39,6 +42,8 @@ def make_app(
         redoc_url=None,
     )
     app.state.core = core
+    app.state.repayments = GroupQueue(core, post_repayments)
+    app.state.draws = GroupQueue(core, post_draws)
     app.state.cache = cache
     app.state.settings = settings
     app.state.buckets = buckets

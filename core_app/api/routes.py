@@ -20,12 +20,14 @@ from core_app.decisions.service import Wish, apply_for_loan
 from core_app.funding.show import show_funding
 from core_app.loans.bill import pay_bill, show_bill
 from core_app.loans.contract import Confirmed, sign_contract
+from core_app.loans.draw import DrawWish, WantedDraw, want_draw
 from core_app.loans.merchant import Merchant
 from core_app.loans.prepay import PrepayWish, prepay_loan, show_payoff
 from core_app.loans.prepayment import Mode
 from core_app.loans.reading import show_loan
+from core_app.loans.repay import WantedRepayment, want_repayment
 from core_app.loans.reversal import reverse_repayment
-from core_app.loans.service import DrawWish, draw_loan, repay_loan
+from core_app.loans.together import GroupQueue
 from core_app.loans.write_off import write_off_loan
 from core_app.read_models.read import show_loan_summary
 
@@ -122,7 +124,8 @@ async def post_draw(request: Request, key: IdempotencyKey, body: bodies.DrawRequ
     payee = body.merchant
     merchant = Merchant(payee.merchant_id, payee.kind, payee.order_id) if payee else None
     wish = DrawWish(body.contract_id, body.amount_fen, merchant)
-    return _respond(await draw_loan(core, _command(core, key, "draw", body), wish))
+    queue: GroupQueue[WantedDraw] = request.app.state.draws
+    return _respond(await queue.post(want_draw(core, _command(core, key, "draw", body), wish)))
 
 
 @router.post(
@@ -135,7 +138,8 @@ async def post_repayment(request: Request, key: IdempotencyKey, body: bodies.Rep
     """Book a repayment, by instalment: penalty, interest, principal."""
     core = _core(request)
     command = _command(core, key, "repayment", body)
-    return _respond(await repay_loan(core, command, body.loan_id, body.amount_fen))
+    queue: GroupQueue[WantedRepayment] = request.app.state.repayments
+    return _respond(await queue.post(want_repayment(core, command, body.loan_id, body.amount_fen)))
 
 
 @router.get(

@@ -101,6 +101,8 @@ class _Steps:
     taken: list[StepResult] = field(default_factory=list)
     tier: str | None = None
     grade: store.Grade | None = None
+    counted: bool = False
+    """Windows were counted, and are locked."""
 
     @property
     def failed(self) -> tuple[Reason, ...]:
@@ -149,7 +151,7 @@ async def apply_for_loan(core: LendingCore, command: Command, wish: Wish) -> Don
         await connection.execute(store.INSERT_APPLICATION, row | {"decided_on": today, "key": command.key})
         await store.keep_steps(connection, application_id, steps.taken)
         about = {"customer_id": wish.customer_id, "application_id": application_id}
-        await keep_evidence(connection, about, evidence, command.key)
+        await keep_evidence(connection, about, evidence, command.key, locked=steps.counted)
         await store.keep_inquiry(connection, about, wish.authorisation, inquired)
         if steps.grade is not None:
             await store.keep_grade(connection, about | {"decided_on": today}, steps.grade)
@@ -203,6 +205,7 @@ async def _take_steps(
             steps.close(name, judge_identity(product, age_years, since))
         elif name == Step.FRAUD:
             here, hour = await count_here(connection, gathered.evidence, product.risk.window_minutes)
+            steps.counted = True
             facts = FraudFacts(here, gathered.inquired.elsewhere, hour, _membership(applicant))
             steps.close(name, judge_fraud(product, core.risk.policy, facts))
         elif name == Step.SCORE:

@@ -103,15 +103,21 @@ async def count_in_cell(core: LendingCore, cell: str, evidence: Sequence[Evidenc
 
 
 async def keep_evidence(
-    connection: Connection, application: Mapping[str, str], evidence: Sequence[Evidence], key: str
+    connection: Connection,
+    application: Mapping[str, str],
+    evidence: Sequence[Evidence],
+    key: str,
+    *,
+    locked: bool,
 ) -> None:
     """Write the evidence of an application and tell of its windows; sent without waiting for an answer.
 
-    `key` is the command's. Locks again: an application that failed before its windows were counted has
-    taken no lock yet, and it counts for the next one too.
+    `key` is the command's. Unless `locked` by `count_here`, it locks: an application that failed before its
+    windows were counted counts for the next one too.
     """
     if evidence:
         values = {**application, **_columns(evidence)}
-        await connection.execute(_LOCK, values)
+        if not locked:
+            await connection.execute(_LOCK, values)
         await connection.execute(_INSERT, values)
         await connection.execute(_TELL, values | {"key": key, "newest": NEWEST_TOLD})

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 
 from core_app.disclosure.annual_cost import (
     AnnualCost,
@@ -52,11 +53,12 @@ class Charges:
         return sum(self.fees_fen)
 
 
+@lru_cache(maxsize=4096)
 def compute_charges(product: Product, principal_fen: int, periods: int, start: dt.date) -> Charges:
     """Return the charges of a loan drawn on `start`.
 
     Interest by month is annualised over equal months, as the legal formula has it; interest by day and
-    bill days over the days themselves.
+    bill days over the days themselves. Kept: an application asks for them to be judged, shown and signed.
     """
     fees = product.pricing.fees
     upfront_fen = round_half_up(principal_fen * Fraction(fees.upfront_share))

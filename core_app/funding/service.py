@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from psycopg import AsyncCursor
-from psycopg.types.json import Jsonb
 
 from core_app.commands import Answer, Claim, Command, Done, finish_command, read_earlier_answer, run_command
 from core_app.core import Connection, LendingCore
@@ -24,7 +23,7 @@ from core_app.ids import Letter, payout_id, slot_of_id
 from core_app.ledger.posting import OWN, Entry, Event, entry_columns, plan_funded_entries, reverse_entries
 from core_app.limits.hold import release
 from core_app.loans.allocation import Allocation
-from core_app.loans.loan import show_loan_row
+from core_app.loans.loan import Row, show_loan_row
 from core_app.loans.reading import ask_unlocked, fetch_loan
 from core_app.loans.split import split_amounts
 from core_app.outbox import Told
@@ -46,11 +45,8 @@ class Draw:
 
     loan_id: str
     product: Product
-    amount_fen: int
     interest_fen: int
     payee: Payee
-    day: dt.date
-    key: str
 
 
 async def choose_funders(connection: Connection, product: Product, amount_fen: int, day: dt.date) -> Routed:
@@ -96,40 +92,50 @@ def plan_draw(stakes: tuple[Stake, ...]) -> tuple[Entry, ...]:
     )
 
 
-async def write_funding(
-    core: LendingCore, connection: Connection, draw: Draw, routed: Routed, epoch: int
-) -> None:
-    """Write who funds the loan, take it from their quotas, and order the payout; costs no round trip."""
+def funding_columns(draw: Draw, routed: Routed) -> dict[str, Any]:
+    """Return what a draw writes of who funds it and of its payout."""
     stakes = routed.stakes
     interests = split_amounts([draw.interest_fen], [stake.share for stake in stakes])
-    values = {
-        "loan_id": draw.loan_id,
-        "day": draw.day,
-        "key": draw.key,
+    return {
         "funders": [stake.funder for stake in stakes],
         "versions": [stake.version for stake in stakes],
         "shares": [stake.share for stake in stakes],
-        "principals": [stake.principal_fen for stake in stakes],
-        "interests": [part for (part,) in interests],
+        "funder_principals": [stake.principal_fen for stake in stakes],
+        "funder_interests": [part for (part,) in interests],
         "settle_in_days": draw.product.funding.settlement_days,
-        "passed_over": Jsonb(routed.plain_passed_over()),
-    }
-    if any(stake.funder != OWN for stake in stakes):
-        await connection.execute(store.RESERVE, values)
-    await connection.execute(store.INSERT_SHARES, values)
-    order = {
-        "order_id": payout_id(draw.loan_id),
-        "loan_id": draw.loan_id,
-        "amount_fen": draw.amount_fen,
+        "passed_over": routed.plain_passed_over(),
+        "payout_id": payout_id(draw.loan_id),
         "payee_kind": draw.payee.kind,
         "payee": draw.payee.payee,
         "kinds": list(draw.product.channels.pay_out_channels),
-        "patience": dt.timedelta(minutes=draw.product.funding.reserve_minutes),
-        "epoch": epoch,
-        "site": core.site,
-        "key": draw.key,
+        "patience": f"{draw.product.funding.reserve_minutes} minutes",
     }
-    await connection.execute(store.INSERT_ORDER, order)
+
+
+async def reserve_quotas(connection: Connection, routed: Routed, day: dt.date) -> None:
+    """Take a draw from the quotas of its funders, whose rows are locked; costs no round trip."""
+    stakes = [stake for stake in routed.stakes if stake.funder != OWN]
+    if stakes:
+        values = {
+            "funders": [stake.funder for stake in stakes],
+            "principals": [stake.principal_fen for stake in stakes],
+            "day": day,
+        }
+        await connection.execute(store.RESERVE, values)
+
+
+def is_joint(product: Product) -> bool:
+    """Say whether others than we fund its loans."""
+    return any(party.funder != OWN for party in product.funding.parties)
+
+
+async def lock_every_offer(connection: Connection, day: dt.date) -> None:
+    """Lock every funder's quota, in the order of their names: for a group, whose draws take several.
+
+    One after the other they would be taken in the order of the draws, and two groups lock each other out.
+    """
+    offers = await store.select_offers(connection, day)
+    await store.lock_offers(connection, day, offers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +195,14 @@ async def fetch_shares(asked: AsyncCursor[Any]) -> LoanShares:
     if not rows:
         raise RuntimeError("a loan without a row in core.loan_funders: every draw writes one")
     return LoanShares(tuple(Share(funder, share) for funder, share, *_ in rows), Paid(*rows[0][2:]))
+
+
+def make_shares(loan_id: str, row: Row, funders: Sequence[str] | None, shares: Sequence[Any]) -> LoanShares:
+    """Return who funds a loan from its locked row and the columns of core.loan_funders, the lead last."""
+    if not funders:
+        raise RuntimeError(f"loan {loan_id} without a row in core.loan_funders: every draw writes one")
+    paid = Paid(row.penalty_paid_fen, row.interest_paid_fen, row.principal_paid_fen)
+    return LoanShares(tuple(map(Share, funders, shares)), paid)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,23 +35,6 @@ from unnest(%(funders)s::text[], %(principals)s::bigint[]) as w (funder, fen)
 where q.funder = w.funder
 """
 
-INSERT_SHARES = """
-insert into core.loan_funders (loan_id, place, funder, funder_version, share, principal_fen, interest_fen,
-    settle_in_days, passed_over, idempotency_key)
-select %(loan_id)s, w.place - 1, w.funder, w.version, w.share, w.principal_fen, w.interest_fen,
-    %(settle_in_days)s, %(passed_over)s, %(key)s
-from unnest(%(funders)s::text[], %(versions)s::int[], %(shares)s::numeric[], %(principals)s::bigint[],
-            %(interests)s::bigint[]) with ordinality
-     as w (funder, version, share, principal_fen, interest_fen, place)
-"""
-
-INSERT_ORDER = """
-insert into core.payout_orders (order_id, loan_id, amount_fen, payee_kind, payee, channel_kinds,
-    give_up_at, epoch, changed_by, idempotency_key)
-values (%(order_id)s, %(loan_id)s, %(amount_fen)s, %(payee_kind)s, %(payee)s, %(kinds)s,
-    now() + %(patience)s, %(epoch)s, %(site)s, %(key)s)
-"""
-
 # Sent behind the lock of the loan's row: the totals are those that the repayment changes.
 SELECT_SHARES = """
 select f.funder, f.share, l.penalty_paid_fen, l.interest_paid_fen, l.principal_paid_fen

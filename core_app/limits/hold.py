@@ -1,11 +1,14 @@
 """What contracts hold of the tree: reserved at the contract, used at the draw, given back after.
 
-Each function is part of its caller's transaction and sends one statement; those that can refuse cost
-the one round trip that their answer takes. Order of locks: contract, hold, node `customer`, nodes below.
+Each function but `check_draw` is part of its caller's transaction and sends one statement; those that can
+refuse cost the one round trip that their answer takes. Order of locks: contract, hold, node `customer`, nodes
+below.
 """
 
 import datetime as dt
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from core_app.business_calendar import add_months
 from core_app.core import Connection, LendingCore
@@ -52,30 +55,38 @@ async def reserve(connection: Connection, wanted: Hold, path: tuple[Node, ...]) 
     return await store.fetch_nodes(await connection.execute(store.RESERVE, values))
 
 
-async def consume(connection: Connection, draw: Hold) -> None:
-    """Turn what the contract reserved into use; Refused (409) by a cut limit or the product's draw rules."""
-    limits = draw.product.limits
-    if draw.amount_fen < limits.draw_min_fen:
-        raise refuse_conflict(_CONTRACT, f"limit.draw_min: {draw.amount_fen}", f">= {limits.draw_min_fen}")
-    values = {
-        "contract_id": draw.contract_id,
-        "customer_id": draw.customer_id,
-        "product": draw.product.id,
-        "amount_fen": draw.amount_fen,
-        "today": draw.today,
-    }
-    moved = await connection.execute(store.CONSUME, values)
-    counted = await connection.execute(store.COUNT_DRAWS, values)
-    rows = await store.fetch_nodes(moved)
-    if not rows:
+class Drawable(Protocol):
+    """A contract under its lock: what is left of it, its nodes before the draw, and its customer's draws."""
+
+    @property
+    def reserved_fen(self) -> int: ...  # noqa: D102
+    @property
+    def valid_to(self) -> dt.date: ...  # noqa: D102
+    @property
+    def today(self) -> dt.date: ...  # noqa: D102
+    @property
+    def nodes(self) -> Sequence[NodeRow]: ...  # noqa: D102
+    @property
+    def draws_today(self) -> int: ...  # noqa: D102
+    @property
+    def draws_open(self) -> int: ...  # noqa: D102
+
+
+def check_draw(product: Product, contract: Drawable, amount_fen: int) -> None:
+    """Refuse (409) what a cut limit, the validity or the product's draw rules forbid."""
+    limits = product.limits
+    if amount_fen < limits.draw_min_fen:
+        raise refuse_conflict(_CONTRACT, f"limit.draw_min: {amount_fen}", f">= {limits.draw_min_fen}")
+    if amount_fen > contract.reserved_fen or contract.valid_to < contract.today:
         found = "limit.hold: too little is left of the contract's amount, or its validity has ended"
         raise refuse_conflict(_CONTRACT, found, "a contract with room that is still valid")
-    for breach in find_used_breaches(rows.values()):
+    for breach in find_used_breaches(
+        replace(row, used_fen=row.used_fen + amount_fen) for row in contract.nodes
+    ):
         raise refuse_breach(_CONTRACT, breach, "draw")
-    today, open_now = await counted.fetchone() or (0, 0)
     for rule, count, most in (
-        ("limit.draws_per_day", today, limits.draws_per_day),
-        ("limit.open_draws", open_now, limits.open_draws),
+        ("limit.draws_per_day", contract.draws_today, limits.draws_per_day),
+        ("limit.open_draws", contract.draws_open, limits.open_draws),
     ):
         if count + 1 > most:
             raise refuse_conflict(_CONTRACT, f"{rule}: {count + 1} with this draw", f"<= {most}")

@@ -5,14 +5,14 @@ from typing import Any
 from core_app.core import Connection
 from core_app.limits.tree import NodeRow
 
-_COLUMNS = """
+NODE_COLUMNS = """
 {row}.node, {row}.limit_fen, {row}.reserved_fen, {row}.used_fen,
 case when (select coalesce(b.on_date, %(today)s::date) from core.business_date b)
           between {row}.temporary_from and {row}.temporary_to then {row}.temporary_fen else 0 end
 """
 
 SELECT_NODES = f"""
-select {_COLUMNS.format(row="n")} from core.limits n where n.customer_id = %(customer_id)s
+select {NODE_COLUMNS.format(row="n")} from core.limits n where n.customer_id = %(customer_id)s
 """  # noqa: S608 - put together of constants
 
 # Rows of one insert are taken in order, so the node `customer` is locked first.
@@ -27,7 +27,7 @@ with placed as (
     insert into core.limit_holds (contract_id, customer_id, nodes, reserved_fen, line, valid_to)
     values (%(contract_id)s, %(customer_id)s, %(nodes)s, %(amount_fen)s, %(line)s, %(valid_to)s)
 )
-select {_COLUMNS.format(row="p")} from placed p
+select {NODE_COLUMNS.format(row="p")} from placed p
 """  # noqa: S608
 
 # `below` reads `top`, so nothing below is locked before the node `customer` is.
@@ -44,24 +44,6 @@ _MOVE = """
     where l.customer_id = top.customer_id and l.node = any(held.nodes) and l.node <> 'customer'
     returning l.*
 )
-"""
-
-CONSUME = f"""
-with held as (
-    update core.limit_holds
-    set reserved_fen = reserved_fen - %(amount_fen)s, used_fen = used_fen + %(amount_fen)s
-    where contract_id = %(contract_id)s and reserved_fen >= %(amount_fen)s and valid_to >= %(today)s::date
-    returning customer_id, nodes, -%(amount_fen)s::bigint as more_reserved,
-        %(amount_fen)s::bigint as more_used
-{_MOVE}, changed as (select * from top union all select * from below)
-select {_COLUMNS.format(row="c")} from changed c
-"""  # noqa: S608
-
-# Sent after CONSUME: its own snapshot, taken under the locks, so no draw beside it is missed.
-COUNT_DRAWS = """
-select count(*) filter (where l.drawn_on = %(today)s::date), count(*) filter (where l.balance_fen > 0)
-from core.loans l
-where l.customer_id = %(customer_id)s and l.product = %(product)s
 """
 
 RELEASE = f"""
@@ -119,18 +101,28 @@ values (%(customer_id)s, %(node)s, %(valid_to)s::date is not null, %(amount_fen)
     %(valid_to)s, %(reason)s, %(staff)s, %(key)s)
 """
 
+# A draw locks the node `customer` and then reads the others: a change of any node comes before or after it.
+_LOCK_TOP = """
+with top as materialized (
+    select from core.limits where customer_id = %(customer_id)s and node = 'customer' for update
+), locked as (
+    select count(*) from top
+), set_now as (
+"""
+
 SET_LIMIT = f"""
-with set_now as (
+{_LOCK_TOP}
     insert into core.limits (customer_id, node, limit_fen)
-    values (%(customer_id)s, %(node)s, %(amount_fen)s)
+    select %(customer_id)s, %(node)s, %(amount_fen)s::bigint from locked
     on conflict (customer_id, node) do update set limit_fen = excluded.limit_fen
 ) {_NOTE}
 """  # noqa: S608
 
 SET_TEMPORARY = f"""
-with set_now as (
+{_LOCK_TOP}
     insert into core.limits (customer_id, node, temporary_fen, temporary_from, temporary_to)
-    values (%(customer_id)s, %(node)s, %(amount_fen)s, %(valid_from)s, %(valid_to)s)
+    select %(customer_id)s, %(node)s, %(amount_fen)s::bigint, %(valid_from)s::date, %(valid_to)s::date
+    from locked
     on conflict (customer_id, node) do update
         set temporary_fen = excluded.temporary_fen, temporary_from = excluded.temporary_from,
             temporary_to = excluded.temporary_to
@@ -139,7 +131,7 @@ with set_now as (
 
 
 async def fetch_nodes(cursor: Any) -> dict[str, NodeRow]:
-    """Return the nodes of a SELECT_NODES, RESERVE or CONSUME that was sent, by name."""
+    """Return the nodes of a SELECT_NODES or RESERVE that was sent, by name."""
     return {row[0]: NodeRow(*row) for row in await cursor.fetchall()}
 
 

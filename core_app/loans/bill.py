@@ -23,10 +23,12 @@ from core_app.core import Connection, LendingCore
 from core_app.errors import Kind, Refused, refuse_field
 from core_app.funding.service import ask_shares, fetch_shares
 from core_app.ids import is_customer_id
+from core_app.loans.book import book
 from core_app.loans.loan import Loan
-from core_app.loans.reading import ALL_LINES, ask_locked, ask_unlocked, fetch_loan
-from core_app.loans.service import Payment, book_repayment
+from core_app.loans.reading import ALL_LINES, ask_unlocked, fetch_loan
+from core_app.loans.repay import Payment, lock_loans, plan_repayment
 from core_app.outbox import Told
+from core_app.products.published import find_version
 
 _SELECT_BILL = """
 select s.made_on, s.due, s.amount_fen, s.tickets,
@@ -93,21 +95,23 @@ async def pay_bill(
         if (earlier := await read_earlier_answer(connection, claim)) is not None:
             return earlier
         bill = await _fetch_bill(asked_bill)
-        # In the order of their ids, so that two payments of one bill take their locks in turn.
-        asked = [await ask_locked(core, connection, loan_id, ALL_LINES) for loan_id in bill.loan_ids]
+        await lock_loans(connection, bill.loan_ids, command.today)
+        asked = [await ask_unlocked(core, connection, loan_id) for loan_id in bill.loan_ids]
         asked_shares = {loan_id: await ask_shares(connection, loan_id) for loan_id in bill.loan_ids}
         loans = await _fetch_loans(core, connection, bill, asked)
         open_fen = sum(map(bill.open_fen, loans))
         if amount_fen > open_fen:
             raise refuse_field("body.amount_fen", str(amount_fen), f"at most {open_fen}, open of the bill")
-        booked, left_fen = [], amount_fen
+        rows, booked, left_fen = [], [], amount_fen
         for loan in sorted((one for one in loans if bill.open_fen(one)), key=_oldest_first):
             part_fen = min(left_fen, bill.open_fen(loan))
             if part_fen:
                 shares = await fetch_shares(asked_shares[loan.loan_id])
-                paid = await book_repayment(core, connection, loan, shares, Payment(part_fen, command.key))
-                booked.append({"loan_id": loan.loan_id, "amount_fen": part_fen, **paid})
+                sold = await find_version(core, connection, loan.row.product, loan.row.product_version)
+                rows.append(plan_repayment(core, loan, sold, shares, Payment(part_fen, command.key)))
+                booked.append({"loan_id": loan.loan_id, "amount_fen": part_fen, **rows[-1]["response"]})
                 left_fen -= part_fen
+        await book(connection, rows)
         body = {"repayments": booked, "open_fen": open_fen - amount_fen, "due": bill.due.isoformat()}
         told = Told("bill.paid", customer_id, {"product": product, "amount_fen": amount_fen})
         return await finish_command(connection, claim, 201, body, told)

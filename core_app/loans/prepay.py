@@ -3,23 +3,21 @@
 from dataclasses import dataclass
 from typing import Any
 
-from psycopg.types.json import Jsonb
-
 from core_app.commands import Answer, Claim, Command, Done, read_earlier_answer, run_command
 from core_app.core import Connection, LendingCore
 from core_app.errors import Kind, Refused, refuse_conflict, refuse_field
 from core_app.funding.service import LoanShares, ask_shares, fetch_shares
 from core_app.ids import Letter, slot_of_id
 from core_app.ledger.posting import Event, entry_columns
-from core_app.limits.hold import release
 from core_app.loans import store
 from core_app.loans.allocation import Allocation
+from core_app.loans.book import book
 from core_app.loans.loan import Loan, late_columns, plan_columns, show_loan_row
 from core_app.loans.payoff import Prepaid, after_prepayment, make_whole, plan_part, plan_payoff
 from core_app.loans.prepayment import Mode
 from core_app.loans.reading import ALL_LINES, ask_locked, ask_unlocked, fetch_loan
+from core_app.loans.repay import check_posting
 from core_app.loans.schedule import show_plan
-from core_app.loans.service import check_posting
 from core_app.products.published import find_version
 
 
@@ -140,10 +138,9 @@ async def _book(
             **{name: body[name] for name in ("penalty_fen", "interest_fen", "principal_fen", "fee_fen")},
             "day": loan.today,
             "key": key,
-            "payload": Jsonb({k: v for k, v in body.items() if k != "schedule"} | told),
-            "response": Jsonb(body),
+            "payload": {k: v for k, v in body.items() if k != "schedule"} | told,
+            "response": body,
         }
     )
-    await release(connection, loan.loan_id, split.principal_fen)
-    await connection.execute(store.INSERT_REPAYMENT, written)
+    await book(connection, [written])
     return body

@@ -29,14 +29,14 @@ async def ask_locked(
     core: LendingCore, connection: Connection, loan_id: str, lines: int = FEW_LINES
 ) -> AsyncCursor[Any]:
     """Send the question for a loan under its lock and its day's; costs no round trip of its own."""
-    return await connection.execute(_LOCK, [loan_id, _chunk(loan_id), core.read_today(), lines])
+    return await connection.execute(_LOCK, [loan_id, chunk_of_loan(loan_id), core.read_today(), lines])
 
 
 async def ask_unlocked(
     core: LendingCore, connection: Connection, loan_id: str, lines: int = ALL_LINES
 ) -> AsyncCursor[Any]:
     """Send the question for a loan as it is; costs no round trip of its own."""
-    return await connection.execute(_READ, [loan_id, _chunk(loan_id), core.read_today(), lines])
+    return await connection.execute(_READ, [loan_id, chunk_of_loan(loan_id), core.read_today(), lines])
 
 
 async def fetch_loan(
@@ -55,18 +55,8 @@ async def fetch_loan(
     return make_loan(loan_id, read, product, lines)
 
 
-async def read_further(core: LendingCore, connection: Connection, loan: Loan, amount_fen: int) -> Loan:
-    """Return the locked loan with all lines that booking `amount_fen` has to look at."""
-    if loan.covers(amount_fen):
-        return loan
-    asked = await ask_unlocked(core, connection, loan.loan_id)
-    whole = await fetch_loan(core, connection, loan.loan_id, asked, ALL_LINES)
-    if whole is None:
-        raise RuntimeError("a locked loan cannot be gone")
-    return whole
-
-
-def _chunk(loan_id: str) -> int:
+def chunk_of_loan(loan_id: str) -> int:
+    """Return the chunk whose day a loan lives in."""
     slot = slot_of_id(Letter.LOAN, loan_id)
     return 0 if slot is None else chunk_of_slot(slot)
 

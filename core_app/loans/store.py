@@ -3,7 +3,6 @@
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 from core_app.loans.loan import Loan, Row
@@ -29,83 +28,6 @@ insert into core.cost_tables (contract_id, document, document_sm3, confirmed, re
 values (%(contract_id)s, %(document)s, %(document_sm3)s, %(confirmed)s, %(read_seconds)s, %(shown_on)s,
     %(key)s)
 """
-
-LOCK_CONTRACT = """
-select k.customer_id, k.product, k.product_version, k.amount_fen, k.periods, k.rate_annual, k.status,
-       core.enter_day(%s::smallint, %s::date)
-from core.contracts k where k.contract_id = %s for update
-"""
-
-# What the open loans under a line owe, under the lock of its contract.
-SUM_OF_LINE = """
-select coalesce(sum(balance_fen), 0)::bigint from core.loans where contract_id = %s and settled_on is null
-"""
-
-# A draw in one statement: the loan, its plan, its entries, the contract's status. A line stays open.
-INSERT_DRAW = """
-with loan as (
-    insert into core.loans (loan_id, contract_id, customer_id, product, product_version, rate_annual,
-        drawn_on, principal_fen, interest_fen, anytime, under_line, interest_to, idempotency_key)
-    values (%(loan_id)s, %(contract_id)s, %(customer_id)s, %(product)s, %(product_version)s, %(rate_annual)s,
-        %(day)s, %(principal_fen)s, %(interest_fen)s, %(anytime)s, %(anytime)s, %(interest_to)s, %(key)s)
-), plan as (
-    insert into core.instalments (loan_id, period, begins, due, principal_fen, interest_fen,
-        principal_before_fen, interest_before_fen)
-    select %(loan_id)s, *
-    from unnest(%(periods)s::smallint[], %(begins)s::date[], %(dues)s::date[], %(principals)s::bigint[],
-        %(interests)s::bigint[], %(principals_before)s::bigint[], %(interests_before)s::bigint[])
-), booked as (
-    insert into core.entries (transaction_id, account, amount_fen, currency, loan_id, idempotency_key,
-        booked_on, funder)
-    select %(loan_id)s, e.account, e.amount_fen, 'CNY', %(loan_id)s, %(key)s, %(day)s, e.funder
-    from unnest(%(accounts)s::text[], %(amounts)s::bigint[], %(funders)s::text[])
-         as e (account, amount_fen, funder)
-)
-update core.contracts set status = 'drawn' where contract_id = %(contract_id)s and not %(anytime)s
-"""
-
-INSERT_ENTRUSTED = """
-insert into core.entrusted_payments (loan_id, merchant_id, merchant_kind, order_id, amount_fen,
-    idempotency_key)
-values (%s, %s, %s, %s, %s, %s)
-on conflict (merchant_id, order_id) do nothing
-returning 1
-"""
-
-# A repayment in one statement, so that posting costs one round trip after the lock.
-INSERT_REPAYMENT = """
-with booked as (
-    insert into core.entries (transaction_id, account, amount_fen, currency, loan_id, idempotency_key,
-        booked_on, funder)
-    select %(repayment_id)s, e.account, e.amount_fen, 'CNY', %(loan_id)s, %(key)s, %(day)s, e.funder
-    from unnest(%(accounts)s::text[], %(amounts)s::bigint[], %(funders)s::text[])
-         as e (account, amount_fen, funder)
-), paid as (
-    update core.loans
-    set principal_paid_fen = %(principal_paid_fen)s, interest_paid_fen = %(interest_paid_fen)s,
-        penalty_paid_fen = %(penalty_paid_fen)s, open_period = %(open_period)s,
-        plan_version = %(plan_version)s, interest_fen = %(interest_planned_fen)s,
-        interest_fen_days = %(interest_fen_days)s, interest_to = %(interest_to)s, settled_on = %(settled_on)s
-    where loan_id = %(loan_id)s
-), late as (
-    insert into core.late_lines (loan_id, period, fen_days, counted_to, penalty_paid_fen)
-    select %(loan_id)s, *
-    from unnest(%(late_periods)s::smallint[], %(late_fen_days)s::bigint[], %(late_counted_to)s::date[],
-        %(late_paid)s::bigint[])
-    on conflict (loan_id, period) do update set fen_days = excluded.fen_days,
-        counted_to = excluded.counted_to, penalty_paid_fen = excluded.penalty_paid_fen
-), noted as (
-    insert into core.repayments (repayment_id, loan_id, kind, plan_version, amount_fen, penalty_fen,
-        interest_fen, principal_fen, fee_fen, recovered_own_fen, booked_on, idempotency_key)
-    values (%(repayment_id)s, %(loan_id)s, %(kind)s, %(booked_version)s, %(amount_fen)s, %(penalty_fen)s,
-        %(interest_fen)s, %(principal_fen)s, %(fee_fen)s, %(recovered_own_fen)s, %(day)s, %(key)s)
-), told as (
-    insert into core.outbox (topic, key, payload, idempotency_key)
-    values ('loan.repaid', %(loan_id)s, %(payload)s, %(key)s)
-)
-update core.commands set status = 201, response = %(response)s where idempotency_key = %(key)s
-"""
-
 
 # The whole plan of a loan's current version, paid instalments included.
 SELECT_PLAN = """
@@ -203,22 +125,8 @@ class ApplicationRow:
     today: dt.date
 
 
-@dataclass(frozen=True, slots=True)
-class ContractRow:
-    """A contract as stored; `today` is the business date of the read."""
-
-    customer_id: str
-    product: str
-    product_version: int
-    amount_fen: int
-    periods: int
-    rate_annual: Decimal
-    status: str
-    today: dt.date
-
-
 def new_row(drawn: Mapping[str, Any]) -> Row:
-    """Return the row of a loan just drawn, from the columns that INSERT_DRAW writes."""
+    """Return the row of a loan just drawn, from the columns that a draw writes."""
     return Row(
         today=drawn["day"],
         contract_id=drawn["contract_id"],
@@ -257,6 +165,7 @@ def state_columns(loan: Loan) -> dict[str, Any]:
     row, daily = loan.row, loan.daily
     return {
         "loan_id": loan.loan_id,
+        "contract_id": row.contract_id,
         "principal_paid_fen": row.principal_paid_fen,
         "interest_paid_fen": row.interest_paid_fen,
         "penalty_paid_fen": row.penalty_paid_fen,

@@ -18,7 +18,7 @@ from core_app.commands import make_command
 from core_app.core import Connection, LendingCore
 from core_app.day_end.fingerprint import read_fingerprint
 from core_app.day_end.service import DayEnd
-from core_app.loans.service import repay_loan
+from core_app.loans.repay import repay_loan
 from core_app.sql.apply import apply_migrations, read_migrations
 from replication.model import Grant
 from replication.settings import SiteSettings

@@ -8,7 +8,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from core_app.commands import make_command
 from core_app.ids import Letter
-from core_app.loans.service import repay_loan
+from core_app.loans.repay import repay_loan
 from tests.integration.core_app.conftest import DirectRouter
 from tests.integration.core_app.lending import draw, register
 from tests.integration.core_app.portfolio import lend

@@ -13,8 +13,8 @@ from core_app.errors import Refused
 from core_app.funding.publish import deal_to_cells, stop_funder
 from core_app.funding.service import Void, void_draw
 from core_app.ids import Letter
+from core_app.loans.draw import DrawWish, draw_loan
 from core_app.loans.schedule import Instalment
-from core_app.loans.service import DrawWish, draw_loan
 from core_app.loans.split import split_amounts, split_plan
 from core_app.loans.terms import funders
 from tests.integration.core_app.lending import draw, repay

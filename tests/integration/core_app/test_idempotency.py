@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from core_app.commands import make_command
-from core_app.loans.service import repay_loan
+from core_app.loans.repay import repay_loan
 from tests.integration.core_app.lending import draw, make_person, repay
 
 
