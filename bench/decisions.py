@@ -33,6 +33,7 @@ from replication.model import DATA_SITES
 from replication.settings import read_site_settings
 from runbooks.drills.arrivals import make_person
 from runbooks.stand.home import wipe
+from runbooks.tokens import channel_token
 
 RESULT = Path(__file__).parent / "results" / "decisions.json"
 LIMIT_MS = 200.0
@@ -153,7 +154,8 @@ async def measure_rates(home: str, rates: list[float], seconds: float) -> tuple[
     settings = [read_site_settings(Path(home) / site / "site.json") for site in DATA_SITES]
     entrances = [f"http://127.0.0.1:{one.api_port}" for one in settings]
     console, found = Console(stderr=True), []
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+    headers = {"Authorization": f"Bearer {channel_token(settings[0])}"}
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), headers=headers) as session:
         bench = Bench(session, entrances)
         await bench.measure(10, 3, 90_000_000)  # warms connections and plans
         for place, rate in enumerate(track(rates, "rates", console=console, disable=not console.is_terminal)):

@@ -32,6 +32,7 @@ from runbooks.drills.customer import Customers
 from runbooks.drills.history import HistoryWriter
 from runbooks.drills.load import Load, LoadSettings
 from runbooks.stand.home import wipe
+from runbooks.tokens import channel_token
 
 RESULT = Path(__file__).parent / "results" / "warm-cache.json"
 READS_PER_SECOND = 25
@@ -62,11 +63,13 @@ def percentiles(values: list[float]) -> dict[str, float]:
     }
 
 
-async def time_reads(load: Load, entrances: dict[str, str], stop: asyncio.Event) -> dict[str, Any]:
+async def time_reads(
+    load: Load, entrances: dict[str, str], token: str, stop: asyncio.Event
+) -> dict[str, Any]:
     """Read in turn from the cache and from the primary until told to stop."""
     times: dict[str, list[float]] = {"cache": [], "primary": []}
     fell_back = 0
-    async with aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}"}) as session:
         for number in itertools.count():
             if stop.is_set():
                 break
@@ -92,12 +95,13 @@ async def measure(home: str, rate: float, seconds: float) -> dict[str, Any]:
     entrances = {str(site): f"http://127.0.0.1:{s.api_port}" for site, s in settings.items()}
     history = HistoryWriter(Path(home) / "bench-history.jsonl")
     plan = LoadSettings(rate=rate, seed=1, key_prefix="bench-" + secrets.token_hex(4))
-    async with Customers(entrances) as customers:
+    token = channel_token(settings[Site.IDC])
+    async with Customers(entrances, token=token) as customers:
         load = Load(customers, history, plan)
         await load.prepare([cell.name for cell in settings[Site.IDC].cells])
         stop = asyncio.Event()
         asyncio.get_running_loop().call_later(seconds, stop.set)
-        _, reads = await asyncio.gather(load.run(stop), time_reads(load, entrances, stop))
+        _, reads = await asyncio.gather(load.run(stop), time_reads(load, entrances, token, stop))
         await load.close()
     history.close()
     caches = await read_caches(settings)

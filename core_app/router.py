@@ -92,6 +92,7 @@ class _Cell:
         self._tasks = tasks
         self._news = asyncio.Event()
         self._waiting = 0
+        self._wanted = not sessions.on_demand
 
     def admits(self, line: Line) -> bool:
         """Say whether a transaction may begin on `line` now."""
@@ -109,16 +110,20 @@ class _Cell:
             usable and self.line.epoch == grant.epoch and self.line.place == place
         ):
             self.close()
-        if self.line is None and grant.mode in (Mode.SYNC, Mode.ALONE):
-            if place is None:
-                _log.error(
-                    "cell %s: its primary's place %s is not ours to know", self.name, grant.primary.place
-                )
-            else:
-                self.line = Line(
-                    place, self._passfile, grant.epoch, self._tasks, self._tell, sessions=self._sessions
-                )
+        self._begin_line()
         self._tell()
+
+    def _begin_line(self) -> None:
+        grant = self.grant
+        if self.line is not None or grant is None or not self._wanted:
+            return
+        place = self._places.get(grant.primary.place)
+        if grant.mode not in (Mode.SYNC, Mode.ALONE):
+            return
+        if place is None:
+            _log.error("cell %s: its primary's place %s is not ours to know", self.name, grant.primary.place)
+            return
+        self.line = Line(place, self._passfile, grant.epoch, self._tasks, self._tell, sessions=self._sessions)
 
     def close(self) -> None:
         """Drop the line."""
@@ -128,6 +133,9 @@ class _Cell:
 
     async def admit(self, flight: _Flight) -> Line:
         """Wait at the gate; CellUnavailable at once when too many wait already."""
+        if not self._wanted:
+            self._wanted = True
+            self._begin_line()
         while self.line is None or not self.admits(self.line):
             if self._waiting >= MAX_WAITING:
                 raise CellUnavailable(self.name, flight.outcome)

@@ -64,9 +64,10 @@ _CONNECTION: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Sessions:
-    """How many sessions a process keeps with each cell: always `least`, under load up to `most`; as whom.
+    """How many sessions a process keeps with each cell, as whom: always `least`, under load up to `most`.
 
-    ValueError unless 1 <= least <= most.
+    `on_demand`: none before the first transaction of the cell, so that a role that few use costs a take-over
+    nothing. ValueError unless 1 <= least <= most.
     """
 
     least: int = 4
@@ -75,6 +76,7 @@ class Sessions:
     20 commits at a time saturate two cores."""
     user: str = "biyi_app"
     application: str = "biyi-core"
+    on_demand: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.least <= self.most:
@@ -83,6 +85,9 @@ class Sessions:
 
 ONE_SESSION = Sessions(1, 1)
 """For a process that writes one transaction of a cell after another."""
+STAFF_SESSIONS = Sessions(1, 3, "biyi_staff", on_demand=True)
+"""For the staff portal. Source: our choice; people ask a few times a minute, and those of both entrances
+fit beside the others."""
 
 
 def abort(connection: Connection) -> None:

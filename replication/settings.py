@@ -191,7 +191,7 @@ class SiteSettings:
     pg_bin: Path
     """Directory with postgres, pg_ctl, pg_rewind …"""
     passfile: Path
-    """libpq password file: biyi_admin, biyi_repl, biyi_owner, biyi_app, biyi_read, biyi_audit."""
+    """libpq password file with a line for each role (see `replication.postgres.copy`)."""
     key_file: Path
     """Root key of field protection."""
     valkey_passfile: Path | None = None

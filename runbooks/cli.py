@@ -20,7 +20,9 @@ from runbooks.restore import restore_command
 from runbooks.risk import risk
 from runbooks.settlement import settlement
 from runbooks.sim import sim_command
+from runbooks.staff import staff
 from runbooks.stand.cli import link, site, stand
+from runbooks.tokens import token
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -35,6 +37,7 @@ def main() -> None:
     Keys:        biyi keys status; biyi keys rotate
     Everything:  biyi faults run --faults 20
     Simulated:   biyi sim --schedules 10000
+    Who may:     biyi staff --help; biyi token channel app
     Audit trail: biyi audit export x.audit; biyi audit verify x.audit
     Exit codes:  0 done, 1 refused or a check failed, 2 usage, 3 could not tell
     """
@@ -43,7 +46,7 @@ def main() -> None:
 for command in (
     demo_command, stand, site, link, cells_command, why_command, move_command, promote_command, hold_command,
     quarantine_command, cache, product, risk, funder, payouts_command, settlement, day_end, drill, faults,
-    sim_command, backup, restore_command, audit, keys,
+    sim_command, backup, restore_command, staff, token, audit, keys,
 ):  # fmt: skip
     main.add_command(command)
 

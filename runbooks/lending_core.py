@@ -10,6 +10,8 @@ from core_app.business_calendar import business_date_at
 from core_app.core import LendingCore
 from core_app.products.catalogue import read_catalogue
 from core_app.router import Router
+from core_app.router_line import STAFF_SESSIONS
+from core_app.staff.portal import Portal, make_portal
 from runbooks.cells import site_settings
 
 PATIENCE_SECONDS = 10.0
@@ -31,6 +33,14 @@ async def open_core() -> AsyncIterator[LendingCore]:
             new_uuid=uuid.uuid4,
             read_today=_read_today,
         )
+
+
+@asynccontextmanager
+async def open_portal() -> AsyncIterator[Portal]:
+    """Yield the staff portal, logging in to the first cell as biyi_staff."""
+    settings = next(iter(site_settings().values()))
+    async with open_core() as core, Router.start(settings, STAFF_SESSIONS) as router:
+        yield make_portal(core, router)
 
 
 def _read_today() -> dt.date:

@@ -48,6 +48,12 @@ LENDING_CHECKS = Checks(
         TableCheck("core", "corrections", ("repayment_id", "idempotency_key"), "at", fixed=True),
         TableCheck("core", "write_offs", ("loan_id",), "at", fixed=True),
         TableCheck("core", "day_end_progress", ("on_date", "step", "chunk"), "at", fixed=True),
+        TableCheck("core", "staff_looks", ("look_id",), "at", fixed=True),
+        TableCheck("core", "staff_look_ends", ("look_id",), "at", fixed=True),
+        TableCheck("core", "staff_pages", ("page_id",), "at", fixed=True),
+        TableCheck("access", "accounts", ("staff",), "at", fixed=False),
+        TableCheck("access", "approvals", ("approval_id",), "asked_at", fixed=False),
+        TableCheck("access", "changes", ("change_id",), "at", fixed=True),
     ),
     zeros=(
         ZeroCheck("trial balance (fen)", "select coalesce(sum(amount_fen), 0) from core.entries"),

@@ -131,7 +131,16 @@ def open_ground() -> Iterator[Ground]:
 async def _bootstrap(ground: Ground) -> None:
     admin = f"host=127.0.0.1 port={ground.port} user=biyi_admin dbname="
     async with await psycopg.AsyncConnection.connect(admin + "postgres", autocommit=True) as connection:
-        for role in ("biyi_owner", "biyi_app", "biyi_read", "biyi_audit"):
+        roles = (
+            "biyi_owner",
+            "biyi_app",
+            "biyi_staff",
+            "biyi_read",
+            "biyi_audit",
+            "biyi_report",
+            "biyi_ueba",
+        )
+        for role in roles:
             await connection.execute(f"create role {role} login")
         await connection.execute("create database core owner biyi_owner")
     async with await psycopg.AsyncConnection.connect(admin + "core", autocommit=True) as connection:

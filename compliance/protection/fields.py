@@ -61,6 +61,9 @@ EVIDENCE_WIFI = Column("core.evidence", "wifi", DataClass.C2, Shape.OTHER, index
 EVIDENCE_IP = Column("core.evidence", "ip", DataClass.C2, Shape.OTHER, indexed=True, sealed=False)
 EVIDENCE_ADDRESS = Column("core.evidence", "address", DataClass.C2, Shape.OTHER, indexed=True, sealed=False)
 
+# The seed of an administrator's one-time codes; the row key is the account's name.
+STAFF_TOTP_SECRET = Column("access.accounts", "totp_secret", DataClass.C3, Shape.OTHER)
+
 PROTECTED_COLUMNS: tuple[Column, ...] = (
     CUSTOMER_NAME,
     CUSTOMER_ID_NUMBER,
@@ -69,6 +72,7 @@ PROTECTED_COLUMNS: tuple[Column, ...] = (
     EVIDENCE_WIFI,
     EVIDENCE_IP,
     EVIDENCE_ADDRESS,
+    STAFF_TOTP_SECRET,
 )
 """The one register: a personal datum that is not listed here may not be stored."""
 

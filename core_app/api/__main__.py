@@ -27,7 +27,9 @@ from core_app.errors import DocumentInvalid
 from core_app.products.catalogue import read_catalogue
 from core_app.read_models.read import Cache
 from core_app.router import Router
+from core_app.router_line import STAFF_SESSIONS
 from core_app.settings import ApiSettings
+from core_app.staff.portal import make_portal
 from replication.projection.valkey import Valkey, open_valkey
 from replication.settings import SettingsError, SiteSettings, read_site_settings
 
@@ -78,6 +80,7 @@ async def _serve(site: SiteSettings, settings: ApiSettings, bureau: Bureau | Non
         signal.signal(number, lambda *_: None)
     async with (
         Router.start(site) as router,
+        Router.start(site, STAFF_SESSIONS) as staff_router,
         _open_valkey(site, settings.cache_seconds) as warm,
         _open_valkey(site, settings.rate_seconds) as limits,
     ):
@@ -93,7 +96,8 @@ async def _serve(site: SiteSettings, settings: ApiSettings, bureau: Bureau | Non
             bureau=bureau,
         )
         buckets = Buckets(limits, settings, vault.request_digest, time.monotonic) if limits else None
-        config = make_config(make_app(core, settings, cache, buckets), settings, site.api_port)
+        app = make_app(core, settings, cache, buckets, portal=make_portal(core, staff_router))
+        config = make_config(app, settings, site.api_port)
         await uvicorn.Server(config).serve()
 
 

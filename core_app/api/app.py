@@ -8,8 +8,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
+from compliance.access.errors import AccessRefused, Why
 from compliance.protection.errors import SubjectShredded
+from core_app.api.access_routes import router as access_v1
 from core_app.api.body_limit import BodyLimit
+from core_app.api.guard import check_routes, walk_routes
 from core_app.api.openapi import describe
 from core_app.api.problem import make_answer, make_problem, read_validation_errors
 from core_app.api.rate_limit import Buckets, RateLimit
@@ -24,14 +27,30 @@ from core_app.loans.together import GroupQueue
 from core_app.read_models.read import Cache
 from core_app.router import CellUnavailable
 from core_app.settings import ApiSettings
+from core_app.staff.portal import Portal
+
+_ACCESS_STATUS = {
+    Why.UNAUTHENTICATED: (401, "Who calls is not known"),
+    Why.FORBIDDEN: (403, "Not allowed"),
+    Why.NOT_FOUND: (404, "Not found"),
+    Why.CONFLICT: (409, "The request conflicts with what is recorded"),
+    Why.INVALID: (422, "A field of the request is not acceptable"),
+    Why.BUSY: (429, "Too many requests"),
+}
 
 
 def make_app(
-    core: LendingCore, settings: ApiSettings, cache: Cache | None = None, buckets: Buckets | None = None
+    core: LendingCore,
+    settings: ApiSettings,
+    cache: Cache | None = None,
+    buckets: Buckets | None = None,
+    *,
+    portal: Portal | None = None,
 ) -> FastAPI:
     """Return the ASGI application of one site around a started core, with the site's cache if any.
 
-    Without buckets nothing is rate-limited.
+    Without buckets nothing is rate-limited; without a portal no staff can log in. Undeclared when a route
+    does not say who may call it.
     """
     app = FastAPI(
         title="Biyi lending core",
@@ -47,8 +66,10 @@ def make_app(
     app.state.cache = cache
     app.state.settings = settings
     app.state.buckets = buckets
+    app.state.portal = portal
     app.include_router(v1)
     app.include_router(risk_v1)
+    app.include_router(access_v1)
     app.include_router(staff_v1)
     app.add_api_route("/healthz", _healthz, include_in_schema=False)
     app.add_api_route("/readyz", _readyz, include_in_schema=False)
@@ -58,11 +79,13 @@ def make_app(
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(Refused, _on_refused)
     app.add_exception_handler(SubjectShredded, _on_shredded)
+    app.add_exception_handler(AccessRefused, _on_access_refused)
     app.add_exception_handler(CellUnavailable, _on_cell_unavailable)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(Exception, _on_defect)
     app.state.document = describe(app)
     app.add_api_route("/openapi.json", _document, include_in_schema=False)
+    check_routes(app)
     return app
 
 
@@ -125,6 +148,20 @@ async def _on_refused(_: Request, refusal: Exception) -> Response:
     return answer
 
 
+async def _on_access_refused(_: Request, refusal: Exception) -> Response:
+    assert isinstance(refusal, AccessRefused)  # noqa: S101
+    status, title = _ACCESS_STATUS[refusal.why]
+    bad = [{"path": refusal.path, "found": "an unacceptable value", "needed": refusal.detail}]
+    answer = make_answer(status, title, refusal.why, refusal.detail)
+    if refusal.path:
+        answer = make_answer(status, title, refusal.why, refusal.detail, errors=bad)
+    if refusal.why is Why.UNAUTHENTICATED:
+        answer.headers["WWW-Authenticate"] = "Bearer"
+    if refusal.why is Why.BUSY:
+        answer.headers["Retry-After"] = "3"
+    return answer
+
+
 async def _on_cell_unavailable(_: Request, error: Exception) -> Response:
     assert isinstance(error, CellUnavailable)  # noqa: S101
     outcome = str(error.outcome)
@@ -139,7 +176,7 @@ async def _on_cell_unavailable(_: Request, error: Exception) -> Response:
     return answer
 
 
-async def _on_http_exception(_: Request, error: Exception) -> Response:
+async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
     if error.status_code == 400:
         # FastAPI's own: a body that cannot even be decoded (bad UTF-8, endless nesting or numbers).
@@ -147,6 +184,12 @@ async def _on_http_exception(_: Request, error: Exception) -> Response:
         return make_problem(Kind.MALFORMED, "The body cannot be read.", bad)
     answer = make_answer(error.status_code, str(error.detail), "http", str(error.detail))
     answer.headers.update(error.headers or {})
+    if error.status_code == 405:
+        # Starlette names only the methods of the first route of this path.
+        here = (route for route in walk_routes(request.app) if route.path_regex.match(request.url.path))
+        answer.headers["Allow"] = ", ".join(
+            sorted({method for route in here for method in route.methods or ()})
+        )
     return answer
 
 

@@ -10,7 +10,9 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from compliance.access.roles import Party
 from core_app.api.bodies import ProblemAnswer
+from core_app.api.guard import APPROVAL_HEADER, Allowed, allowed_of, walk_routes
 from core_app.api.problem import MEDIA_TYPE
 from core_app.api.rate_limit import CLIENT_HEADER
 
@@ -35,6 +37,8 @@ _BY_NAME: Json = {
 _BY_ENDING: Json = {"_sm3": "0123456789abcdef" * 4, "_on": "2026-01-15", "_fen": 110016, "_ms": 8200}
 
 _SHARED = {
+    401: "Who calls is not known: no token, or one that is over or not ours. Nothing was done.",
+    403: "Who calls may not do this; `detail` says who may. Nothing was done.",
     408: "The body did not arrive in time. Nothing was done.",
     413: "The body is too large. Nothing was done.",
     429: "The client asked too often (token bucket by peer address, and by Biyi-Client within it). Nothing "
@@ -43,6 +47,8 @@ _SHARED = {
 }
 _PROBLEMS: dict[int, tuple[str, str, str, Json]] = {
     400: ("malformed-request", "The request is malformed", "header.Idempotency-Key: needs this field", {}),
+    401: ("unauthenticated", "Who calls is not known", "Needs the header Authorization: Bearer <token>.", {}),
+    403: ("forbidden", "Not allowed", "Needs one of the roles: supervisor.", {}),
     404: ("not-found", "Not found", "There is no such loan.", {}),
     408: ("body-too-slow", "The request body is too slow", "Nothing was done.", {"outcome": "not_done"}),
     409: ("conflict", "The request conflicts with what is recorded", "It was signed before.", {}),
@@ -79,6 +85,22 @@ _CLIENT_PARAMETER = {
 }
 
 
+_APPROVAL_PARAMETER = {
+    "name": APPROVAL_HEADER,
+    "in": "header",
+    "required": False,
+    "description": "Id of the approval of exactly this request, granted to who sends it.",
+    "schema": {"type": "string"},
+    "example": "0123456789abcdef0123456789abcdef",
+}
+_BEARER = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "Of staff: the session's token from POST /v1/staff/sessions. Of channels and customers: a "
+    "signed token (`biyi token channel`, `biyi token customer`).",
+}
+
+
 def describe(app: FastAPI) -> Json:
     """Return the OpenAPI document of the application's routes, complete with examples."""
     document = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
@@ -88,8 +110,17 @@ def describe(app: FastAPI) -> Json:
     problem = ProblemAnswer.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas.update(problem.pop("$defs"))
     schemas["ProblemAnswer"] = problem
-    for path, operation in operations(document):
-        _complete(path, operation, schemas)
+    document["components"]["securitySchemes"] = {"bearer": _BEARER}
+    declared = {
+        (route.path, method.lower()): allowed_of(route)
+        for route in walk_routes(app)
+        for method in route.methods or ()
+    }
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            _complete(path, operation, schemas)
+            _say_who(operation, declared[path, method])
+            operation["responses"] = dict(sorted(operation["responses"].items()))
     return document
 
 
@@ -126,7 +157,25 @@ def _complete(path: str, operation: Json, schemas: Json) -> None:
             answer["content"][MEDIA_TYPE]["example"] = _problem_example(int(status))
             if status in {"429", "503"}:
                 answer["headers"] = _RETRY
-    operation["responses"] = dict(sorted(answers.items()))
+
+
+def _say_who(operation: Json, declared: Allowed | None) -> None:
+    """Write down who may call, as declared at the route; nothing but a login is for anyone."""
+    callers = sorted(declared.callers) if declared is not None else []
+    operation["x-biyi-callers"] = callers
+    operation["description"] += f"\n\nFor: {', '.join(callers)}."
+    shared = {401}
+    if Party.ANYONE not in callers:
+        operation["security"] = [{"bearer": []}]
+        shared |= {403}
+    if declared is not None and declared.approved_by is not None:
+        operation["parameters"].append(_APPROVAL_PARAMETER)
+        more = "" if declared.always else " once the day's limit is reached"
+        operation["description"] += f" Takes two people{more}: a {declared.approved_by} approves it."
+    for status in shared:
+        content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemAnswer"}}}
+        content[MEDIA_TYPE]["example"] = _problem_example(status)
+        operation["responses"][str(status)] = {"description": _SHARED[status], "content": content}
 
 
 def _problem_example(status: int) -> Json:

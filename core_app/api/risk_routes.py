@@ -6,15 +6,20 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import Response
 
+from compliance.access.roles import Party, Role
 from core_app.api import risk_bodies
 from core_app.api.answering import ON_READ, ON_WRITE, IdempotencyKey, command_of, core_of, problems, respond
+from core_app.api.guard import GuardedRoute, allow, staff_of
 from core_app.decisions.evidence import index_evidence
 from core_app.decisions.service import show_application
+from core_app.errors import refuse_field
 from core_app.limits.service import LimitChange, set_limit, show_limits, void_contract
 from core_app.limits.tree import Level
 from core_app.read_models.read import show_windows
 
-router = APIRouter(prefix="/v1", default_response_class=Response)
+router = APIRouter(prefix="/v1", default_response_class=Response, route_class=GuardedRoute)
+
+_CLIENTS = (Party.CHANNEL, Party.CUSTOMER)
 
 
 @router.get(
@@ -22,6 +27,7 @@ router = APIRouter(prefix="/v1", default_response_class=Response)
     summary="Show how an application was decided",
     responses={200: {"model": risk_bodies.DecidedAnswer}, **ON_READ},
 )
+@allow(*_CLIENTS)
 async def get_application(request: Request, application_id: Annotated[str, Path(max_length=64)]) -> Response:
     """Show the steps in order, each with its time, reasons, and the versions it rested on."""
     return respond(await show_application(core_of(request), application_id))
@@ -32,6 +38,7 @@ async def get_application(request: Request, application_id: Annotated[str, Path(
     summary="Show how often device evidence was seen lately",
     responses={200: {"model": risk_bodies.WindowsAnswer}, **problems(400, 413, 422)},
 )
+@allow(Party.CHANNEL)
 async def post_windows(request: Request, body: risk_bodies.WindowsRequest) -> Response:
     """Show counts by cell from this site's view, else from the primaries. Nothing is recorded.
 
@@ -50,12 +57,15 @@ async def post_windows(request: Request, body: risk_bodies.WindowsRequest) -> Re
     summary="Set a limit of a customer",
     responses={201: {"model": risk_bodies.LimitSetAnswer}, **ON_WRITE},
 )
+@allow(Role.CREDIT, Role.SUPERVISOR)
 async def post_limit(request: Request, key: IdempotencyKey, body: risk_bodies.LimitRequest) -> Response:
     """Set, cut or take away a limit at one level, or grant a temporary increase, as staff.
 
     A cut holds at once for contracts and draws; what was drawn before it stands.
     """
     core = core_of(request)
+    if body.staff != staff_of(request).staff:
+        raise refuse_field("body.staff", "another name than the session's", "one's own name")
     change = LimitChange(
         customer_id=body.customer_id,
         level=Level(body.level),
@@ -74,6 +84,7 @@ async def post_limit(request: Request, key: IdempotencyKey, body: risk_bodies.Li
     summary="Show a customer's tree of limits",
     responses={200: {"model": risk_bodies.LimitsAnswer}, **ON_READ},
 )
+@allow(*_CLIENTS)
 async def get_limits(request: Request, customer_id: Annotated[str, Path(max_length=64)]) -> Response:
     """Show every level: its limit, what is reserved by contracts and used by draws, and the room left."""
     return respond(await show_limits(core_of(request), customer_id))
@@ -85,6 +96,7 @@ async def get_limits(request: Request, customer_id: Annotated[str, Path(max_leng
     summary="Give up a contract that was not drawn",
     responses={201: {"model": risk_bodies.VoidAnswer}, **ON_WRITE},
 )
+@allow(*_CLIENTS)
 async def post_void(request: Request, key: IdempotencyKey, body: risk_bodies.VoidRequest) -> Response:
     """Give up a signed contract; what it reserved may be lent again."""
     core = core_of(request)

@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 
+from compliance.access.roles import Party, Role
 from core_app.api import bodies, loan_bodies
 from core_app.api.answering import ON_READ as _ON_READ
 from core_app.api.answering import ON_WRITE as _ON_WRITE
@@ -14,6 +15,7 @@ from core_app.api.answering import command_of as _command
 from core_app.api.answering import core_of as _core
 from core_app.api.answering import problems as _problems
 from core_app.api.answering import respond as _respond
+from core_app.api.guard import GuardedRoute, allow
 from core_app.customers.service import check_person, register_customer, show_customer
 from core_app.decisions.quote import LoanWish, quote_loan
 from core_app.decisions.service import Wish, apply_for_loan
@@ -31,7 +33,9 @@ from core_app.loans.together import GroupQueue
 from core_app.loans.write_off import write_off_loan
 from core_app.read_models.read import show_loan_summary
 
-router = APIRouter(prefix="/v1", default_response_class=Response)
+router = APIRouter(prefix="/v1", default_response_class=Response, route_class=GuardedRoute)
+
+_CLIENTS = (Party.CHANNEL, Party.CUSTOMER)
 
 
 @router.post(
@@ -44,6 +48,7 @@ router = APIRouter(prefix="/v1", default_response_class=Response)
         **_ON_WRITE,
     },
 )
+@allow(Party.CHANNEL)
 async def post_customer(request: Request, key: IdempotencyKey, body: bodies.CustomerRequest) -> Response:
     """Register a person. The same person has the same customer_id, whatever the key."""
     core = _core(request)
@@ -56,6 +61,7 @@ async def post_customer(request: Request, key: IdempotencyKey, body: bodies.Cust
     summary="Show a customer, masked",
     responses={200: {"model": bodies.MaskedCustomer}, **_ON_READ},
 )
+@allow(*_CLIENTS)
 async def get_customer(request: Request, customer_id: Annotated[str, Path(max_length=64)]) -> Response:
     """Show a customer with name, ID number and phone masked."""
     return _respond(await show_customer(_core(request), customer_id))
@@ -66,6 +72,7 @@ async def get_customer(request: Request, customer_id: Annotated[str, Path(max_le
     summary="Price a loan",
     responses={200: {"model": bodies.QuoteAnswer}, **_problems(400, 413, 422, 503)},
 )
+@allow(*_CLIENTS)
 async def post_quote(request: Request, body: bodies.QuoteRequest) -> Response:
     """Price a loan drawn today: schedule, all-in cost, cost table. Nothing is recorded; no key is needed.
 
@@ -81,6 +88,7 @@ async def post_quote(request: Request, body: bodies.QuoteRequest) -> Response:
     summary="Apply for a loan",
     responses={201: {"model": bodies.ApplicationAnswer}, **_ON_WRITE},
 )
+@allow(*_CLIENTS)
 async def post_application(
     request: Request, key: IdempotencyKey, body: bodies.ApplicationRequest
 ) -> Response:
@@ -104,6 +112,7 @@ async def post_application(
     summary="Sign the contract of an approved application",
     responses={201: {"model": bodies.ContractAnswer}, **_ON_WRITE},
 )
+@allow(*_CLIENTS)
 async def post_contract(request: Request, key: IdempotencyKey, body: bodies.ContractRequest) -> Response:
     """Sign once; the limits are checked again, since other contracts may have been signed since."""
     core = _core(request)
@@ -118,6 +127,7 @@ async def post_contract(request: Request, key: IdempotencyKey, body: bodies.Cont
     summary="Draw a contract's amount",
     responses={201: {"model": bodies.DrawAnswer}, **_ON_WRITE},
 )
+@allow(*_CLIENTS)
 async def post_draw(request: Request, key: IdempotencyKey, body: bodies.DrawRequest) -> Response:
     """Pay out the whole amount of a contract, once; under a line, a part of it while there is room."""
     core = _core(request)
@@ -134,6 +144,7 @@ async def post_draw(request: Request, key: IdempotencyKey, body: bodies.DrawRequ
     summary="Repay a loan",
     responses={201: {"model": bodies.RepaymentAnswer}, **_ON_WRITE},
 )
+@allow(*_CLIENTS)
 async def post_repayment(request: Request, key: IdempotencyKey, body: bodies.RepaymentRequest) -> Response:
     """Book a repayment, by instalment: penalty, interest, principal."""
     core = _core(request)
@@ -147,6 +158,7 @@ async def post_repayment(request: Request, key: IdempotencyKey, body: bodies.Rep
     summary="Show a customer's newest bill",
     responses={200: {"model": loan_bodies.BillAnswer}, **_ON_READ},
 )
+@allow(*_CLIENTS)
 async def get_bill(
     request: Request,
     customer_id: Annotated[str, Path(max_length=64)],
@@ -162,6 +174,7 @@ async def get_bill(
     summary="Pay a bill",
     responses={201: {"model": loan_bodies.BillRepaymentAnswer}, **_problems(404), **_ON_WRITE},
 )
+@allow(*_CLIENTS)
 async def post_bill_repayment(
     request: Request, key: IdempotencyKey, body: loan_bodies.BillRepaymentRequest
 ) -> Response:
@@ -177,6 +190,7 @@ async def post_bill_repayment(
     summary="Prepay a loan, in full or in part",
     responses={201: {"model": loan_bodies.PrepaymentAnswer}, **_ON_WRITE},
 )
+@allow(*_CLIENTS)
 async def post_prepayment(
     request: Request, key: IdempotencyKey, body: loan_bodies.PrepaymentRequest
 ) -> Response:
@@ -192,6 +206,7 @@ async def post_prepayment(
     summary="Take a repayment back",
     responses={201: {"model": loan_bodies.ReversalAnswer}, **_ON_WRITE},
 )
+@allow(Role.OPERATIONS)
 async def post_reversal(request: Request, key: IdempotencyKey, body: loan_bodies.ReversalRequest) -> Response:
     """Reverse a repayment, once; balances are as if it had never been, later repayments are split anew."""
     core = _core(request)
@@ -205,6 +220,7 @@ async def post_reversal(request: Request, key: IdempotencyKey, body: loan_bodies
     summary="Write a loan off",
     responses={201: {"model": loan_bodies.WriteOffAnswer}, **_ON_WRITE},
 )
+@allow(Role.OPERATIONS, approved_by=Role.SUPERVISOR)
 async def post_write_off(
     request: Request, key: IdempotencyKey, body: loan_bodies.WriteOffRequest
 ) -> Response:
@@ -219,6 +235,7 @@ async def post_write_off(
     summary="Show what settles a loan today",
     responses={200: {"model": loan_bodies.PayoffAnswer}, **_problems(404, 409, 422, 503)},
 )
+@allow(*_CLIENTS)
 async def get_payoff(request: Request, loan_id: Annotated[str, Path(max_length=64)]) -> Response:
     """Show penalty, interest, principal and fee of paying everything today."""
     return _respond(await show_payoff(_core(request), loan_id))
@@ -229,6 +246,7 @@ async def get_payoff(request: Request, loan_id: Annotated[str, Path(max_length=6
     summary="Show where a loan stands",
     responses={200: {"model": bodies.LoanAnswer}, **_ON_READ},
 )
+@allow(*_CLIENTS)
 async def get_loan(request: Request, loan_id: Annotated[str, Path(max_length=64)]) -> Response:
     """Show balance and next due date, read from the primary."""
     return _respond(await show_loan(_core(request), loan_id))
@@ -239,6 +257,7 @@ async def get_loan(request: Request, loan_id: Annotated[str, Path(max_length=64)
     summary="Show whose money a loan is and where its payout stands",
     responses={200: {"model": bodies.FundingAnswer}, **_ON_READ},
 )
+@allow(*_CLIENTS)
 async def get_funding(request: Request, loan_id: Annotated[str, Path(max_length=64)]) -> Response:
     """Show each funder's part of every instalment, to the fen, and the payout's state."""
     return _respond(await show_funding(_core(request), loan_id))
@@ -249,6 +268,7 @@ async def get_funding(request: Request, loan_id: Annotated[str, Path(max_length=
     summary="Show where a loan stood, from this site's cache",
     responses={200: {"model": bodies.LoanSummaryAnswer}, **_ON_READ},
 )
+@allow(*_CLIENTS)
 async def get_loan_summary(
     request: Request,
     loan_id: Annotated[str, Path(max_length=64)],

@@ -81,6 +81,10 @@ class LookRecord(BaseModel):
 
     look_id: str
     staff: str = Field(examples=["li.wei"])
+    role: str | None = Field(examples=["service"])
+    branch: str | None = Field(examples=["branch-7"])
+    kind: Literal["view", "unmask", "search_hit", "list_row", "export_row"]
+    assigned: bool | None = Field(description="Whether the customer was theirs.")
     subject: Literal["customer", "loan", "application"]
     subject_id: str = Field(examples=["C0123456789abcdef01234567"])
     customer_id: str | None = Field(description="Null: there was no such subject, nothing was shown.")
@@ -90,11 +94,14 @@ class LookRecord(BaseModel):
     case_id: str | None = Field(examples=["TS-20260115"])
     site: str = Field(examples=["idc"], description="The site whose entrance answered.")
     address: str | None = Field(examples=["192.0.2.7"], description="Peer address of the request.")
-    terminal: str | None = Field(examples=["branch7-12"])
+    terminal: str | None = Field(examples=["branch-7-12"])
     at: str = Field(examples=["2026-01-15T02:03:04.000005+00:00"])
     dwell_ms: int | None = Field(examples=[8200], description="As the page says.")
     elapsed_ms: int | None = Field(
         examples=[8310], description="From the look to its end by the cell's clock: more is no dwell."
+    )
+    last_beat_ms: int | None = Field(
+        examples=[8000], description="The dwell that the page reported last while it was open."
     )
 
 
@@ -102,3 +109,92 @@ class LookList(BaseModel):
     """Records of looks, the newest first."""
 
     looks: list[LookRecord]
+
+
+LookIds = Annotated[
+    list[Annotated[str, Field(max_length=64, examples=["S1f3-0123456789abcdef0123456789abcdef"])]],
+    Field(min_length=1, max_length=200),
+]
+CustomerIds = Annotated[
+    list[Annotated[str, Field(pattern="^C[0-9a-f]{24}$", examples=["C0123456789abcdef01234567"])]],
+    Field(min_length=1, max_length=200),
+]
+
+
+class BeatRequest(BaseModel):
+    """Looks that are still on the screen, and since when."""
+
+    model_config = _REQUEST
+    look_ids: LookIds
+    dwell_ms: int = Field(ge=0, le=86_400_000, examples=[30_000])
+
+
+class BeatAnswer(BaseModel):
+    """How many of them are one's own and open."""
+
+    noted: int = Field(ge=0)
+
+
+class SearchRequest(BaseModel):
+    """A whole number of a person that is looked for, and why."""
+
+    model_config = _REQUEST
+    by: Literal["phone", "id_number"]
+    value: Annotated[str, Field(min_length=8, max_length=40, examples=["13800138000"])]
+    purpose: LookPurpose
+    case_id: CaseId | None = None
+
+
+class AssignedRequest(BaseModel):
+    """Why one looks at one's own list."""
+
+    model_config = _REQUEST
+    purpose: LookPurpose
+    case_id: CaseId | None = None
+    limit: Annotated[int, Field(ge=1, le=200)] = 50
+
+
+class RowAnswer(BaseModel):
+    """One customer of a page; strictly masked."""
+
+    look_id: str
+    customer_id: str
+    person: PersonAnswer
+
+
+class PageAnswer(BaseModel):
+    """A page of customers, as recorded."""
+
+    page_id: str = Field(examples=["S000-0123456789abcdef0123456789abcdef"])
+    rows: list[RowAnswer]
+
+
+class ExportRequest(BaseModel):
+    """Which customers are taken out, and why; without ids one's own list."""
+
+    model_config = _REQUEST
+    purpose: LookPurpose
+    case_id: CaseId
+    customer_ids: CustomerIds | None = None
+
+
+class ExportAnswer(BaseModel):
+    """The export. `csv` holds customer_id, name, id_number and phone, strictly masked."""
+
+    page_id: str = Field(examples=["S000-0123456789abcdef0123456789abcdef"])
+    csv: str = Field(examples=["# Biyi export, masked."])
+
+
+class AssignmentRequest(BaseModel):
+    """Whose customers these are, and for how long."""
+
+    model_config = _REQUEST
+    staff: Annotated[str, Field(pattern=r"^[a-z][a-z0-9._-]{1,39}$", examples=["li.wei"])]
+    customer_ids: CustomerIds
+    days: Annotated[int, Field(ge=0, le=90, description="0 ends it.")] = 30
+
+
+class AssignmentAnswer(BaseModel):
+    """The customers that exist and were assigned."""
+
+    assigned: list[str] = Field(examples=[["C0123456789abcdef01234567"]])

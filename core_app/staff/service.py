@@ -1,4 +1,4 @@
-"""A look: one statement reads the subject, records the look and tells it; only then is anything opened.
+"""A look: recorded and told first, read in the same transaction, opened only when that is committed.
 
 A look is no command: asked again it shows again, so it is recorded again. Its id is made before the
 transaction, so a transaction that the router runs again (after a failover) records it once.
@@ -6,51 +6,23 @@ transaction, so a transaction that the router runs again (after a failover) reco
 
 import asyncio
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from compliance.protection.masking import mask
+from psycopg.types.json import Jsonb
+
+from compliance.protection.masking import Profile, mask
 from core_app.commands import Answer, Done
 from core_app.core import Connection, LendingCore
-from core_app.errors import Kind, Refused, refuse_conflict, refuse_field
+from core_app.errors import Kind, Refused, refuse_conflict
 from core_app.ids import Letter, is_customer_id, slot_of_id
 from core_app.slots import cell_of_slot
-from core_app.staff.looks import CLEAR_PURPOSES, FACTS, PERSONAL, Subject, Viewer, Wish
+from core_app.staff.looks import FACTS, PERSONAL, Subject, Viewer, Wish, record_of
 
-# One shape: customer, the three sealed fields, the subject's own row.
-_SEEN = {
-    Subject.CUSTOMER: """
-select c.customer_id, c.name, c.id_number, c.phone, '{}'::jsonb as facts
-from core.customers c where c.customer_id = %(subject_id)s
-""",
-    Subject.LOAN: """
-select c.customer_id, c.name, c.id_number, c.phone, to_jsonb(l) as facts
-from core.loans l join core.customers c using (customer_id) where l.loan_id = %(subject_id)s
-""",
-    Subject.APPLICATION: """
-select c.customer_id, c.name, c.id_number, c.phone, to_jsonb(a) as facts
-from core.applications a join core.customers c using (customer_id) where a.application_id = %(subject_id)s
-""",
-}
-
-# What was not found is recorded too, without fields: trying ids out is behaviour.
-_LOOK = """
-with seen as ({seen}), noted as (
-    insert into core.staff_looks (look_id, staff, subject, subject_id, customer_id, fields, clear, purpose,
-        case_id, site, address, terminal)
-    select %(look_id)s, %(staff)s, %(subject)s, %(subject_id)s, seen.customer_id,
-        case when seen.customer_id is null then '{{}}' else %(shown)s::text[] end,
-        %(clear)s, %(purpose)s, %(case_id)s, %(site)s, %(address)s::inet, %(terminal)s
-    from (values (1)) as one left join seen on true
-    on conflict (look_id) do nothing
-    returning *
-), told as (
-    insert into core.outbox (topic, key, payload, idempotency_key)
-    select 'staff.looked', look_id, to_jsonb(noted) - 'address', look_id from noted
-)
-select * from seen
-"""
+_RECORD = "select look_id, customer_id, facts from core.record_looks(%s)"
+# A statement of its own, so that it sees the look: without it the database shows no row (migration 031).
+SEALED = "select customer_id, name, id_number, phone from core.customers where customer_id = any(%s)"
 
 _END = """
 with ended as (
@@ -64,11 +36,29 @@ select 'staff.look_ended', look_id, to_jsonb(ended) || jsonb_build_object('staff
 from ended
 """
 
+_BEAT = """
+with beaten as (
+    insert into core.staff_look_beats (look_id, dwell_ms)
+    select l.look_id, %(dwell_ms)s from core.staff_looks l left join core.staff_look_ends e using (look_id)
+    where l.look_id = any(%(ids)s) and l.staff = %(staff)s and e.look_id is null
+    on conflict (look_id) do update
+        set dwell_ms = greatest(core.staff_look_beats.dwell_ms, excluded.dwell_ms), at = now()
+    returning look_id, dwell_ms
+), told as (
+    insert into core.outbox (topic, key, payload, idempotency_key)
+    select 'staff.look_beat', look_id, to_jsonb(beaten) || jsonb_build_object('staff', %(staff)s::text),
+        look_id
+    from beaten
+)
+select look_id from beaten
+"""
+
 _RECORDS = """
-select l.look_id, l.staff, l.subject, l.subject_id, l.customer_id, l.fields, l.clear, l.purpose, l.case_id,
-    l.site, host(l.address) as address, l.terminal, l.at, e.dwell_ms,
-    round(extract(epoch from e.at - l.at) * 1000)::bigint as elapsed_ms
+select l.look_id, l.staff, l.role, l.branch, l.kind, l.assigned, l.subject, l.subject_id, l.customer_id,
+    l.fields, l.clear, l.purpose, l.case_id, l.site, host(l.address) as address, l.terminal, l.at, e.dwell_ms,
+    round(extract(epoch from e.at - l.at) * 1000)::bigint as elapsed_ms, b.dwell_ms as last_beat_ms
 from core.staff_looks l left join core.staff_look_ends e using (look_id)
+    left join core.staff_look_beats b using (look_id)
 """
 _ONE = _RECORDS + "where l.look_id = %(look_id)s"
 _LATEST = (
@@ -94,22 +84,19 @@ async def look(core: LendingCore, viewer: Viewer, wish: Wish) -> Done:
 
     Values are opened after the commit: nothing is shown, nor even in memory in clear, that is unrecorded.
     """
-    if wish.clear and wish.purpose not in CLEAR_PURPOSES:
-        allowed = ", ".join(sorted(CLEAR_PURPOSES))
-        raise refuse_field("body.purpose", "a purpose that needs no clear values", f"one of {allowed}")
     slot = _slot_of(core, wish.subject, wish.subject_id)
     if slot is None:
         raise Refused(Kind.NOT_FOUND, f"There is no such {wish.subject}.")
     cell = cell_of_slot(slot, core.router.cells)
     look_id = core.new_id(Letter.LOOK, slot)
-    statement = _LOOK.format(seen=_SEEN[wish.subject])
-    values = asdict(wish) | asdict(viewer) | {"look_id": look_id, "site": core.site}
-    values["shown"] = list(wish.shown)
+    record = record_of(look_id, core.site, viewer, wish)
 
     async def work(connection: Connection, epoch: int) -> tuple[Any, ...] | None:
-        rows = await connection.execute(statement, values)
-        found: tuple[Any, ...] | None = await rows.fetchone()
-        return found
+        noted = await (await connection.execute(_RECORD, [Jsonb([record])])).fetchone()
+        if noted is None:
+            return None
+        sealed = await (await connection.execute(SEALED, [[noted[1]]])).fetchone()
+        return None if sealed is None else (*sealed, noted[2])
 
     done = await core.router.write(cell, work, deadline_seconds=core.deadline_seconds)
     if done.value is None:
@@ -128,11 +115,7 @@ def _slot_of(core: LendingCore, subject: Subject, subject_id: str) -> int | None
 
 def _show(core: LendingCore, wish: Wish, row: tuple[Any, ...]) -> dict[str, Any]:
     customer_id, *sealed, facts = row
-    person: dict[str, str] = {}
-    for (name, column), stored in zip(PERSONAL.items(), sealed, strict=True):
-        if name in wish.fields:
-            value = core.vault.decrypt(column, customer_id, stored)
-            person[name] = value if wish.clear else mask(value, column.shape, column.data_class)
+    person = open_person(core, wish.fields, customer_id, sealed, None if wish.clear else Profile.STANDARD)
     return {
         "subject": str(wish.subject),
         "subject_id": wish.subject_id,
@@ -141,6 +124,41 @@ def _show(core: LendingCore, wish: Wish, row: tuple[Any, ...]) -> dict[str, Any]
         "person": person,
         "facts": {name: facts[name] for name in FACTS[wish.subject]},
     }
+
+
+def open_person(
+    core: LendingCore,
+    fields: Sequence[str],
+    customer_id: str,
+    sealed: Sequence[bytes],
+    profile: Profile | None,
+) -> dict[str, str]:
+    """Open the named fields of a customer; masked by `profile`, clear without one. After the commit only."""
+    person: dict[str, str] = {}
+    for (name, column), stored in zip(PERSONAL.items(), sealed, strict=True):
+        if name in fields:
+            value = core.vault.decrypt(column, customer_id, stored)
+            if profile is not None:
+                value = mask(value, column.shape, column.data_class, profile)
+            person[name] = value
+    return person
+
+
+async def beat_looks(core: LendingCore, staff: str, look_ids: Sequence[str], dwell_ms: int) -> int:
+    """Note that a page still shows these looks of one's own; returns how many are open and were noted."""
+    by_cell: dict[str, list[str]] = {}
+    for look_id in dict.fromkeys(look_ids):
+        if (cell := core.cell_of_id(Letter.LOOK, look_id)) is not None:
+            by_cell.setdefault(cell, []).append(look_id)
+
+    async def beat(cell: str, ids: list[str]) -> int:
+        async def work(connection: Connection, _epoch: int) -> int:
+            rows = await connection.execute(_BEAT, {"ids": ids, "staff": staff, "dwell_ms": dwell_ms})
+            return len(await rows.fetchall())
+
+        return (await core.router.write(cell, work, deadline_seconds=core.deadline_seconds)).value
+
+    return sum(await asyncio.gather(*(beat(cell, ids) for cell, ids in by_cell.items())))
 
 
 async def end_look(core: LendingCore, staff: str, look_id: str, dwell_ms: int) -> Done:

@@ -13,6 +13,9 @@ from replication.postgres.copy import (
     OWNER,
     READ,
     REPL,
+    REPORT,
+    STAFF,
+    UEBA,
     Copy,
     PostgresError,
     read_password,
@@ -22,8 +25,18 @@ from replication.postgres.observe import AdminConnection, abort_after, connect_a
 _CONNECT_SECONDS = 5.0
 _BOOTSTRAP_SQL = Path(__file__).with_name("bootstrap.sql")
 _READER = "login connection limit 10"
-"""The projector's rights, and the notary's: none but to log in, and few sessions: one or two a site."""
-_ROLES = {REPL: "login replication", OWNER: "login", APP: "login", READ: _READER, AUDIT: _READER}
+_PORTAL = "login connection limit 20"
+"""Rights of who is not the core: none but to log in, and few sessions: some a process and cell."""
+_ROLES = {
+    REPL: "login replication",
+    OWNER: "login",
+    APP: "login",
+    STAFF: _PORTAL,
+    READ: _READER,
+    AUDIT: _READER,
+    REPORT: _READER,
+    UEBA: _READER,
+}
 _REWIND_FUNCTIONS = (
     "pg_ls_dir(text, boolean, boolean)",
     "pg_stat_file(text, boolean)",

@@ -1,6 +1,7 @@
 """Who may connect: a fenced copy admits the agent and replication only, an open one the core too.
 
-The projector's role reads at both: it may write nothing anywhere, and what it reads decides nothing.
+The roles of projector, reports and behaviour scoring read at both: they may write nothing anywhere, and what
+they read decides nothing.
 """
 
 import asyncio
@@ -17,6 +18,9 @@ from replication.postgres.copy import (
     OWNER,
     READ,
     REPL,
+    REPORT,
+    STAFF,
+    UEBA,
     Copy,
     PostgresError,
     write_file,
@@ -25,12 +29,13 @@ from replication.postgres.observe import AdminConnection
 from replication.postgres.processes import POLL_SECONDS
 
 _TERMINATE_SECONDS = 2.0
-_WRITERS = [APP, OWNER, AUDIT]
+_WRITERS = [APP, OWNER, STAFF, AUDIT]
+"""Roles that write: a fenced copy admits none of them."""
 _OPEN_MARK = "# biyi: open"
 _ALWAYS = f"""\
 host all         {ADMIN},{REPL} 127.0.0.1/32 scram-sha-256
 host replication {REPL}            127.0.0.1/32 scram-sha-256
-host {DATABASE} {READ} 127.0.0.1/32 scram-sha-256
+host {DATABASE} {READ},{REPORT},{UEBA} 127.0.0.1/32 scram-sha-256
 """
 _FENCED = f"# biyi: fenced\n{_ALWAYS}host all all 0.0.0.0/0 reject\n"
 _OPEN = f"""\
@@ -89,7 +94,7 @@ async def wait_until_idle(conn: AdminConnection) -> None:
     while True:
         cursor = await conn.execute(
             "select exists (select from pg_stat_activity where usename = any(%s) and xact_start is not null)",
-            ([APP, OWNER],),
+            (_WRITERS,),
         )
         if await cursor.fetchone() == (False,):
             return

@@ -71,12 +71,16 @@ class _Reply:
 class Customers:
     """All customers of a drill: one HTTP client, the entrances and what is known of their health.
 
-    `entrances` maps a site's name to its base URL. Use as an async context manager.
+    `entrances` maps a site's name to its base URL; `token` says which channel they come through.
+    Use as an async context manager.
     """
 
-    def __init__(self, entrances: Mapping[str, str], patience: Patience | None = None) -> None:
+    def __init__(
+        self, entrances: Mapping[str, str], patience: Patience | None = None, *, token: str = ""
+    ) -> None:
         self.entrances = dict(entrances)
         self.patience = patience or Patience()
+        self._token = token
         self._shunned_until: dict[str, float] = {}
         self._session: aiohttp.ClientSession | None = None
 
@@ -115,7 +119,9 @@ class Customers:
         start_ns = time.monotonic_ns()
         total = max(0.05, min(self.patience.attempt_s, deadline - time.monotonic()))
         timeout = aiohttp.ClientTimeout(total=total, sock_connect=min(total, self.patience.connect_s))
-        headers = {"Idempotency-Key": request.key} if request.key else {}
+        headers = {"Authorization": f"Bearer {self._token}"}
+        if request.key:
+            headers["Idempotency-Key"] = request.key
         url = self.entrances[entrance] + request.path
         try:
             async with self._session.request(

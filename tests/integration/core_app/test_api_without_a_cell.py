@@ -16,6 +16,7 @@ from compliance.protection.key_file import ensure_key_file
 from core_app.router import Router
 from replication.model import Site
 from replication.settings import CellSettings, SiteSettings, write_site_settings
+from runbooks.tokens import channel_token
 from tests.integration.core_app.lending import make_person
 
 
@@ -95,10 +96,12 @@ async def test_the_process_serves_at_once_and_ends_in_peace(tmp_path: Path) -> N
         assert await _becomes_healthy(settings.api_port)
         url = f"http://127.0.0.1:{settings.api_port}"
         async with aiohttp.ClientSession() as session:
-            async with session.get(url + "/v1/loans/x") as answer:
-                assert answer.status == 404
+            channel = {"Authorization": f"Bearer {channel_token(settings)}"}
+            for headers, expected in ((channel, 404), ({}, 401)):
+                async with session.get(url + "/v1/loans/x", headers=headers) as answer:
+                    assert answer.status == expected
             async with session.get(url + "/readyz") as answer:
-                assert (await answer.json())["rate_limit"] == {"refused": 0, "unchecked": 1}
+                assert (await answer.json())["rate_limit"] == {"refused": 0, "unchecked": 2}
     finally:
         process.send_signal(signal.SIGTERM)
         _, errors = await asyncio.wait_for(process.communicate(), 20)

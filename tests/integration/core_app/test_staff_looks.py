@@ -7,10 +7,11 @@ from typing import Any
 import psycopg
 import pytest
 
+from core_app.staff.portal import make_portal
 from tests.integration.core_app.conftest import serve_api
 from tests.integration.core_app.lending import apply, draw, make_person
+from tests.integration.core_app.people import WANG
 
-STAFF = {"Biyi-Staff": "li.wei", "Biyi-Terminal": "branch-7-12"}
 LOOK = {"purpose": "customer_request", "case_id": "TS-20260115"}
 CLEAR = {"purpose": "collection", "fields": ["phone"]}
 PERSON = make_person() | {"name": "欧阳金丝雀"}
@@ -23,9 +24,7 @@ async def register(client: Any, person: dict[str, str] = PERSON) -> str:
 
 
 async def ask(client: Any, path: str, body: Any = LOOK, **headers: str) -> tuple[int, Any, Any]:
-    found: tuple[int, Any, Any] = await client.send(
-        "POST", f"/v1/staff{path}", json=body, headers=STAFF | headers
-    )
+    found: tuple[int, Any, Any] = await client.send("POST", f"/v1/staff{path}", json=body, headers=headers)
     return found
 
 
@@ -98,12 +97,15 @@ async def test_clear_values_need_a_purpose_of_the_list_that_needs_them(
     assert await cells.rows(RECORDED) == []
 
 
-async def test_nobody_looks_without_saying_who(client: Any, cells: Any) -> None:
+async def test_nobody_looks_without_a_session(client: Any, cells: Any) -> None:
     customer_id = await register(client)
     path = f"/v1/staff/customers/{customer_id}/looks"
-    for headers in ({}, {"Biyi-Staff": "13800138000"}, {"Biyi-Staff": "x" * 50}):
-        status, problem, _ = await client.send("POST", path, json=LOOK, headers=headers)
-        assert (status, problem["errors"][0]["path"]) == (400, "header.Biyi-Staff")
+    channel = {"Authorization": f"Bearer {client.channel}"}
+    claimed = {"Authorization": "Bearer s1.made-up", "Biyi-Staff": "li.wei"}
+    for headers, expected in (({"Authorization": ""}, 401), (claimed, 401), (channel, 403)):
+        status, _, answered = await client.send("POST", path, json=LOOK, headers=headers)
+        assert status == expected
+        assert ("WWW-Authenticate" in answered) == (expected == 401)
     assert await cells.rows(RECORDED) == []
 
 
@@ -118,14 +120,17 @@ async def test_a_look_at_nobody_shows_nothing_and_is_recorded(client: Any, cells
 
 
 BREAK = {
-    "the insert is refused": (
-        "revoke insert on core.staff_looks from biyi_app",
-        "grant insert (look_id, staff, subject, subject_id, customer_id, fields, clear, purpose, case_id,"
-        " site, address, terminal) on core.staff_looks to biyi_app",
+    "the recording is refused": (
+        "revoke execute on function core.record_looks from biyi_staff",
+        "grant execute on function core.record_looks to biyi_staff",
+    ),
+    "the look's transaction is not noted": (
+        "alter table core.staff_look_runs add constraint broken check (false) not valid",
+        "alter table core.staff_look_runs drop constraint broken",
     ),
     "the outbox is refused": (
-        "revoke insert on core.outbox from biyi_app",
-        "grant insert (topic, key, payload, idempotency_key) on core.outbox to biyi_app",
+        "alter table core.outbox add constraint broken check (topic <> 'staff.looked') not valid",
+        "alter table core.outbox drop constraint broken",
     ),
     "the commit is refused": (
         "create constraint trigger at_commit after insert on core.staff_looks deferrable initially deferred"
@@ -158,12 +163,15 @@ async def test_a_transaction_that_is_run_again_records_its_look_once(core: Any, 
         """A router whose first commit was never answered: it runs the work again."""
 
         cells = core.router.cells
+        read = core.router.staff.read
 
         async def write(self, cell: str, work: Any, **more: Any) -> Any:
-            await core.router.write(cell, work, **more)
-            return await core.router.write(cell, work, **more)
+            await core.router.staff.write(cell, work, **more)
+            return await core.router.staff.write(cell, work, **more)
 
-    async with serve_api(dataclasses.replace(core, router=Twice()), None) as client:
+    portal = make_portal(core, core.router.staff)
+    twice = dataclasses.replace(portal, core=dataclasses.replace(core, router=Twice()))
+    async with serve_api(core, None, portal=twice) as client:
         customer_id = await register(client)
         assert (await ask(client, f"/customers/{customer_id}/looks"))[0] == 201
     assert (len(await cells.rows(RECORDED)), len(await cells.rows(TOLD))) == (1, 1)
@@ -178,9 +186,7 @@ async def test_the_page_ends_its_look_once_and_a_missing_end_is_visible(client: 
     assert (await ask(client, f"/looks/{ended}/end", {"dwell_ms": 8200}))[:2] == (200, record)
     status, problem, _ = await ask(client, f"/looks/{ended}/end", {"dwell_ms": 1})
     assert (status, problem["errors"][0]["path"]) == (409, "body.dwell_ms")
-    assert (await ask(client, f"/looks/{open_}/end", {"dwell_ms": 1}, **{"Biyi-Staff": "wang.fang"}))[
-        0
-    ] == 404
+    assert (await ask(client, f"/looks/{open_}/end", {"dwell_ms": 1}, **WANG))[0] == 404
     assert (await ask(client, f"/looks/S000-{'0' * 32}/end", {"dwell_ms": 1}))[0] == 404
     _, listed, _ = await client.get("/v1/staff/looks?open=true")
     assert [look["look_id"] for look in listed["looks"]] == [open_]
@@ -230,7 +236,7 @@ async def test_a_record_cannot_be_changed_not_even_by_its_owner(
     customer_id = await register(client)
     _, shown, _ = await ask(client, f"/customers/{customer_id}/looks")
     await ask(client, f"/looks/{shown['look_id']}/end", {"dwell_ms": 5})
-    for user, refusal in (("biyi_owner", "BY103"), ("biyi_app", "42501")):
+    for user, refusal in (("biyi_owner", "BY103"), ("biyi_app", "42501"), ("biyi_staff", "42501")):
         for database in cells.databases.values():
             async with await psycopg.AsyncConnection.connect(cells.server.dsn(database, user)) as connection:
                 with pytest.raises(psycopg.Error) as error:

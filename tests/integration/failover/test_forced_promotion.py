@@ -21,6 +21,7 @@ from runbooks.stand.home import UpOptions
 from runbooks.stand.links import HEALED, LinkMode, LinkState, link_name
 from runbooks.stand.sites import kill_site, set_link
 from runbooks.stand.up import down, start_site, up
+from runbooks.tokens import channel_token
 from tests.integration.failover.town import (
     Grants,
     biyi,
@@ -139,7 +140,7 @@ async def test_a_lost_cell_is_promoted_at_the_price_shown_and_what_it_cost_is_wr
     code, answer = await ask(home, "promote", "a", "--at", "cloud")
     assert (code, answer["price"]["objection"]) == (1, "primary_visible")
     entrances = {str(s): f"http://127.0.0.1:{settings_of(home, s).api_port}" for s in DATA_SITES}
-    async with Customers(entrances) as customers:
+    async with Customers(entrances, token=channel_token(settings_of(home, Site.IDC))) as customers:
         safe = await lend(customers, "a")
         for name in BOTH_WAYS:
             set_link(home, name, LinkState(LinkMode.CUT))

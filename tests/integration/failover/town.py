@@ -20,6 +20,7 @@ from runbooks.drills.arrivals import make_person
 from runbooks.drills.customer import Customers, Request
 from runbooks.drills.read_rows import read_keys
 from runbooks.drills.records import Outcome
+from runbooks.tokens import channel_token
 
 WITHIN_SECONDS = 150.0
 """Generous: a busy machine takes ten times as long to rewind a copy as an idle one."""
@@ -120,7 +121,7 @@ class Writers:
 async def writing(home: Path) -> AsyncIterator[Writers]:
     """Let four customers write all the time while the block runs."""
     entrances = {str(s): f"http://127.0.0.1:{settings_of(home, s).api_port}" for s in DATA_SITES}
-    async with Customers(entrances) as customers:
+    async with Customers(entrances, token=channel_token(settings_of(home, Site.IDC))) as customers:
         writers = Writers(customers)
 
         async def go_on(entrance: str) -> None:

@@ -60,6 +60,14 @@ async def test_sessions_are_begun_one_after_another_and_the_first_one_serves(
     assert peak == 1
 
 
+async def test_sessions_on_demand_begin_with_the_first_transaction(scene: Scene) -> None:
+    async with scene.router(Sessions(1, 2, on_demand=True)) as router:
+        await asyncio.sleep(0.5)
+        assert (router.epoch("a"), await count_sessions(scene)) == (None, 0)
+        assert (await router.write("a", add("first"))).value
+        assert await count_sessions(scene) >= 1
+
+
 @pytest.mark.parametrize(("least", "most"), [(0, 1), (3, 2)])
 def test_impossible_numbers_of_sessions_are_refused(least: int, most: int) -> None:
     with pytest.raises(ValueError, match="needs 1 <= least <= most"):

@@ -1,0 +1,149 @@
+"""Each role of the database, logged in directly: what it must not do, it cannot."""
+
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.types.json import Jsonb
+
+from tests.integration.core_app.lending import make_person
+
+PERSONAL = "select name from core.customers"
+FORBIDDEN = {
+    "biyi_app": [
+        "select password_hash from access.accounts",
+        "insert into access.sessions (token_digest, staff, scope) values ('\\x00', 'li.wei', 'full')",
+        "select * from core.staff_looks",
+        "insert into core.staff_looks (look_id) values ('S000')",
+        "select core.find_customers('phone', '{}', 9)",
+        "select core.record_looks('[]')",
+        "update core.entries set amount_fen = 0",
+        "delete from core.outbox",
+        "update core.customers set name = '\\x00'",
+        "alter table core.customers disable row level security",
+        "select * from audit.entries",
+        "insert into audit.entries (line) values ('x')",
+        "delete from audit.blocks",
+        "set role biyi_staff",
+        "set role biyi_owner",
+    ],
+    "biyi_staff": [
+        "select phone_index from core.customers",
+        "select * from core.loans",
+        "select * from core.applications",
+        "select * from core.entries",
+        "select * from core.outbox",
+        "insert into core.staff_looks (look_id) values ('S000')",
+        "insert into core.staff_look_runs (look_id, customer_id) values ('S000', 'C')",
+        "update core.staff_looks set purpose = 'other'",
+        "update core.limits set limit_fen = 1",
+        "insert into core.repayments (repayment_id) values ('R')",
+        "delete from access.accounts",
+        "delete from access.changes",
+        "update access.changes set done_by = 'someone'",
+        "update access.approvals set asked_by = 'someone'",
+        "update access.sessions set staff = 'someone'",
+        "select * from audit.entries",
+        "insert into audit.entries (line) values ('x')",
+        "set role biyi_app",
+    ],
+    "biyi_read": [PERSONAL, "select * from core.loans", "select * from access.accounts", "set role biyi_app"],
+    "biyi_ueba": [
+        PERSONAL,
+        "select * from core.loans",
+        "select * from core.outbox",
+        "select * from core.staff_looks",
+        "select * from access.accounts",
+        "insert into core.outbox (topic, key, payload, idempotency_key) values ('x', 'x', '{}', 'x')",
+        "set role biyi_staff",
+    ],
+    "biyi_audit": [
+        PERSONAL,
+        "select * from core.loans",
+        "select * from access.accounts",
+        "set role biyi_app",
+    ],
+    "biyi_report": [
+        "select * from audit.entries",
+        PERSONAL,
+        "select * from core.evidence",
+        "select * from access.accounts",
+        "update core.loans set principal_paid_fen = 0",
+        "insert into core.entries (transaction_id) values ('x')",
+        "create table core.own (a int)",
+        "set role biyi_app",
+    ],
+}
+PEOPLE = sorted(FORBIDDEN)
+
+
+async def register(client: Any) -> str:
+    return str((await client.post("/v1/customers", make_person()))[1]["customer_id"])
+
+
+async def connect(cells: Any, user: str, cell: str = "a") -> psycopg.AsyncConnection[Any]:
+    return await psycopg.AsyncConnection.connect(cells.server.dsn(cells.databases[cell], user))
+
+
+@pytest.mark.parametrize("user", PEOPLE)
+async def test_what_a_role_must_not_do_it_cannot(cells: Any, user: str) -> None:
+    async with await connect(cells, user) as connection:
+        for statement in FORBIDDEN[user]:
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                await connection.execute(statement.encode())
+            await connection.rollback()
+
+
+async def test_reading_roles_read_what_they_are_for(cells: Any) -> None:
+    for user, statement in (
+        ("biyi_ueba", "select * from core.staff_events"),
+        ("biyi_report", "select sum(amount_fen) from core.entries"),
+    ):
+        async with await connect(cells, user) as connection:
+            await connection.execute(statement.encode())
+
+
+async def test_nobody_but_the_superuser_is_above_row_security(cells: Any) -> None:
+    strong = await cells.rows(
+        "select distinct rolname::text from pg_roles where rolsuper or rolbypassrls or rolcreaterole",
+        "biyi_admin",
+    )
+    assert {name for (name,) in strong} == {"biyi_admin"}
+    members = await cells.rows("select count(*) from pg_auth_members m join pg_roles r on r.oid = m.member "
+        "where r.rolname like 'biyi%' and r.rolname <> 'biyi_admin'", "biyi_admin")  # fmt: skip
+    assert {count for (count,) in members} == {0}
+
+
+async def test_every_table_with_personal_columns_is_under_row_security(cells: Any) -> None:
+    tables = await cells.rows(
+        "select distinct c.oid::regclass::text, c.relrowsecurity from pg_class c join pg_attribute a "
+        "on a.attrelid = c.oid where c.relkind = 'r' and a.attname in ('name', 'id_number', 'phone') "
+        "and c.relnamespace in ('core'::regnamespace, 'access'::regnamespace)"
+    )
+    assert set(tables) == {("core.customers", True)}
+
+
+async def test_the_portals_role_sees_a_customer_only_where_it_recorded_a_look(
+    client: Any, core: Any, cells: Any
+) -> None:
+    mine, other = await register(client), await register(client)
+    cell = core.cell_of_customer(mine)
+    look = {
+        "look_id": "S000-" + "1" * 32, "staff": "li.wei", "subject": "customer", "subject_id": mine,
+        "fields": ["name"], "clear": False, "kind": "view", "purpose": "collection", "site": "idc",
+    }  # fmt: skip
+    seen = "select customer_id from core.customers"
+    async with await connect(cells, "biyi_staff", cell) as connection:
+        assert await (await connection.execute(seen)).fetchall() == []
+        await connection.execute("select core.record_looks(%s)", [Jsonb([look])])
+        assert await (await connection.execute(seen)).fetchall() == [(mine,)]
+        await connection.commit()
+        assert await (await connection.execute(seen)).fetchall() == []
+        # An old record is no ticket for another customer.
+        await connection.execute("select core.record_looks(%s)", [Jsonb([look | {"subject_id": other}])])
+        assert await (await connection.execute(seen)).fetchall() == []
+
+
+async def test_the_core_still_sees_all(client: Any, cells: Any) -> None:
+    await register(client)
+    assert len(await cells.rows("select customer_id from core.customers", "biyi_app")) == 1
