@@ -28,7 +28,7 @@ from replication.model import DATA_SITES, Site
 from runbooks.stand.home import UpOptions, wipe
 from runbooks.stand.processes import read_pids
 from runbooks.stand.sites import pids_path
-from runbooks.stand.topology import LOOPBACK, Stand
+from runbooks.stand.topology import Stand
 from runbooks.stand.up import down, up
 
 RESULT = Path(__file__).parent / "results" / "cost-at-rest.json"
@@ -61,8 +61,7 @@ def _cpu_of(process: psutil.Process) -> float:
 
 async def etcd_state(stand: Stand) -> tuple[int, set[tuple[str, int]]]:
     """Return etcd's revision (it grows by one a write) and the revision of each cell's grant."""
-    urls = [f"http://{LOOPBACK}:{stand.port(site, 'etcd-client')}" for site in Site]
-    async with Etcd(urls) as etcd:
+    async with Etcd([stand.etcd_url(site) for site in Site], stand.calling("etcd")) as etcd:
         snapshot = await etcd.read_prefix(PREFIX)
     grants = {(k, v.mod_revision) for k, v in snapshot.values.items() if k.startswith(GRANTS)}
     return snapshot.revision, grants

@@ -31,6 +31,7 @@ from core_app.decisions.variables.compile import compile_online
 from core_app.decisions.variables.definition import make_registry
 from replication.model import DATA_SITES
 from replication.settings import read_site_settings
+from replication.tls import public_tls
 from runbooks.drills.arrivals import make_person
 from runbooks.stand.home import wipe
 from runbooks.tokens import channel_token
@@ -152,10 +153,11 @@ class Bench:
 async def measure_rates(home: str, rates: list[float], seconds: float) -> tuple[list[dict[str, Any]], float]:
     """Measure each rate in turn, then the saturation: decisions a second, closed loop."""
     settings = [read_site_settings(Path(home) / site / "site.json") for site in DATA_SITES]
-    entrances = [f"http://127.0.0.1:{one.api_port}" for one in settings]
+    entrances = [f"https://127.0.0.1:{one.api_port}" for one in settings]
     console, found = Console(stderr=True), []
     headers = {"Authorization": f"Bearer {channel_token(settings[0])}"}
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), headers=headers) as session:
+    connector = aiohttp.TCPConnector(limit=0, ssl=public_tls(settings[0].tls_dir))
+    async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
         bench = Bench(session, entrances)
         await bench.measure(10, 3, 90_000_000)  # warms connections and plans
         for place, rate in enumerate(track(rates, "rates", console=console, disable=not console.is_terminal)):

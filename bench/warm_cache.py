@@ -27,6 +27,7 @@ import psycopg
 
 from replication.model import DATA_SITES, Site
 from replication.settings import SiteSettings, read_site_settings
+from replication.tls import Tls, public_tls
 from runbooks.cache import read_caches
 from runbooks.drills.customer import Customers
 from runbooks.drills.history import HistoryWriter
@@ -64,12 +65,13 @@ def percentiles(values: list[float]) -> dict[str, float]:
 
 
 async def time_reads(
-    load: Load, entrances: dict[str, str], token: str, stop: asyncio.Event
+    load: Load, entrances: dict[str, str], token: str, tls: Tls, stop: asyncio.Event
 ) -> dict[str, Any]:
     """Read in turn from the cache and from the primary until told to stop."""
     times: dict[str, list[float]] = {"cache": [], "primary": []}
     fell_back = 0
-    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}"}) as session:
+    headers = {"Authorization": f"Bearer {token}"}
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=tls), headers=headers) as session:
         for number in itertools.count():
             if stop.is_set():
                 break
@@ -92,16 +94,16 @@ async def time_reads(
 async def measure(home: str, rate: float, seconds: float) -> dict[str, Any]:
     """Load both entrances; return lags by site and cell and the times of reads."""
     settings = {site: read_site_settings(Path(home) / site / "site.json") for site in DATA_SITES}
-    entrances = {str(site): f"http://127.0.0.1:{s.api_port}" for site, s in settings.items()}
+    entrances = {str(site): f"https://127.0.0.1:{s.api_port}" for site, s in settings.items()}
     history = HistoryWriter(Path(home) / "bench-history.jsonl")
     plan = LoadSettings(rate=rate, seed=1, key_prefix="bench-" + secrets.token_hex(4))
-    token = channel_token(settings[Site.IDC])
-    async with Customers(entrances, token=token) as customers:
+    tls, token = public_tls(settings[Site.IDC].tls_dir), channel_token(settings[Site.IDC])
+    async with Customers(entrances, tls=tls, token=token) as customers:
         load = Load(customers, history, plan)
         await load.prepare([cell.name for cell in settings[Site.IDC].cells])
         stop = asyncio.Event()
         asyncio.get_running_loop().call_later(seconds, stop.set)
-        _, reads = await asyncio.gather(load.run(stop), time_reads(load, entrances, token, stop))
+        _, reads = await asyncio.gather(load.run(stop), time_reads(load, entrances, token, tls, stop))
         await load.close()
     history.close()
     caches = await read_caches(settings)

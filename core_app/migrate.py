@@ -16,6 +16,7 @@ from replication.etcd import Etcd, EtcdUnavailable
 from replication.grants import follow_grants
 from replication.model import GrantSeen
 from replication.settings import SettingsError, SiteSettings, read_site_settings
+from replication.tls import Identity
 
 _GRANTS_PATIENCE_SECONDS = 20.0
 """Source: our choice; the stand starts agents and migrations one after the other."""
@@ -62,7 +63,7 @@ async def migrate_cells(site: SiteSettings) -> None:
 async def _read_grants(site: SiteSettings) -> dict[str, GrantSeen]:
     """Return the grants once every cell has one."""
     wanted = {cell.name for cell in site.cells}
-    async with Etcd(site.etcd_urls) as etcd:
+    async with Etcd(site.etcd_urls, Identity(site.tls_dir, "migrate").to("etcd")) as etcd:
         async for grants in follow_grants(etcd):
             if wanted <= grants.keys():
                 return grants

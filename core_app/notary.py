@@ -24,8 +24,10 @@ from core_app.audit.memory import FILE
 from core_app.audit.notary import Clerk, Notary
 from core_app.router import Router
 from core_app.router_line import Sessions
+from replication.gate import admit_only
 from replication.postgres.copy import AUDIT
 from replication.settings import SettingsError, SiteSettings, read_site_settings
+from replication.tls import OPERATOR, Identity, open_identity
 
 SESSIONS = Sessions(1, 2, user=AUDIT, application="biyi-notary")
 """Two with a cell under load: one seals while the other signs."""
@@ -39,9 +41,12 @@ async def serve(site: SiteSettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     clerk = Clerk(site.site, site.cells, read_signer(site.audit_key_file), site.home_dir / FILE, _read_now)
-    async with Router.start(site, SESSIONS) as router:
+    async with (
+        open_identity(site.tls_dir, "notary") as identity,
+        Router.start(site, SESSIONS, tls=identity.to("etcd")) as router,
+    ):
         notary = Notary(router, clerk)
-        async with _status_served(notary, site.notary_port):
+        async with _status_served(notary, site.notary_port, identity):
             running = asyncio.create_task(notary.run())
             stopping = asyncio.create_task(stop.wait())
             # A notary that ends has met what it was not made for: the process ends with it.
@@ -70,15 +75,15 @@ def show_status(notary: Notary) -> dict[str, Any]:
 
 
 @contextlib.asynccontextmanager
-async def _status_served(notary: Notary, port: int) -> AsyncIterator[None]:
+async def _status_served(notary: Notary, port: int, identity: Identity) -> AsyncIterator[None]:
     async def get_status(_: web.Request) -> web.Response:
         return web.json_response(show_status(notary))
 
-    application = web.Application()
+    application = web.Application(middlewares=admit_only(identity, asking={OPERATOR}))
     application.router.add_get("/v1/status", get_status)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
+    await web.TCPSite(runner, "127.0.0.1", port, ssl_context=identity.serving()).start()
     yield
     await runner.cleanup()
 

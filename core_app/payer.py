@@ -31,7 +31,9 @@ from core_app.funding.settings import FILE, PayerSettings, read_payer_settings
 from core_app.products.catalogue import read_catalogue
 from core_app.router import Router
 from core_app.router_line import ONE_SESSION
+from replication.gate import admit_only
 from replication.settings import SettingsError, SiteSettings, read_site_settings
+from replication.tls import OPERATOR, Identity, open_identity
 
 _DEADLINE_S = 10.0
 """Patience with a cell. Source: the API's own."""
@@ -42,7 +44,11 @@ async def serve(site: SiteSettings, settings: PayerSettings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with Router.start(site, ONE_SESSION) as router, aiohttp.ClientSession() as session:
+    async with (
+        open_identity(site.tls_dir, "payer") as identity,
+        Router.start(site, ONE_SESSION, tls=identity.to("etcd")) as router,
+        aiohttp.ClientSession() as session,
+    ):
         core = LendingCore(
             router=router,
             vault=open_vault(site.key_file),
@@ -53,10 +59,11 @@ async def serve(site: SiteSettings, settings: PayerSettings) -> None:
             read_today=_read_today,
         )
         channels = {
-            c.name: FakeBankChannel(c.name, c.url, session, settings.answer_s) for c in settings.channels
+            c.name: FakeBankChannel(c.name, c.url, session, settings.answer_s, identity.to_partner(c.name))
+            for c in settings.channels
         }
         payer = Payer(core, settings, channels, time.monotonic)
-        async with _status_served(payer, settings.status_port):
+        async with _status_served(payer, settings.status_port, identity):
             paying = asyncio.create_task(payer.run())
             stopping = asyncio.create_task(stop.wait())
             # A payer that ends has met what it was not made for: the process ends with it.
@@ -72,16 +79,16 @@ def _read_today() -> dt.date:
 
 
 @contextlib.asynccontextmanager
-async def _status_served(payer: Payer, port: int) -> AsyncIterator[None]:
+async def _status_served(payer: Payer, port: int, identity: Identity) -> AsyncIterator[None]:
     async def get_status(_: web.Request) -> web.Response:
         plain = {name: "closed" if one.is_closed else "open" for name, one in payer.breakers.items()}
         return web.json_response({"channels": plain})
 
-    application = web.Application()
+    application = web.Application(middlewares=admit_only(identity, asking={OPERATOR}))
     application.router.add_get("/v1/status", get_status)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
+    await web.TCPSite(runner, "127.0.0.1", port, ssl_context=identity.serving()).start()
     yield
     await runner.cleanup()
 

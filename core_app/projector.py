@@ -22,10 +22,12 @@ from redis.exceptions import RedisError
 
 from core_app.outbox import SCHEMA, TABLE
 from core_app.read_models.windows import map_row
+from replication.gate import admit_only
 from replication.projection.projector import CellProjector, Feed
 from replication.projection.status import show_status
 from replication.projection.valkey import Valkey, forget, open_valkey
 from replication.settings import SettingsError, SiteSettings, read_site_settings
+from replication.tls import OPERATOR, open_identity
 
 VALKEY_SECONDS = 2.0
 """Patience with Valkey. Source: our choice; a page takes milliseconds, a start with a log of 100 MB
@@ -79,13 +81,18 @@ async def serve(settings: SiteSettings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with open_valkey(settings.valkey_port, settings.valkey_passfile, VALKEY_SECONDS) as valkey:
+    at = settings.valkey_socket or settings.valkey_port
+    async with (
+        open_identity(settings.tls_dir, "projector") as identity,
+        open_valkey(at, settings.valkey_passfile, VALKEY_SECONDS) as valkey,
+    ):
         projectors = make_projectors(settings, valkey)
-        application = web.Application()
+        application = web.Application(middlewares=admit_only(identity, asking={OPERATOR}))
         application.add_routes(routes(projectors, valkey))
         runner = web.AppRunner(application, access_log=None)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", settings.projector_port).start()
+        tls = identity.serving()
+        await web.TCPSite(runner, "127.0.0.1", settings.projector_port, ssl_context=tls).start()
         running = [asyncio.create_task(projector.run()) for projector in projectors.values()]
         stopping = asyncio.create_task(stop.wait())
         # A projector that ends has met what it was not made for: the process ends with it.

@@ -22,6 +22,7 @@ from replication.etcd import Etcd
 from replication.grants import follow_grants
 from replication.model import Grant, GrantSeen, Mode, Site
 from replication.settings import SiteSettings
+from replication.tls import Tls
 
 T = TypeVar("T")
 Work = Callable[[Connection, int], Awaitable[T]]
@@ -162,13 +163,15 @@ class Router:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def start(cls, settings: SiteSettings, sessions: Sessions = _SESSIONS) -> "AsyncIterator[Router]":
+    async def start(
+        cls, settings: SiteSettings, sessions: Sessions = _SESSIONS, *, tls: Tls
+    ) -> "AsyncIterator[Router]":
         """Follow the grants and serve until the block ends; needs neither etcd nor a cell to be up.
 
-        `sessions` is how many sessions this process keeps with each cell.
+        `sessions` is how many sessions this process keeps with each cell, `tls` how etcd is called.
         """
         router = cls(settings, sessions)
-        async with Etcd(settings.etcd_urls) as etcd:
+        async with Etcd(settings.etcd_urls, tls) as etcd:
             following = asyncio.create_task(router._follow(etcd))
             try:
                 yield router

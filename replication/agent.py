@@ -25,10 +25,12 @@ from replication.failover.states import CopyState, Seen
 from replication.failover.view import SiteView
 from replication.forced import Forcing
 from replication.forced import routes as forced_routes
+from replication.gate import admit_only
 from replication.grants import HOLD, SITES
 from replication.journal import encode
 from replication.model import Beat, Site
 from replication.settings import SettingsError, SiteSettings, read_site_settings
+from replication.tls import OPERATOR, open_identity
 from replication.watchdog import Heartbeat, heartbeat_path
 
 log = logging.getLogger("biyi.agent")
@@ -249,14 +251,20 @@ async def serve(settings: SiteSettings, path: Path) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with Etcd(settings.etcd_urls) as etcd, aiohttp.ClientSession(trust_env=False) as session:
+    async with (
+        open_identity(settings.tls_dir, "agent") as identity,
+        Etcd(settings.etcd_urls, identity.to("etcd")) as etcd,
+        aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=identity.to("agent")), trust_env=False
+        ) as session,
+    ):
         agent = Agent(settings, etcd, session)
-        application = web.Application()
+        application = web.Application(middlewares=admit_only(identity, asking={"agent", OPERATOR}))
         application.add_routes(routes(agent))
         application.add_routes(forced_routes(agent.forcing))
         runner = web.AppRunner(application, access_log=None)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", settings.agent_port).start()
+        await web.TCPSite(runner, "127.0.0.1", settings.agent_port, ssl_context=identity.serving()).start()
         watchdog = asyncio.create_task(keep_watchdog(path))
         running = asyncio.create_task(agent.run())
         backups = asyncio.create_task(_keep_backups(settings, path))

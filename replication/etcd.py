@@ -17,6 +17,8 @@ from typing import Any, Self
 
 import aiohttp
 
+from replication.tls import Tls
+
 ATTEMPT_SECONDS = 0.4
 """Patience with one member. Source: our choice, eight heartbeats of 50 ms and the 40 ms of a slow flush."""
 WATCH_SILENCE_SECONDS = 1.5
@@ -79,14 +81,17 @@ class _NotSent(EtcdUnavailable):
 class Etcd:
     """A client of all members; use as an async context manager."""
 
-    def __init__(self, urls: Sequence[str], *, attempt_seconds: float = ATTEMPT_SECONDS) -> None:
+    def __init__(
+        self, urls: Sequence[str], tls: Tls = True, *, attempt_seconds: float = ATTEMPT_SECONDS
+    ) -> None:
         self._urls = list(urls)
+        self._tls = tls
         self._attempt_seconds = attempt_seconds
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=32, keepalive_timeout=15), trust_env=False
+            connector=aiohttp.TCPConnector(limit=32, keepalive_timeout=15, ssl=self._tls), trust_env=False
         )
         return self
 

@@ -155,6 +155,7 @@ class CellSettings:
 class PlaceSettings:
     """Where a copy stands: `name` is `<cell>-<site>-<ordinal>`, host and port as seen from here.
 
+    A `host` that begins with a slash is the directory of a Unix socket, as libpq reads it.
     `data_dir` is set only in the settings of the place's own site. A primary prefers a sync copy at the
     other site, the lowest ordinal first; one beside it only stands in (`failover.sync_set`).
     """
@@ -168,6 +169,11 @@ class PlaceSettings:
     host: str
     port: int
     data_dir: Path | None = None
+
+    @property
+    def socket_path(self) -> str | None:
+        """Return where the copy's Unix socket is; None: it listens at TCP."""
+        return f"{self.host}/.s.PGSQL.{self.port}" if self.host.startswith("/") else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +190,7 @@ class SiteSettings:
     cells: tuple[CellSettings, ...]
     places: tuple[PlaceSettings, ...]
     agent_urls: dict[Site, str]
-    """Base URL of each data site's agent, e.g. http://127.0.0.1:17000."""
+    """Base URL of each data site's agent, e.g. https://127.0.0.1:17000."""
     agent_port: int
     api_port: int
     valkey_port: int
@@ -207,6 +213,10 @@ class SiteSettings:
     failover: FailoverSettings = field(default_factory=FailoverSettings)
     backup: BackupSettings | None = None
     """None: this site keeps no backups."""
+    tls_dir: Path | None = None
+    """Certificates of this site's processes (`replication.tls`); None: its servers speak plain."""
+    valkey_socket: Path | None = None
+    """Unix socket of the site's Valkey; None: it listens at `valkey_port`."""
     exposure_query: str | None = None
     """SQL, run as biyi_read on a primary: `commits` and `moved_fen` (both bigint) of what became visible
     after the `pg_snapshot` in %(since)s. None: commits and money at risk are shown as unknown."""

@@ -19,6 +19,7 @@ from compliance.audit.verify import Report, verify_export
 from replication.etcd import EtcdUnavailable
 from replication.model import Site
 from replication.settings import SiteSettings
+from replication.tls import calling
 from runbooks.audit_source import NoGrant, export_stand, read_keys
 from runbooks.cells import site_settings
 from runbooks.stand.home import default_home
@@ -220,7 +221,11 @@ def status_command(as_json: bool) -> None:
 async def _ask_notaries(sites: list[SiteSettings]) -> dict[str, dict[str, Any] | None]:
     async def ask(session: aiohttp.ClientSession, settings: SiteSettings) -> dict[str, Any] | None:
         try:
-            async with session.get(f"http://127.0.0.1:{settings.notary_port}/v1/status") as answer:
+            url, tls = (
+                f"https://127.0.0.1:{settings.notary_port}/v1/status",
+                calling(settings.tls_dir, "notary"),
+            )
+            async with session.get(url, ssl=tls) as answer:
                 plain: dict[str, Any] = await answer.json()
                 return plain
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError):

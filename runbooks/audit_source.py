@@ -17,6 +17,7 @@ from replication.grants import read_world
 from replication.model import DATA_SITES, Grant
 from replication.postgres.copy import AUDIT, DATABASE
 from replication.settings import SiteSettings
+from replication.tls import calling
 
 CONNECT_SECONDS = 5
 """Patience with connecting. Source: our choice, the promised 5 s of a failover."""
@@ -40,7 +41,7 @@ async def export_stand(
     """
     # Before the databases: whatever is remembered must be in them.
     remembered = {str(site): read_memory(home / site / FILE).to_plain() for site in DATA_SITES}
-    async with Etcd(settings.etcd_urls) as etcd:
+    async with Etcd(settings.etcd_urls, calling(settings.tls_dir, "etcd")) as etcd:
         world = (await read_world(etcd)).grants
     grants = {name: seen.grant for name, seen in world.items()}
     if missing := [cell.name for cell in settings.cells if cell.name not in grants]:

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from replication.model import DATA_SITES, Site
 from replication.settings import SiteSettings
+from replication.tls import calling
 from runbooks.cells import site_settings
 
 ANSWER_SECONDS = 2.0
@@ -48,12 +49,11 @@ def _chosen(site: str | None) -> dict[Site, SiteSettings]:
 async def _ask(settings: SiteSettings, method: str, path: str) -> Any | None:
     """Return the projector's answer, None when there is none."""
     timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
+    url, tls = f"https://127.0.0.1:{settings.projector_port}{path}", calling(settings.tls_dir, "projector")
     try:
         async with (
             aiohttp.ClientSession(trust_env=False) as session,
-            session.request(
-                method, f"http://127.0.0.1:{settings.projector_port}{path}", timeout=timeout
-            ) as answer,
+            session.request(method, url, timeout=timeout, ssl=tls) as answer,
         ):
             return await answer.json()
     except (aiohttp.ClientError, TimeoutError, ValueError):

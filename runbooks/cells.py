@@ -15,6 +15,7 @@ from rich.table import Table
 
 from replication.model import DATA_SITES, Site, parse_lsn
 from replication.settings import SettingsError, SiteSettings, read_site_settings
+from replication.tls import calling
 from runbooks.exposure import compute_exposure, word_exposure
 from runbooks.stand.home import default_home
 
@@ -84,14 +85,15 @@ def site_settings() -> dict[Site, SiteSettings]:
 
 
 async def ask_agent(
-    url: str, seconds: float, method: str = "GET", body: object = None
+    settings: SiteSettings, path: str, seconds: float, method: str = "GET", body: object = None
 ) -> tuple[int, Any] | None:
-    """Return an agent's status code and JSON answer; None when it gives none in time."""
+    """Return the status code and JSON answer of a site's agent; None when it gives none in time."""
     timeout = aiohttp.ClientTimeout(total=seconds)
+    url, tls = settings.agent_urls[settings.site] + path, calling(settings.tls_dir, "agent")
     try:
         async with (
             aiohttp.ClientSession(trust_env=False) as session,
-            session.request(method, url, json=body, timeout=timeout) as answer,
+            session.request(method, url, json=body, timeout=timeout, ssl=tls) as answer,
         ):
             return answer.status, await answer.json()
     except (aiohttp.ClientError, TimeoutError, ValueError):
@@ -101,9 +103,7 @@ async def ask_agent(
 async def read_statuses() -> dict[Site, Any]:
     """Return each living agent's status."""
     settings = site_settings()
-    answers = await asyncio.gather(
-        *(ask_agent(f"http://127.0.0.1:{s.agent_port}/v1/status", ANSWER_SECONDS) for s in settings.values())
-    )
+    answers = await asyncio.gather(*(ask_agent(s, "/v1/status", ANSWER_SECONDS) for s in settings.values()))
     return {site: answer[1] for site, answer in zip(settings, answers, strict=True) if answer}
 
 
@@ -296,8 +296,8 @@ def move_command(cell: str, to: str, as_json: bool) -> None:
         click.echo(f"no living agent knows a cell {cell!r}; `biyi cells` lists those there are", err=True)
         sys.exit(3)
     settings = site_settings()[Site(str(row["primary"]).split("-")[1])]
-    url = f"http://127.0.0.1:{settings.agent_port}/v1/cells/{cell}/move"
-    answer = asyncio.run(ask_agent(url, MOVE_SECONDS, "POST", {"to": to}))
+    path = f"/v1/cells/{cell}/move"
+    answer = asyncio.run(ask_agent(settings, path, MOVE_SECONDS, "POST", {"to": to}))
     outcome = answer[1] if answer else {"outcome": "unknown", "why": "the agent did not answer"}
     click.echo(json.dumps(outcome) if as_json else f"{outcome['outcome']}: {outcome['why']}")
     sys.exit({"done": 0, "refused": 1}.get(outcome["outcome"], 3))
@@ -308,8 +308,8 @@ def move_command(cell: str, to: str, as_json: bool) -> None:
 def hold_command(release: bool) -> None:
     """Keep cells where they are: none goes home by itself until released."""
     for settings in site_settings().values():
-        url = f"http://127.0.0.1:{settings.agent_port}/v1/hold"
-        if asyncio.run(ask_agent(url, ANSWER_SECONDS, "DELETE" if release else "PUT")):
+        method = "DELETE" if release else "PUT"
+        if asyncio.run(ask_agent(settings, "/v1/hold", ANSWER_SECONDS, method)):
             click.echo("released: cells go home again" if release else "held: cells stay where they are")
             return
     click.echo("no agent answers; is the stand up? `biyi stand status`", err=True)

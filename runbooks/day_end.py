@@ -25,6 +25,7 @@ from core_app.products.catalogue import read_catalogue
 from core_app.router import CellUnavailable, Router
 from core_app.settings import ApiSettings
 from replication.settings import SettingsError, SiteSettings
+from replication.tls import calling
 from runbooks.cells import site_settings
 from runbooks.stand.home import default_home
 from runbooks.stand.topology import StandError, outside_settings, read_stand
@@ -137,7 +138,7 @@ def onlooker_settings() -> SiteSettings:
 async def open_core(settings: SiteSettings) -> AsyncIterator[LendingCore]:
     """Yield a core whose router follows the grants; needs no site in particular."""
     vault = open_vault(settings.key_file)
-    async with Router.start(settings) as router:
+    async with Router.start(settings, tls=calling(settings.tls_dir, "etcd")) as router:
         yield LendingCore(
             router=router,
             vault=vault,

@@ -12,6 +12,7 @@ from core_app.products.catalogue import read_catalogue
 from core_app.router import Router
 from core_app.router_line import STAFF_SESSIONS
 from core_app.staff.portal import Portal, make_portal
+from replication.tls import calling
 from runbooks.cells import site_settings
 
 PATIENCE_SECONDS = 10.0
@@ -23,7 +24,7 @@ async def open_core() -> AsyncIterator[LendingCore]:
     """Yield a core with a router that has begun to look for every cell's primary."""
     settings = next(iter(site_settings().values()))
     vault = open_vault(settings.key_file)
-    async with Router.start(settings) as router:
+    async with Router.start(settings, tls=calling(settings.tls_dir, "etcd")) as router:
         yield LendingCore(
             router=router,
             vault=vault,
@@ -39,7 +40,8 @@ async def open_core() -> AsyncIterator[LendingCore]:
 async def open_portal() -> AsyncIterator[Portal]:
     """Yield the staff portal, logging in to the first cell as biyi_staff."""
     settings = next(iter(site_settings().values()))
-    async with open_core() as core, Router.start(settings, STAFF_SESSIONS) as router:
+    tls = calling(settings.tls_dir, "etcd")
+    async with open_core() as core, Router.start(settings, STAFF_SESSIONS, tls=tls) as router:
         yield make_portal(core, router)
 
 

@@ -13,8 +13,10 @@ from rich.table import Table
 from core_app.core import Connection
 from core_app.funding.settings import FILE, read_payer_settings
 from replication.model import DATA_SITES
+from replication.tls import calling
 from runbooks.funder import run
 from runbooks.lending_core import open_core
+from runbooks.stand.certificates import tls_dir
 from runbooks.stand.home import default_home
 
 ANSWER_SECONDS = 2.0
@@ -88,11 +90,12 @@ async def _read() -> tuple[dict[str, int], list[Open], dict[str, dict[str, str]]
 
 async def _ask_payer(site: str) -> dict[str, str]:
     port = read_payer_settings(default_home() / site / FILE).status_port
+    tls = calling(tls_dir(default_home(), site), "payer")
     timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
     try:
         async with (
             aiohttp.ClientSession(timeout=timeout) as session,
-            session.get(f"http://127.0.0.1:{port}/v1/status") as answer,
+            session.get(f"https://127.0.0.1:{port}/v1/status", ssl=tls) as answer,
         ):
             plain: dict[str, Any] = await answer.json()
             return dict(plain["channels"])

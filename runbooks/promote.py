@@ -64,15 +64,16 @@ def promote_command(cell: str, at: str, token: str | None, by: str | None, as_js
     Exit 1: refused.  Exit 3: the agent does not answer, or the end is not known: see `biyi why CELL`.
     """
     settings = site_settings()[Site(at)]
-    url = f"http://127.0.0.1:{settings.agent_port}/v1/cells/{cell}/promote"
+    path = f"/v1/cells/{cell}/promote"
     if token is None:
-        answered = asyncio.run(ask_agent(url, PRICE_SECONDS))
+        answered = asyncio.run(ask_agent(settings, path, PRICE_SECONDS))
         answer = _answer_of(answered, at)
         click.echo(json.dumps(answer) if as_json else _word_answer(answer))
         sys.exit(3 if answered is None else int(_objects(answer)))
     who = by or getpass.getuser()
     began_ns = time.monotonic_ns()
-    answered = asyncio.run(ask_agent(url, PROMOTE_SECONDS, "POST", {"accept_loss": token, "by": who}))
+    wish = {"accept_loss": token, "by": who}
+    answered = asyncio.run(ask_agent(settings, path, PROMOTE_SECONDS, "POST", wish))
     answer = _answer_of(answered, at) | {"cell": cell, "at_site": at, "by": who, "accepted": token}
     if answer["outcome"] != "refused":
         answer["evidence"] = str(keep_evidence(default_home(), answer, began_ns))

@@ -149,7 +149,8 @@ def _target(place: Place, wish: Wish) -> Copy:
         raise BackupError(
             f"{into}: PostgreSQL's user {source.run_as} cannot get there; choose another --into"
         )
-    port = next(p for p in range(HIGHEST_PORT, 0, -1) if is_free(p))
+    sockets = Path(source.place.host)
+    port = next(p for p in range(HIGHEST_PORT, 0, -1) if is_free(p) and is_free(sockets / f".s.PGSQL.{p}"))
     return restored_copy(wish.cell, source, into, port)
 
 
@@ -173,6 +174,7 @@ def _plain(place: Place, wish: Wish, restored: Restored, findings: Findings) -> 
         "segments": restored.segments,
         "last_commit": restored.last_commit.isoformat() if restored.last_commit else None,
         "into": str(wish.into) if wish.into else None,
+        "host": restored.copy.place.host if wish.leave_running else None,
         "port": restored.copy.place.port if wish.leave_running else None,
         "seconds": restored.seconds,
         "tables": [asdict(table) for table in findings.tables],
@@ -196,7 +198,7 @@ def _print(plain: dict[str, Any], findings: Findings) -> None:
     console.print(f"from {plain['site']}: {len(plain['chain'])} backup(s), {plain['segments']} segment(s), "
                   f"last commit {plain['last_commit'] or 'none'}; {steps}", highlight=False)  # fmt: skip
     if plain["into"]:
-        where = f", port {plain['port']}" if plain["port"] else ", stopped"
+        where = f", -h {plain['host']} -p {plain['port']}" if plain["port"] else ", stopped"
         console.print(f"kept in {plain['into']}{where}", highlight=False)
     if not findings.compared:
         console.print("no living primary answered: the rows were hashed, not compared", highlight=False)

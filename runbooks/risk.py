@@ -26,6 +26,7 @@ from core_app.limits.hold import expire_next
 from core_app.products.catalogue import read_catalogue
 from core_app.router import CellUnavailable, Router
 from replication.settings import SettingsError
+from replication.tls import calling
 from runbooks.cells import site_settings
 
 T = TypeVar("T")
@@ -55,7 +56,7 @@ def risk() -> None:
 @asynccontextmanager
 async def _open_core() -> AsyncIterator[LendingCore]:
     settings = next(iter(site_settings().values()))
-    async with Router.start(settings) as router:
+    async with Router.start(settings, tls=calling(settings.tls_dir, "etcd")) as router:
         yield LendingCore(
             router=router,
             vault=open_vault(settings.key_file),

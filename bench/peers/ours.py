@@ -14,6 +14,7 @@ from replication.grants import GRANTS, follow_grants
 from replication.model import Grant, Mode, Site
 from replication.postgres.copy import ADMIN, APP, DATABASE, OWNER
 from replication.settings import PlaceSettings, SiteSettings
+from replication.tls import Tls, calling
 from runbooks.stand.home import UpOptions, wipe
 from runbooks.stand.sites import kill_site
 from runbooks.stand.topology import Stand, site_settings
@@ -39,7 +40,7 @@ class Ours:
     async def __aenter__(self) -> Self:
         try:
             self._stand = (await up(self.home, UpOptions())).stand
-            self._etcd = await Etcd(self.etcd_urls).__aenter__()
+            self._etcd = await Etcd(self.etcd_urls, self.tls).__aenter__()
             self._following = asyncio.create_task(self._follow(self._etcd))
         except BaseException:
             await self.__aexit__()
@@ -85,6 +86,11 @@ class Ours:
     def etcd_urls(self) -> tuple[str, ...]:
         """etcd's members, the survivors first."""
         return self._settings.etcd_urls
+
+    @property
+    def tls(self) -> Tls:
+        """How etcd is called."""
+        return calling(self._settings.tls_dir, "etcd")
 
     def noticed(self, snapshot: Snapshot) -> bool:
         """Say whether the cell is being taken over, or was."""

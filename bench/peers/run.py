@@ -11,6 +11,7 @@ from bench.peers.load import OPENING_FEN, SCHEMA, Connection, Load, Session, rea
 from bench.peers.measure import judge
 from bench.peers.records import Figures, Marks
 from replication.etcd import Etcd, EtcdUnavailable, Snapshot
+from replication.tls import Tls
 
 WARM_SECONDS = 3.0
 """Load before the kill, and up to one second more, so that no loop's rhythm meets the kill's."""
@@ -49,6 +50,10 @@ class Side(Protocol):
     @property
     def etcd_urls(self) -> tuple[str, ...]:
         """etcd's members, the survivors first."""
+
+    @property
+    def tls(self) -> Tls:
+        """How etcd is called."""
 
     def noticed(self, snapshot: Snapshot) -> bool:
         """Say whether the survivors have decided that the leader is gone."""
@@ -95,7 +100,7 @@ async def _watch(side: Side, watched: list[Connection]) -> tuple[int, int]:
 
 
 async def _watch_etcd(side: Side) -> int:
-    async with Etcd(side.etcd_urls) as etcd:
+    async with Etcd(side.etcd_urls, side.tls) as etcd:
         while True:
             try:
                 if side.noticed(await etcd.read_prefix(side.etcd_prefix)):

@@ -84,7 +84,7 @@ class Patroni:
             self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2), trust_env=False)
             self._start_etcd()
             await self._until("etcd has a leader", self._etcd_answers)
-            await lead_at_witness(self._http, self, patience_s=5)  # type: ignore[arg-type]  # asks for ports only
+            await lead_at_witness(self._http, self, patience_s=5)  # type: ignore[arg-type]  # asks for URLs only
             self._start_node(self._nodes[0])
             await self._until("the first node leads", self._leads)
             for node in self._nodes[1:]:
@@ -127,7 +127,17 @@ class Patroni:
     def etcd_urls(self) -> tuple[str, ...]:
         """etcd's members, the survivors first."""
         order = (Site.CLOUD, Site.WITNESS, Site.IDC)
-        return tuple(f"http://{LOOPBACK}:{self.port(site, 'etcd-client')}" for site in order)
+        return tuple(map(self.etcd_url, order))
+
+    def etcd_url(self, site: Site) -> str:
+        """Return the client URL of an etcd member."""
+        return f"http://{LOOPBACK}:{self.port(site, 'etcd-client')}"
+
+    def calling(self, _holder: str) -> bool:
+        """Its etcd speaks plain HTTP."""
+        return True
+
+    tls = True
 
     def port(self, site: Site, service: str) -> int:
         """Return the port of an etcd member."""

@@ -32,6 +32,7 @@ from core_app.settings import ApiSettings
 from core_app.staff.portal import make_portal
 from replication.projection.valkey import Valkey, open_valkey
 from replication.settings import SettingsError, SiteSettings, read_site_settings
+from replication.tls import open_identity
 
 
 @click.command()
@@ -68,7 +69,9 @@ async def _open_valkey(site: SiteSettings, patience_seconds: float) -> AsyncIter
     if site.valkey_passfile is None:
         yield None
         return
-    async with open_valkey(site.valkey_port, site.valkey_passfile, patience_seconds) as valkey:
+    async with open_valkey(
+        site.valkey_socket or site.valkey_port, site.valkey_passfile, patience_seconds
+    ) as valkey:
         yield valkey
 
 
@@ -79,8 +82,9 @@ async def _serve(site: SiteSettings, settings: ApiSettings, bureau: Bureau | Non
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     async with (
-        Router.start(site) as router,
-        Router.start(site, STAFF_SESSIONS) as staff_router,
+        open_identity(site.tls_dir, "api") as identity,
+        Router.start(site, tls=identity.to("etcd")) as router,
+        Router.start(site, STAFF_SESSIONS, tls=identity.to("etcd")) as staff_router,
         _open_valkey(site, settings.cache_seconds) as warm,
         _open_valkey(site, settings.rate_seconds) as limits,
     ):
@@ -97,7 +101,7 @@ async def _serve(site: SiteSettings, settings: ApiSettings, bureau: Bureau | Non
         )
         buckets = Buckets(limits, settings, vault.request_digest, time.monotonic) if limits else None
         app = make_app(core, settings, cache, buckets, portal=make_portal(core, staff_router))
-        config = make_config(app, settings, site.api_port)
+        config = make_config(app, settings, site.api_port, tls=identity.serving_the_public())
         await uvicorn.Server(config).serve()
 
 

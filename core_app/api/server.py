@@ -1,5 +1,6 @@
 """How the application is served over HTTP: limits of connections, and what of a request is believed."""
 
+import ssl
 from typing import Any
 
 import uvicorn
@@ -10,9 +11,14 @@ from core_app.settings import ApiSettings
 
 
 def make_config(
-    app: FastAPI, settings: ApiSettings, port: int, log_config: dict[str, Any] | None = LOGGING_CONFIG
+    app: FastAPI,
+    settings: ApiSettings,
+    port: int,
+    log_config: dict[str, Any] | None = LOGGING_CONFIG,
+    *,
+    tls: ssl.SSLContext | None = None,
 ) -> uvicorn.Config:
-    """Return the server's configuration.
+    """Return the server's configuration; without `tls` it speaks plain HTTP, for tests.
 
     X-Forwarded-For is not believed: no gateway is known yet, and any local client could write the address
     by which requests are limited and looks are recorded.
@@ -24,6 +30,7 @@ def make_config(
         access_log=False,
         log_level="warning",
         log_config=log_config,
+        ssl_context_factory=(lambda *_: tls) if tls is not None else None,
         lifespan="off",
         server_header=False,
         proxy_headers=False,

@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 
 from core_app.funding.channel import Fate, Payment, Said
+from replication.tls import Tls
 
 _FATES = {"paid": Fate.PAID, "refused": Fate.REFUSED, "expired": Fate.NOT_TAKEN, "not_found": Fate.NOT_FOUND}
 
@@ -23,6 +24,7 @@ class FakeBankChannel:
     url: str
     session: aiohttp.ClientSession
     answer_s: float
+    tls: Tls = True
 
     async def pay(self, payment: Payment) -> Said:
         """Ask for the payment; only a connection that was never made proves that nothing was sent."""
@@ -42,7 +44,9 @@ class FakeBankChannel:
     async def _call(self, method: str, path: str, body: dict[str, Any] | None) -> Said:
         timeout = aiohttp.ClientTimeout(total=self.answer_s)
         try:
-            async with self.session.request(method, self.url + path, json=body, timeout=timeout) as answer:
+            async with self.session.request(
+                method, self.url + path, json=body, timeout=timeout, ssl=self.tls
+            ) as answer:
                 plain = await answer.json()
                 as_of = dt.datetime.fromisoformat(plain["as_of"])
                 return Said(_FATES[plain["fate"]], plain.get("note", ""), as_of)

@@ -53,7 +53,11 @@ COMBINE_SECONDS = 3600.0
 RECOVERY_SECONDS = 3600.0
 """Longest recovery. Source: our choice; an hour of WAL replays in minutes."""
 _POLL_SECONDS = 0.1
-_HBA = f"# biyi: restored, for looking at only\nhost all {ADMIN} 127.0.0.1/32 scram-sha-256\n"
+_HBA = f"""\
+# biyi: restored, for looking at only
+local all {ADMIN} scram-sha-256
+host all {ADMIN} 127.0.0.1/32 scram-sha-256
+"""
 _ENDED_EARLY = "recovery ended before configured recovery target was reached"
 
 
@@ -85,7 +89,7 @@ class _Reach:
 
 def restored_copy(cell: str, like: Copy, into: Path, port: int) -> Copy:
     """Return the handle of a restored directory: no place of the deployment, on a port of its own."""
-    place = PlaceSettings(f"{cell}-restored", cell, like.place.site, 9, "127.0.0.1", port, into)
+    place = PlaceSettings(f"{cell}-restored", cell, like.place.site, 9, like.place.host, port, into)
     return replace(like, place=place, log_dir=into.parent)
 
 

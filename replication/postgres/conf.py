@@ -34,10 +34,11 @@ _LINE = re.compile(r"^(\w+) = '((?:[^']|'')*)'$")
 def base_settings(copy: Copy) -> dict[str, str]:
     """Return the settings of every copy, sized for the stand; none of them names another copy."""
     return {
-        # Addresses: TCP on the loopback only; other sites come through the border relay.
-        "listen_addresses": "127.0.0.1",
+        # Addresses: a Unix socket only, or TCP on the loopback only; other sites come through the border.
+        "listen_addresses": "" if copy.place.socket_path else "127.0.0.1",
         "port": str(copy.place.port),
-        "unix_socket_directories": "",
+        "unix_socket_directories": copy.place.host if copy.place.socket_path else "",
+        "unix_socket_permissions": "0700",
         "max_connections": "100",
         "superuser_reserved_connections": "10",  # the agent gets in when the core took all others
         "password_encryption": "scram-sha-256",

@@ -32,27 +32,26 @@ _TERMINATE_SECONDS = 2.0
 _WRITERS = [APP, OWNER, STAFF, AUDIT]
 """Roles that write: a fenced copy admits none of them."""
 _OPEN_MARK = "# biyi: open"
-_ALWAYS = f"""\
-host all         {ADMIN},{REPL} 127.0.0.1/32 scram-sha-256
-host replication {REPL}            127.0.0.1/32 scram-sha-256
-host {DATABASE} {READ},{REPORT},{UEBA} 127.0.0.1/32 scram-sha-256
-"""
-_FENCED = f"# biyi: fenced\n{_ALWAYS}host all all 0.0.0.0/0 reject\n"
-_OPEN = f"""\
-{_OPEN_MARK}
-{_ALWAYS}host {DATABASE} {",".join(_WRITERS)} 127.0.0.1/32 scram-sha-256
-host all all 0.0.0.0/0 reject
-"""
+
+
+def _rules(copy: Copy, *more: str) -> str:
+    """Return the rules that always stand, then `more`; whoever none of them names is refused."""
+    kind, address = ("local", "") if copy.place.socket_path else ("host", "127.0.0.1/32 ")
+    readers = ",".join((READ, REPORT, UEBA))
+    always = (f"all {ADMIN},{REPL}", f"replication {REPL}", f"{DATABASE} {readers}")
+    rules = [f"{kind} {who} {address}scram-sha-256\n" for who in (*always, *more)]
+    return "".join(rules) + "local all all reject\nhost all all 0.0.0.0/0 reject\n"
 
 
 def write_fenced(copy: Copy, *, directory: Path | None = None) -> None:
     """Write the fenced pg_hba.conf (of a half-made `directory`); takes effect at the next start or reload."""
-    write_file(copy, (directory or copy.data_dir) / "pg_hba.conf", _FENCED)
+    write_file(copy, (directory or copy.data_dir) / "pg_hba.conf", f"# biyi: fenced\n{_rules(copy)}")
 
 
 def write_open(copy: Copy) -> None:
     """Write the open pg_hba.conf; takes effect at the next start or reload."""
-    write_file(copy, copy.data_dir / "pg_hba.conf", _OPEN)
+    rules = _rules(copy, f"{DATABASE} {','.join(_WRITERS)}")
+    write_file(copy, copy.data_dir / "pg_hba.conf", f"{_OPEN_MARK}\n{rules}")
 
 
 def is_open(copy: Copy) -> bool:

@@ -89,7 +89,9 @@ class WriteProbe:
         """Any word will do: a server that refuses has answered."""
         try:
             async with asyncio.timeout(KNOCK_SECONDS):
-                reader, writer = await asyncio.open_connection(self._at.host, self._at.port)
+                path, at = self._at.socket_path, (self._at.host, self._at.port)
+                opening = asyncio.open_unix_connection(path) if path else asyncio.open_connection(*at)
+                reader, writer = await opening
                 try:
                     writer.write(_SSL_REQUEST)
                     return await reader.read(1) != b""

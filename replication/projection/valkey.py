@@ -106,11 +106,16 @@ def value_key(cell: str, key: str) -> str:
 
 
 @asynccontextmanager
-async def open_valkey(port: int, password_file: Path, patience_seconds: float) -> AsyncIterator[Valkey]:
-    """Make a client of the site's Valkey; it connects when used, and never waits over its patience."""
+async def open_valkey(at: int | Path, password_file: Path, patience_seconds: float) -> AsyncIterator[Valkey]:
+    """Make a client of the site's Valkey; it connects when used, and never waits over its patience.
+
+    `at`: its Unix socket, or its port on the loopback.
+    """
+    where: dict[str, Any] = (
+        {"unix_socket_path": str(at)} if isinstance(at, Path) else {"host": "127.0.0.1", "port": at}
+    )
     client = Redis(
-        host="127.0.0.1",
-        port=port,
+        **where,
         password=password_file.read_text().strip(),
         socket_timeout=patience_seconds,
         socket_connect_timeout=patience_seconds,

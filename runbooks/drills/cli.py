@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 
 from replication.model import DATA_SITES, Site
+from runbooks.drills.certificate_rotation import run_certificate_rotation
 from runbooks.drills.channel_loss import run_channel_loss
 from runbooks.drills.checkers import Verdict
 from runbooks.drills.day_end_loss import run_day_end_loss
@@ -19,7 +20,13 @@ from runbooks.drills.live import live_view
 from runbooks.drills.planned_move import MOVE_RATE, run_planned_move
 from runbooks.drills.scene import DrillOptions, DrillRefused, Scene
 from runbooks.drills.site_loss import run_site_loss
-from runbooks.drills.tables import print_channel_loss, print_key_rotation, print_moves, print_site_loss
+from runbooks.drills.tables import (
+    print_channel_loss,
+    print_key_rotation,
+    print_moves,
+    print_rotation,
+    print_site_loss,
+)
 from runbooks.stand.home import default_home
 from runbooks.stand.topology import StandError
 
@@ -32,6 +39,7 @@ _DRILLS = (
     ("day-end-loss", "Kill a site in the middle of day-end, under load; about 70 s"),
     ("planned-move", "Move every cell to the other site and back under load; about 15 s a round"),
     ("key-rotation", "Replace the key of personal data under load, cut off and resumed; about 60 s"),
+    ("certificate-rotation", "Renew every certificate under load, revoke the old ones; about 20 s"),
     ("channel-loss", "Kill the bank that payouts favour, under load; about 45 s"),
 )
 _rate = click.option(
@@ -51,7 +59,7 @@ def drill() -> None:
 def list_command() -> None:
     """Show which drills there are."""
     for name, text in _DRILLS:
-        click.echo(f"{name:14} {text}")
+        click.echo(f"{name:20} {text}")
 
 
 @drill.group()
@@ -125,6 +133,23 @@ def planned_move_command(rounds: int, rate: float, seed: int, as_json: bool, no_
         click.echo(json.dumps(result.plain, ensure_ascii=False))
     else:
         print_moves(Console(), result)
+    sys.exit(EXITS[Verdict(result.plain["verdict"])])
+
+
+@run.command("certificate-rotation")
+@_rate
+@_seed
+@_json
+@_no_live
+def certificate_rotation_command(rate: float, seed: int, as_json: bool, no_live: bool) -> None:
+    """Renew every certificate under load; no request may fail, the old ones are refused afterwards."""
+    options = DrillOptions(default_home(), rate, seed)
+    with _watching("certificate rotation", as_json, no_live) as (say, on_scene):
+        result = _run(run_certificate_rotation(options, say, on_scene))
+    if as_json:
+        click.echo(json.dumps(result.plain, ensure_ascii=False))
+    else:
+        print_rotation(Console(), result)
     sys.exit(EXITS[Verdict(result.plain["verdict"])])
 
 

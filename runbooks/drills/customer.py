@@ -13,6 +13,7 @@ from typing import Any
 
 import aiohttp
 
+from replication.tls import Tls
 from runbooks.drills.records import Attempt, Outcome
 
 
@@ -71,21 +72,27 @@ class _Reply:
 class Customers:
     """All customers of a drill: one HTTP client, the entrances and what is known of their health.
 
-    `entrances` maps a site's name to its base URL; `token` says which channel they come through.
-    Use as an async context manager.
+    `entrances` maps a site's name to its base URL, `tls` says whose certificates they believe, `token`
+    which channel they come through. Use as an async context manager.
     """
 
     def __init__(
-        self, entrances: Mapping[str, str], patience: Patience | None = None, *, token: str = ""
+        self,
+        entrances: Mapping[str, str],
+        patience: Patience | None = None,
+        *,
+        tls: Tls = True,
+        token: str = "",
     ) -> None:
         self.entrances = dict(entrances)
         self.patience = patience or Patience()
+        self._tls = tls
         self._token = token
         self._shunned_until: dict[str, float] = {}
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> "Customers":
-        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=10.0)
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=10.0, ssl=self._tls)
         self._session = aiohttp.ClientSession(connector=connector)
         return self
 

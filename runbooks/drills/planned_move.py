@@ -22,6 +22,7 @@ import aiohttp
 
 from replication.model import Mode, Site, other_data_site
 from replication.settings import CellSettings
+from replication.tls import calling
 from runbooks.drills.audit_check import check_audit
 from runbooks.drills.checkers import Finding, check_all, count_of, overall
 from runbooks.drills.history import read_history
@@ -104,7 +105,10 @@ async def _move_under_load(scene: Scene, rounds: int) -> list[Move]:
     load = asyncio.create_task(scene.load.run(stop))
     moves: list[Move] = []
     scene.mark("load_start", f"load, {scene.options.rate:g} operations a second over both entrances")
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_SETTLE_S)) as session:
+    connector = aiohttp.TCPConnector(ssl=calling(scene.settings.tls_dir, "agent"))
+    async with aiohttp.ClientSession(
+        connector=connector, timeout=aiohttp.ClientTimeout(total=_SETTLE_S)
+    ) as session:
         try:
             await session.put(scene.settings.agent_urls[Site.IDC] + "/v1/hold")
             await asyncio.sleep(_BEFORE_S)

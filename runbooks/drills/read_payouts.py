@@ -11,6 +11,7 @@ from replication.etcd import Etcd, EtcdUnavailable
 from replication.grants import read_world
 from replication.model import Grant
 from replication.settings import SiteSettings
+from replication.tls import calling
 from runbooks.drills.payout_checkers import BookLine, CellPayouts, EventRow, OrderRow, Payouts
 from runbooks.drills.read_rows import Unreadable, check_is_granted, connect_granted
 from runbooks.stand.fake_bank import read_book
@@ -25,7 +26,7 @@ async def read_payouts(settings: SiteSettings) -> Payouts:
     """Return each cell's payouts from its granted primary, None where that does not answer now."""
     cells = [cell.name for cell in settings.cells]
     try:
-        async with Etcd(settings.etcd_urls) as etcd:
+        async with Etcd(settings.etcd_urls, calling(settings.tls_dir, "etcd")) as etcd:
             grants = (await read_world(etcd)).grants
     except EtcdUnavailable:
         return dict.fromkeys(cells)

@@ -19,6 +19,7 @@ from replication.etcd import Etcd, EtcdUnavailable
 from replication.grants import read_world
 from replication.model import DATA_SITES, Grant, Mode, Site
 from replication.settings import SettingsError, SiteSettings, read_site_settings
+from replication.tls import calling, public_tls
 from runbooks.drills.customer import Customers
 from runbooks.drills.history import HistoryWriter
 from runbooks.drills.load import Load, LoadSettings
@@ -104,9 +105,11 @@ async def open_scene(
     )  # fmt: skip
     try:
         async with (
-            Etcd(settings.etcd_urls) as etcd,
+            Etcd(settings.etcd_urls, calling(settings.tls_dir, "etcd")) as etcd,
             GrantWatch(etcd, history) as watch,
-            Customers(entrances, token=channel_token(settings)) as customers,
+            Customers(
+                entrances, tls=public_tls(settings.tls_dir), token=channel_token(settings)
+            ) as customers,
         ):
             load = Load(customers, history, plan)
             scene = Scene(options, settings, folder, history, load, watch, started_ns, say)
@@ -130,7 +133,7 @@ async def read_earlier(scene: Scene) -> None:
 
 async def read_final(scene: Scene) -> dict[str, CellRows | None]:
     """Read every cell's rows from its granted primary; None where that did not succeed in time."""
-    async with Etcd(scene.settings.etcd_urls) as etcd:
+    async with Etcd(scene.settings.etcd_urls, calling(scene.settings.tls_dir, "etcd")) as etcd:
         cells = [cell.name for cell in scene.settings.cells]
         found = await asyncio.gather(*(_read_patiently(scene, etcd, cell) for cell in cells))
     return dict(zip(cells, found, strict=True))
@@ -162,9 +165,10 @@ async def _find_entrances(home: Path) -> dict[str, str]:
     entrances = {}
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=3)) as session:
         for site in DATA_SITES:
-            url = f"http://127.0.0.1:{read_drill_settings(home, site).api_port}"
+            settings = read_drill_settings(home, site)
+            url = f"https://127.0.0.1:{settings.api_port}"
             try:
-                async with session.get(url + "/readyz") as response:
+                async with session.get(url + "/readyz", ssl=public_tls(settings.tls_dir)) as response:
                     ready, found = response.status == 200, f"answers {response.status} to /readyz"
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 ready, found = False, f"does not answer ({type(error).__name__})"

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from runbooks.drills.certificate_rotation import RotationResult
 from runbooks.drills.channel_loss import ChannelLossResult
 from runbooks.drills.checkers import Finding, Verdict
 from runbooks.drills.key_rotation import KeyRotationResult
@@ -49,6 +50,24 @@ def print_moves(console: Console, result: MovesResult) -> None:
     pause = result.plain["pause_seconds"]
     console.print(
         f"Write pause p50 {pause['p50']} s, p99 {pause['p99']} s, max {pause['max']} s.", highlight=False
+    )
+    _print_requests(console, result.plain)
+    print_checks(console, result.findings)
+    console.print(f"Evidence: {result.plain['evidence']}/report.html", highlight=False, soft_wrap=True)
+
+
+def print_rotation(console: Console, result: RotationResult) -> None:
+    """Print what each door made of the new and the old certificates, and every check."""
+    table = Table(title="Doors after the rotation", title_justify="left", title_style="bold")
+    for name in ("door", "TLS", "new certificate", "old certificate"):
+        table.add_column(name)
+    for name, facts in result.plain["doors"].items():
+        table.add_row(name, facts["tls"], facts["new"], facts["old"])
+    console.print(table)
+    console.print(
+        f"{result.plain['renewed']} certificates renewed, the old ones revoked after "
+        f"{_s(result.plain['renewal_seconds'])}.",
+        highlight=False,
     )
     _print_requests(console, result.plain)
     print_checks(console, result.findings)

@@ -46,6 +46,13 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
         "Day-end's rows hash as those of an undisturbed run",
         "日终结果与未受干扰的运行一致（SM3）",
     ),
+    "no_failed_request": ("No request failed meanwhile", "期间没有失败的请求"),
+    "renewed_are_let_in": ("Every door lets the renewed certificates in", "所有入口接受新证书"),
+    "renewed_are_presented": ("Every server presents a renewed certificate", "所有服务出示新证书"),
+    "revoked_are_refused": (
+        "Every door that asks for a certificate refuses the old ones",
+        "所有要求证书的入口拒绝旧证书",
+    ),
     "audit_chain_verifies": (
         "The audit trail verifies end to end, without the database",
         "审计链端到端离线验证通过",
@@ -69,7 +76,6 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
         "The rotation was cut off among the rows and went on",
         "轮换中断后可继续完成",
     ),
-    "no_failed_request": ("No request failed during the moves", "迁移期间没有失败的请求"),
     "moves_were_done": ("Every planned move reached its site", "每次计划迁移都已到位"),
     "matrix_acknowledged_is_kept": (
         "Every acknowledged write of the matrix is kept",

@@ -102,10 +102,11 @@ class Injection:
         """Ask the primary's agent to move its cell away; whatever comes of it is allowed."""
         to = "cloud" if spot.site == "idc" else "idc"
         port = self.ground.stand.port(Site(spot.site), "agent")
-        url = f"http://{LOOPBACK}:{port}/v1/cells/{spot.cell}/move"
+        url = f"https://{LOOPBACK}:{port}/v1/cells/{spot.cell}/move"
+        tls = self.ground.stand.calling("agent")
         timeout = aiohttp.ClientTimeout(total=MOVE_SECONDS, sock_connect=ANSWER_SECONDS)
         try:
-            async with self.http.post(url, json={"to": to}, timeout=timeout) as answer:
+            async with self.http.post(url, json={"to": to}, timeout=timeout, ssl=tls) as answer:
                 said = await answer.json()
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise Missed(f"the agent of {spot.site} cannot be asked: {error}") from error

@@ -21,6 +21,7 @@ from core_app.router import Router
 from replication.etcd import Etcd, EtcdUnavailable
 from replication.grants import read_world
 from replication.model import DATA_SITES, Site
+from replication.tls import calling
 from runbooks.drills.checkers import Finding, Verdict, make_finding, overall
 from runbooks.drills.history import HistoryWriter
 from runbooks.drills.load import LoadError
@@ -141,8 +142,12 @@ async def _open_run(options: MatrixOptions, say: Callable[[str], None]) -> Async
         routers = {}
         for site in DATA_SITES:
             settings = read_drill_settings(options.home, site)
-            routers[str(site)] = await stack.enter_async_context(Router.start(settings))
-        etcd = await stack.enter_async_context(Etcd(scene.settings.etcd_urls))
+            routers[str(site)] = await stack.enter_async_context(
+                Router.start(settings, tls=calling(settings.tls_dir, "etcd"))
+            )
+        etcd = await stack.enter_async_context(
+            Etcd(scene.settings.etcd_urls, calling(scene.settings.tls_dir, "etcd"))
+        )
         http = await stack.enter_async_context(aiohttp.ClientSession(trust_env=False))
 
         def record(value: Any) -> None:
@@ -289,7 +294,8 @@ async def _entrances_serve(http: aiohttp.ClientSession, run: Run) -> bool:
     stand = run.injection.ground.stand
     for site in (Site.IDC, Site.CLOUD):
         try:
-            async with http.get(f"http://{LOOPBACK}:{stand.port(site, 'api')}/readyz") as answer:
+            url = f"https://{LOOPBACK}:{stand.port(site, 'api')}/readyz"
+            async with http.get(url, ssl=stand.calling("api")) as answer:
                 if answer.status != 200:
                     return False
         except (aiohttp.ClientError, TimeoutError, OSError):

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 
 from replication.model import DATA_SITES, Site
+from runbooks.stand.certificates import authority_file
 from runbooks.stand.home import UpOptions, default_home
 from runbooks.stand.links import HEALED, LinkMode, LinkState, link_name
 from runbooks.stand.sites import kill_site, set_link
@@ -201,7 +202,8 @@ def _print_up(done: UpDone) -> None:
     for text in done.healed:
         click.echo(f"  healed the link {text}")
     for name in DATA_SITES:
-        click.echo(f"  entrance {name:6} http://{LOOPBACK}:{done.stand.port(name, 'api')}/openapi.json")
+        click.echo(f"  entrance {name:6} https://{LOOPBACK}:{done.stand.port(name, 'api')}/openapi.json")
+    click.echo(f"  their certificates are vouched for by {authority_file(done.stand.home)} (curl --cacert)")
 
 
 def _print_status(status: StandStatus) -> None:

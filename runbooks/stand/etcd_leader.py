@@ -7,7 +7,7 @@ from typing import Any
 import aiohttp
 
 from replication.model import Site
-from runbooks.stand.topology import LOOPBACK, Stand
+from runbooks.stand.topology import Stand
 
 _PAUSE_S = 0.2
 
@@ -43,9 +43,9 @@ async def _ask(
     http: aiohttp.ClientSession, stand: Stand, site: Site, what: str, body: dict[str, str]
 ) -> dict[str, Any] | None:
     """Ask the member of `site` through its maintenance gateway; None when it does not answer well."""
-    url = f"http://{LOOPBACK}:{stand.port(site, 'etcd-client')}/v3/maintenance/{what}"
+    url = f"{stand.etcd_url(site)}/v3/maintenance/{what}"
     try:
-        async with http.post(url, json=body) as response:
+        async with http.post(url, json=body, ssl=stand.calling("etcd")) as response:
             return await response.json() if response.status == 200 else None
     except (aiohttp.ClientError, TimeoutError, ValueError):
         return None

@@ -16,6 +16,10 @@ from typing import Any
 
 import click
 from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from replication.gate import admit_only
+from replication.tls import OPERATOR, open_identity
 
 _SCHEMA = """
 create table if not exists book (
@@ -94,7 +98,9 @@ def read_book(path: Path) -> list[dict[str, Any]]:
     return [dict(zip(("order_id", "amount_fen", "at", "asked"), row, strict=True)) for row in rows]
 
 
-def make_bank(book: Book, read_now: Callable[[], dt.datetime]) -> web.Application:
+def make_bank(
+    book: Book, read_now: Callable[[], dt.datetime], gate: tuple[Middleware, ...] = ()
+) -> web.Application:
     """Return the bank's HTTP face."""
     table = web.RouteTableDef()
     fault = [Fault.NONE]
@@ -133,7 +139,7 @@ def make_bank(book: Book, read_now: Callable[[], dt.datetime]) -> web.Applicatio
         fault[0] = Fault((await request.json())["mode"])
         return web.json_response({"mode": str(fault[0])})
 
-    application = web.Application()
+    application = web.Application(middlewares=gate)
     application.add_routes(table)
     return application
 
@@ -141,27 +147,32 @@ def make_bank(book: Book, read_now: Callable[[], dt.datetime]) -> web.Applicatio
 @click.command()
 @click.option("--book", "book_file", type=click.Path(path_type=Path), required=True)
 @click.option("--port", type=int, required=True)
-def main(book_file: Path, port: int) -> None:
+@click.option(
+    "--tls", "tls_dir", type=click.Path(path_type=Path), help="Its certificate; without: plain HTTP."
+)
+def main(book_file: Path, port: int, tls_dir: Path | None) -> None:
     """Be a bank until SIGTERM."""
-    asyncio.run(_serve(book_file, port))
+    asyncio.run(_serve(book_file, port, tls_dir))
 
 
 def _read_now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)  # noqa: TID251 - the bank's own clock
 
 
-async def _serve(book_file: Path, port: int) -> None:
+async def _serve(book_file: Path, port: int, tls_dir: Path | None) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     book_file.parent.mkdir(parents=True, exist_ok=True)
     book = Book(book_file)
-    runner = web.AppRunner(make_bank(book, _read_now), access_log=None, shutdown_timeout=0.5)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    await stop.wait()
-    with suppress(asyncio.CancelledError):
-        await runner.cleanup()
+    async with open_identity(tls_dir, book_file.stem) as identity:
+        bank = make_bank(book, _read_now, admit_only(identity, {"payer", OPERATOR}, {"payer", OPERATOR}))
+        runner = web.AppRunner(bank, access_log=None, shutdown_timeout=0.5)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", port, ssl_context=identity.serving()).start()
+        await stop.wait()
+        with suppress(asyncio.CancelledError):
+            await runner.cleanup()
     book.close()
 
 

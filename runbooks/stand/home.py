@@ -1,5 +1,7 @@
 """The stand's directory: its lock, its keys, making it, wiping it."""
 
+import datetime as dt
+import errno
 import fcntl
 import hashlib
 import json
@@ -24,6 +26,7 @@ from core_app.funding.settings import write_payer_settings
 from replication.model import DATA_SITES, Site
 from replication.settings import FailoverSettings, write_site_settings
 from runbooks.stand import binaries
+from runbooks.stand.certificates import ensure_certificates
 from runbooks.stand.links import healed_table, write_links
 from runbooks.stand.ports import HIGHEST_PORT, LOWEST_PORT, OUTSIDE, choose_ports, needed_ports
 from runbooks.stand.programs import write_valkey_settings
@@ -36,6 +39,7 @@ from runbooks.stand.topology import (
     payer_settings,
     read_stand,
     site_settings,
+    sockets_root,
     stand_path,
     write_private,
     write_stand,
@@ -91,12 +95,16 @@ def home_lock(home: Path, patience_s: float = 0.0) -> Iterator[None]:
         yield
 
 
-def is_free(port: int) -> bool:
-    """Return whether a server could listen at `port` on loopback now."""
+def is_free(at: int | Path) -> bool:
+    """Return whether a server could listen now: at a port on loopback, or at a Unix socket."""
+    if isinstance(at, Path):
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.setblocking(False)
+            return probe.connect_ex(str(at)) in (errno.ENOENT, errno.ECONNREFUSED)
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind(("127.0.0.1", at))
             probe.listen(1)  # with SO_REUSEADDR only listening tells two servers apart
         except OSError:
             return False
@@ -117,10 +125,12 @@ def prepare_stand(home: Path, options: UpOptions) -> Stand:
         stand = _new_stand(home, postgres, options)
     write_stand(stand)
     _make_keys(stand)
+    ensure_certificates(home, dt.datetime.now(dt.UTC))  # noqa: TID251 - `up` is a shell
     for site in Site:
         for name in ("logs", "etcd"):
             (stand.site_dir(site) / name).mkdir(parents=True, exist_ok=True)
         (stand.site_dir(site) / "etcd").chmod(0o700)
+        _make_sockets_dir(stand, site)
     for site in DATA_SITES:
         (stand.site_dir(site) / "journal").mkdir(exist_ok=True)
         _make_copies_dir(stand, site)
@@ -132,10 +142,10 @@ def prepare_stand(home: Path, options: UpOptions) -> Stand:
 
 def wipe(home: Path) -> None:
     """Remove the stand of `home` but not its evidence; nothing of it may run. Refuses foreign data."""
-    moved = relocated_root(home)
-    if moved.exists():
-        binaries.own_directory(moved)
-        shutil.rmtree(moved)
+    for moved in (relocated_root(home), sockets_root(home)):
+        if moved != home and moved.exists():
+            binaries.own_directory(moved)
+            shutil.rmtree(moved)
     for name in (*Site, OUTSIDE, "keys"):
         if (home / name).exists():
             shutil.rmtree(home / name)
@@ -208,19 +218,31 @@ def _make_copies_dir(stand: Stand, site: Site) -> None:
     if stand.data_root is not None:
         binaries.own_directory(stand.data_root)
     directory = stand.copies_dir(site)
-    directory.mkdir(parents=True, exist_ok=True)
-    directory.chmod(0o700)
-    staging = directory / ".staging"
-    staging.mkdir(mode=0o700, exist_ok=True)
+    _make_private_dirs(stand, directory, directory / ".staging")
+    if stand.run_as is not None and not binaries.can_traverse(directory, stand.run_as):
+        raise StandError(
+            f"{directory}: user {stand.run_as} cannot get there; "
+            "`biyi stand up --fresh` puts the data elsewhere"
+        )
+
+
+def _make_sockets_dir(stand: Stand, site: Site) -> None:
+    """Make the directory of a site's Unix sockets: PostgreSQL's user makes its own there."""
+    root = sockets_root(stand.data_root or stand.home)
+    if root != stand.home:
+        binaries.own_directory(root)
+    _make_private_dirs(stand, stand.sockets_dir(site))
+
+
+def _make_private_dirs(stand: Stand, *directories: Path) -> None:
+    """Make directories that PostgreSQL's user owns and nobody else may enter (but root)."""
+    for directory in directories:
+        directory.mkdir(parents=True, exist_ok=True)
+        directory.chmod(0o700)
     if stand.run_as is not None:
         user = pwd.getpwnam(stand.run_as)
-        os.chown(staging, user.pw_uid, user.pw_gid)
-        os.chown(directory, user.pw_uid, user.pw_gid)
-        if not binaries.can_traverse(directory, stand.run_as):
-            raise StandError(
-                f"{directory}: user {stand.run_as} cannot get there; "
-                "`biyi stand up --fresh` puts the data elsewhere"
-            )
+        for directory in directories:
+            os.chown(directory, user.pw_uid, user.pw_gid)
 
 
 def _make_keys(stand: Stand) -> None:

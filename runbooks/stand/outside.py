@@ -7,6 +7,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from runbooks.stand.certificates import tls_dir
 from runbooks.stand.home import is_free
 from runbooks.stand.ports import BANKS, OUTSIDE
 from runbooks.stand.processes import (
@@ -43,7 +44,8 @@ def plan_bank(stand: Stand, bank: str) -> Program:
     """Return a bank's command line."""
     command = (sys.executable, "-m", "runbooks.stand.fake_bank")
     port = stand.ports[f"{OUTSIDE}/{bank}"]
-    return Program(bank, (*command, "--book", str(book_path(stand.home, bank)), "--port", str(port)), port)
+    where = ("--book", str(book_path(stand.home, bank)), "--port", str(port))
+    return Program(bank, (*command, *where, "--tls", str(tls_dir(stand.home, OUTSIDE))), port)
 
 
 def start_banks(stand: Stand, banks: tuple[str, ...] = BANKS) -> list[str]:

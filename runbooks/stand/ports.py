@@ -11,6 +11,9 @@ from runbooks.stand.links import SITE_NAMES
 
 DATA_SITE_NAMES = ("idc", "cloud")
 OUTSIDE = "outside"
+COPY = "copy:"
+_LOCAL = (COPY, "border-control", "valkey")
+"""Services that listen at Unix sockets; their numbers only tell the sockets apart."""
 BANKS = ("bank_a", "bank_b")
 """What lies outside all sites: the fake banks, the favoured one first."""
 LOWEST_PORT, HIGHEST_PORT = 15_000, 31_000
@@ -19,11 +22,16 @@ LOWEST_PORT, HIGHEST_PORT = 15_000, 31_000
 
 @dataclass(frozen=True, slots=True)
 class Relay:
-    """One listener of a border: bytes that arrive at `listen_port` go to `target_port` at `destination`."""
+    """One listener of a border: bytes that arrive at `listen_port` go to `target_port` at `destination`.
+
+    What speaks TLS itself is carried as it is. PostgreSQL does not (its wheel has no OpenSSL): it is
+    `tunnelled`, both ports are those of Unix sockets, and the two borders speak TLS at `tunnel_port`.
+    """
 
     listen_port: int
     destination: str
     target_port: int
+    tunnel_port: int | None = None
 
 
 def place_names(cells: Mapping[str, str], copies: int) -> tuple[str, ...]:
@@ -37,7 +45,7 @@ def place_names(cells: Mapping[str, str], copies: int) -> tuple[str, ...]:
 def needed_ports(cells: Mapping[str, str], copies: int) -> tuple[str, ...]:
     """Return the names of all ports that a stand with these cells needs."""
     copies_at = {
-        site: [f"copy:{place}" for place in place_names(cells, copies) if place.split("-")[1] == site]
+        site: [f"{COPY}{place}" for place in place_names(cells, copies) if place.split("-")[1] == site]
         for site in DATA_SITE_NAMES
     }
     services = {site: ["agent", "api", *copies_at[site], "etcd-client"] for site in DATA_SITE_NAMES}
@@ -47,7 +55,9 @@ def needed_ports(cells: Mapping[str, str], copies: int) -> tuple[str, ...]:
         names += [f"{site}/{name}" for name in ("border-control", "border-connect", "etcd-peer")]
         names += [f"{site}/{service}" for service in services[site]]
         if site in DATA_SITE_NAMES:  # the witness calls nobody but its etcd peers
-            names += [f"{site}/valkey", f"{site}/projector", f"{site}/payer", f"{site}/notary"]
+            names += [
+                f"{site}/{name}" for name in ("valkey", "projector", "payer", "notary", "border-tunnel")
+            ]
             names += [f"{site}/to/{to}/{s}" for to in SITE_NAMES if to != site for s in services[to]]
     return (*names, *(f"{OUTSIDE}/{bank}" for bank in BANKS))
 
@@ -68,10 +78,32 @@ def relays_of(ports: Mapping[str, int], site: str) -> tuple[Relay, ...]:
     """Return what the border of `site` listens on besides its CONNECT and control ports."""
     start = f"{site}/to/"
     return tuple(
-        Relay(port, name.split("/")[2], ports[name.removeprefix(start)])
+        Relay(
+            port,
+            name.split("/")[2],
+            ports[name.removeprefix(start)],
+            ports[f"{name.split('/')[2]}/border-tunnel"] if name.split("/")[3].startswith(COPY) else None,
+        )
         for name, port in ports.items()
         if name.startswith(start)
     )
+
+
+def own_copies(ports: Mapping[str, int], site: str) -> frozenset[int]:
+    """Return the numbers of the sockets of the site's own copies."""
+    return frozenset(port for name, port in ports.items() if name.startswith(f"{site}/{COPY}"))
+
+
+def socket_name(service: str, port: int) -> str | None:
+    """Return the name of a service's Unix socket, None when it listens at TCP.
+
+    >>> socket_name("to/cloud/copy:a-cloud-0", 15003), socket_name("valkey", 15009)
+    ('.s.PGSQL.15003', 'valkey.15009')
+    """
+    kind = service.rpartition("/")[2]
+    if not kind.startswith(_LOCAL):
+        return None
+    return f".s.PGSQL.{port}" if kind.startswith(COPY) else f"{kind}.{port}"
 
 
 def peers_of(ports: Mapping[str, int], site: str) -> dict[int, str]:

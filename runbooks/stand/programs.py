@@ -5,12 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from replication.model import DATA_SITES, Site
+from replication.tls import CURRENT, REVOKED
+from runbooks.stand.certificates import ETCD_PEER, tls_dir
 from runbooks.stand.processes import Program
-from runbooks.stand.topology import LOOPBACK, Stand, stand_path, write_private
+from runbooks.stand.topology import LOOPBACK, Stand, socket_of, stand_path, write_private
 
 HEARTBEAT_MS, ELECTION_MS = 100, 1000
 """Source: etcd's defaults. Half as much would let a lease live 1 s instead of 2 s, but on two busy
 cores a stalled fsync then costs an election more often than a lost leader does."""
+CIPHERS = "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"
+"""etcd's below TLS 1.3. Source: RFC 9325, 4.2; our certificates have ECDSA keys."""
 AGENT_PROGRAMS = ("agent", "api", "projector", "payer", "notary")
 
 
@@ -66,6 +70,10 @@ def plan_border(stand: Stand, site: Site) -> Program:
         str(stand_path(stand.home)),
         "--site",
         site,
+        "--tls",
+        str(tls_dir(stand.home, site)),
+        "--sockets",
+        str(stand.sockets_dir(site)),
     )
     return Program("border", command, stand.port(site, "border-control"))
 
@@ -73,9 +81,15 @@ def plan_border(stand: Stand, site: Site) -> Program:
 def plan_etcd(stand: Stand, site: Site, binaries: ServerBinaries) -> Program:
     """Return the etcd member of a site; its peers are reached through the border's CONNECT port.
 
-    Go never uses a proxy for `localhost`, but does for `LOCALHOST`, which the border reads as here.
+    Go never uses a proxy for `localhost`, but does for `LOCALHOST`, which the border reads as here. The
+    proxy's own scheme is https: Go shows it the peer's certificate. etcd reads certificate, key and
+    revocations anew at each handshake. Any process of ours may be a client: `--client-cert-allowed-hostname`
+    would also refuse the JSON gateway's calls to its own server, whose certificate it does not verify.
     """
-    client = f"http://{LOOPBACK}:{stand.port(site, 'etcd-client')}"
+    client = stand.etcd_url(site)
+    tls = tls_dir(stand.home, site)
+    own = {"cert-file": tls / CURRENT / "etcd.crt", "key-file": tls / CURRENT / "etcd.key"}
+    own |= {"trusted-ca-file": tls / CURRENT / "ca.crt"}
     peer = {member: f"https://LOCALHOST:{stand.port(member, 'etcd-peer')}" for member in Site}
     flags = {
         "name": str(site),
@@ -85,20 +99,28 @@ def plan_etcd(stand: Stand, site: Site, binaries: ServerBinaries) -> Program:
         "listen-peer-urls": f"https://{LOOPBACK}:{stand.port(site, 'etcd-peer')}",
         "initial-advertise-peer-urls": peer[site],
         "initial-cluster": ",".join(f"{member}={url}" for member, url in peer.items()),
+        **{name: str(path) for name, path in own.items()},
+        **{f"peer-{name}": str(path) for name, path in own.items()},
+        "client-cert-auth": "true",
+        "peer-client-cert-auth": "true",
+        "peer-cert-allowed-hostname": ETCD_PEER,
+        "client-crl-file": str(tls / REVOKED),
+        "peer-crl-file": str(tls / REVOKED),
+        "cipher-suites": CIPHERS,
         "initial-cluster-token": stand.control_token[:8],
         "heartbeat-interval": str(HEARTBEAT_MS),
         "election-timeout": str(ELECTION_MS),
         "auto-compaction-mode": "revision",
         "auto-compaction-retention": "1000",
-        "log-level": "warn",
+        "log-level": "error",  # a warning a request: the gateway's certificate is not the caller's
     }
     if binaries.etcd_version >= (3, 6):
         flags["feature-gates"] = "InitialCorruptCheck=true"
     else:
         flags["experimental-initial-corrupt-check"] = "true"
-    command = [str(binaries.etcd), "--peer-auto-tls"]
+    command = [str(binaries.etcd)]
     command += [f"--{name}={value}" for name, value in flags.items()]
-    proxy = f"http://{LOOPBACK}:{stand.port(site, 'border-connect')}"
+    proxy = f"https://{LOOPBACK}:{stand.port(site, 'border-connect')}"
     return Program("etcd", tuple(command), stand.port(site, "etcd-client"), (("HTTPS_PROXY", proxy),))
 
 
@@ -108,8 +130,9 @@ def write_valkey_settings(stand: Stand, site: Site) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     password = stand.key_path("valkey").read_text().strip()
     lines = [
-        f"bind {LOOPBACK}",
-        f"port {stand.port(site, 'valkey')}",
+        "port 0",
+        f'unixsocket "{socket_of(stand, f"{site}/valkey")}"',
+        "unixsocketperm 600",
         f"requirepass {password}",
         f'dir "{directory}"',
         "appendonly yes",

@@ -122,6 +122,9 @@ class Lane:
             return
         elif item == _FIN:
             self.passed = True
+            if self.crossing.whole_only:
+                self.crossing.close()
+                return
             self.sink.write_eof()
             self.crossing.close_when_done()
         else:
@@ -131,7 +134,7 @@ class Lane:
 class Crossing:
     """A connection from its acceptance at the border to its end."""
 
-    __slots__ = ("back", "closed", "destination", "ends", "forward", "greeting", "on_closed")
+    __slots__ = ("back", "closed", "destination", "ends", "forward", "greeting", "on_closed", "whole_only")
 
     def __init__(
         self, links: tuple[Link, Link], destination: str, on_closed: Callable[["Crossing"], None]
@@ -140,6 +143,8 @@ class Crossing:
         self.forward, self.back = Lane(links[0], self, loop), Lane(links[1], self, loop)
         self.destination = destination
         self.closed = False
+        self.whole_only = False
+        """One end speaks TLS, which ends in both directions at once."""
         self.greeting = b""
         """What the near end is told as soon as the far end is reached."""
         self.ends: list[asyncio.Transport] = []
@@ -147,7 +152,7 @@ class Crossing:
 
     def take_client(self, transport: asyncio.Transport) -> "End":
         """Make `transport` the near end; returns the protocol that feeds the lanes."""
-        self.ends.append(transport)
+        self._add(transport)
         self.forward.source = self.back.sink = transport
         return End(self, self.forward, self.back)
 
@@ -158,7 +163,7 @@ class Crossing:
             return
         if self.greeting:
             self.ends[0].write(self.greeting)
-        self.ends.append(transport)
+        self._add(transport)
         self.back.source = self.forward.sink = transport
         self.forward.flow()
         self.back.flow()
@@ -182,9 +187,17 @@ class Crossing:
     def close_when_done(self) -> None:
         """Close both sides once each has been told that the other has ended."""
         if self.forward.passed and self.back.passed:
-            for transport in self.ends:
-                transport.close()
-            self._finish()
+            self.close()
+
+    def close(self) -> None:
+        """Close both sides once they have what was written to them."""
+        for transport in self.ends:
+            transport.close()
+        self._finish()
+
+    def _add(self, transport: asyncio.Transport) -> None:
+        self.ends.append(transport)
+        self.whole_only = self.whole_only or not transport.can_write_eof()
 
     def _finish(self) -> None:
         if not self.closed:
@@ -197,15 +210,18 @@ class Crossing:
 class End(asyncio.Protocol):
     """Protocol of one end: what it receives goes into `inward`, what it is sent comes out of `outward`."""
 
-    __slots__ = ("crossing", "inward", "outward")
+    __slots__ = ("crossing", "first", "inward", "outward")
 
-    def __init__(self, crossing: Crossing, inward: Lane, outward: Lane) -> None:
-        self.crossing, self.inward, self.outward = crossing, inward, outward
+    def __init__(self, crossing: Crossing, inward: Lane, outward: Lane, first: bytes = b"") -> None:
+        self.crossing, self.inward, self.outward, self.first = crossing, inward, outward, first
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the far end into the crossing (the near end is handed over by the border's door)."""
-        tune_transport(cast(asyncio.Transport, transport))
-        self.crossing.take_server(cast(asyncio.Transport, transport))
+        end = cast(asyncio.Transport, transport)
+        tune_transport(end)
+        if self.first:
+            end.write(self.first)
+        self.crossing.take_server(end)
 
     def data_received(self, data: bytes) -> None:
         """Carry a chunk on."""
@@ -218,7 +234,7 @@ class End(asyncio.Protocol):
         else:
             self.inward.ended = True
             self.inward.push(_FIN)
-        return True
+        return not self.crossing.whole_only  # asyncio knows no half-closed TLS
 
     def pause_writing(self) -> None:
         """Hold the sender back: this end does not take more."""
@@ -237,13 +253,15 @@ class End(asyncio.Protocol):
         self.outward.steer()
         if self.inward.sink is None:
             self.crossing.reset()
-        else:
+        elif exc is not None or not self.inward.ended:  # a TLS end that said goodbye has ended already
             self.inward.push(_RESET)
 
 
 def tune_transport(transport: asyncio.Transport) -> None:
     """Send small chunks at once and bound what waits for a slow receiver."""
-    transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection = transport.get_extra_info("socket")
+    if connection.family != socket.AF_UNIX:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     transport.set_write_buffer_limits(high=WRITE_LIMIT_BYTES)
 
 

@@ -36,7 +36,7 @@ from runbooks.stand.processes import (
     write_pids,
 )
 from runbooks.stand.programs import AGENT_PROGRAMS, ServerBinaries, plan_programs
-from runbooks.stand.topology import Stand, StandError, read_stand, stand_path
+from runbooks.stand.topology import Stand, StandError, read_stand, socket_of, stand_path
 
 KILL_PATIENCE_S = 10.0
 """Patience with SIGKILLed processes to be gone. Source: our choice; the kernel needs milliseconds."""
@@ -114,8 +114,9 @@ def kill_site(home: Path, site: Site, *, keep_links: bool = False) -> float:
             set_links(home, dict.fromkeys(links_of_site(site), LinkState(LinkMode.HOLE)))
             if border is not None:
                 with suppress(OSError, ValueError):
-                    port = stand.port(site, "border-control")
-                    ask_border(port, stand.control_token, {"hand_over": True})
+                    ask_border(
+                        socket_of(stand, f"{site}/border-control"), stand.control_token, {"hand_over": True}
+                    )
         left = _kill_all(home, site, victims)
         write_pids(pids_path(home, site), {})
         if left:
@@ -175,11 +176,13 @@ def _tell_border(stand: Stand, site: Site, changes: LinkTable) -> None:
     while True:
         try:
             ask_border(
-                stand.port(site, "border-control"), stand.control_token, {"links": plain_links(changes)}
+                socket_of(stand, f"{site}/border-control"),
+                stand.control_token,
+                {"links": plain_links(changes)},
             )
             return
         except (OSError, ValueError) as error:
-            if not isinstance(error, ConnectionRefusedError) or time.monotonic() > end:
+            if not isinstance(error, ConnectionRefusedError | FileNotFoundError) or time.monotonic() > end:
                 raise StandError(f"border of {site}: {error}; see `biyi stand logs {site} border`") from error
             time.sleep(0.02)
 
@@ -250,7 +253,7 @@ def _check_ports(stand: Stand, site: Site, program: Program) -> None:
     }.get(program.name, (program.name,))
     for name, port in stand.ports.items():
         owner, _, service = name.partition("/")
-        if owner == site and service.startswith(starts) and not is_free(port):
+        if owner == site and service.startswith(starts) and not is_free(stand.address(name)):
             raise StandError(
                 f"port {port} ({name.replace('/', ' ')}) is taken by another program; end that, or choose "
                 "other ports with `biyi stand up --fresh` (it deletes the data)"

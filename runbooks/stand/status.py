@@ -12,7 +12,7 @@ from runbooks.stand.outside import pids_of_outside
 from runbooks.stand.ports import BANKS, OUTSIDE
 from runbooks.stand.processes import Running, is_alive, read_pids
 from runbooks.stand.sites import pids_path
-from runbooks.stand.topology import Stand, read_stand
+from runbooks.stand.topology import Stand, read_stand, socket_of
 
 PROGRAMS = {
     Site.IDC: ("border", "etcd", "valkey", "agent", "api", "projector", "payer", "notary"),
@@ -25,7 +25,7 @@ _PORT_NAMES = {"border": "border-control", "etcd": "etcd-client"}
 @dataclass(frozen=True, slots=True)
 class ProcessStatus:
     """One process: `state` is listening, starting (runs, port still closed), dead (ended by itself or
-    was killed outside) or stopped."""
+    was killed outside) or stopped. `port` of what listens at a Unix socket is the number in its name."""
 
     site: str
     program: str
@@ -59,7 +59,9 @@ def read_status(home: Path) -> StandStatus:
     for status in processes:
         if status.program == "border" and status.state == "listening":
             with contextlib.suppress(OSError, ValueError):
-                answer = ask_border(status.port, stand.control_token, {})
+                answer = ask_border(
+                    socket_of(stand, f"{status.site}/border-control"), stand.control_token, {}
+                )
                 connections[Site(status.site)] = int(str(answer["connections"]))
     links = {name: state.text for name, state in read_links(home / "links.json").items()}
     return StandStatus(processes, links, connections)
@@ -67,24 +69,24 @@ def read_status(home: Path) -> StandStatus:
 
 def _of_programs(stand: Stand, site: Site) -> list[ProcessStatus]:
     recorded = read_pids(pids_path(stand.home, site))
-    ports = {program: stand.port(site, _PORT_NAMES.get(program, program)) for program in PROGRAMS[site]}
-    return [_of_program(site, program, recorded.get(program), port) for program, port in ports.items()]
+    names = {program: f"{site}/{_PORT_NAMES.get(program, program)}" for program in PROGRAMS[site]}
+    return [_of_program(stand, program, recorded.get(program), name) for program, name in names.items()]
 
 
 def _of_banks(stand: Stand) -> list[ProcessStatus]:
     recorded = read_pids(pids_of_outside(stand.home))
-    ports = {bank: stand.ports[f"{OUTSIDE}/{bank}"] for bank in BANKS}
-    return [_of_program(OUTSIDE, bank, recorded.get(bank), port) for bank, port in ports.items()]
+    return [_of_program(stand, bank, recorded.get(bank), f"{OUTSIDE}/{bank}") for bank in BANKS]
 
 
-def _of_program(site: str, program: str, running: Running | None, port: int) -> ProcessStatus:
+def _of_program(stand: Stand, program: str, running: Running | None, name: str) -> ProcessStatus:
     if running is None:
         state = "stopped"
     elif not is_alive(running):
         state = "dead"
     else:
-        state = "starting" if is_free(port) else "listening"
-    return ProcessStatus(site, program, running.pid if running else None, port, state)
+        state = "starting" if is_free(stand.address(name)) else "listening"
+    site, pid = name.partition("/")[0], running.pid if running else None
+    return ProcessStatus(site, program, pid, stand.ports[name], state)
 
 
 def _of_copies(stand: Stand, site: Site) -> list[ProcessStatus]:
@@ -94,7 +96,7 @@ def _of_copies(stand: Stand, site: Site) -> list[ProcessStatus]:
         if owner == site and service.startswith("copy:"):
             port = stand.ports[name]
             pid = _postmaster_pid(stand.copies_dir(site) / service.removeprefix("copy:"))
-            state = "stopped" if is_free(port) else "listening"
+            state = "stopped" if is_free(stand.address(name)) else "listening"
             found.append(ProcessStatus(site, service, pid if state == "listening" else None, port, state))
     return found
 

@@ -4,6 +4,7 @@ Kept in `<home>/stand.json`; `site_settings` turns it into the document that the
 of a data site read, with every address as seen from that site.
 """
 
+import hashlib
 import json
 import os
 import secrets
@@ -17,11 +18,15 @@ from compliance.protection.ring_file import FILE as RING_FILE
 from core_app.funding.settings import ChannelSettings, PayerSettings
 from replication.model import DATA_SITES, Site
 from replication.settings import BackupSettings, CellSettings, FailoverSettings, PlaceSettings, SiteSettings
-from runbooks.stand.ports import BANKS, OUTSIDE, needed_ports, place_names
+from replication.tls import Tls, calling
+from runbooks.stand.certificates import tls_dir
+from runbooks.stand.ports import BANKS, OUTSIDE, needed_ports, place_names, socket_name
 
 FORMAT = 2
 """Version of stand.json; a stand of another version has to be made afresh."""
 LOOPBACK = "127.0.0.1"
+_PATH_MOST = 60
+"""Longest root of Unix sockets. Source: Linux allows a path of 107 bytes (unix(7)); ours add at most 42."""
 
 
 class StandError(Exception):
@@ -78,9 +83,27 @@ class Stand:
         """Return the directory in which the site's PostgreSQL data directories stand."""
         return (self.data_root or self.home) / site / "copies"
 
+    def sockets_dir(self, site: Site) -> Path:
+        """Return the directory of the site's Unix sockets; PostgreSQL's user owns it."""
+        return sockets_root(self.data_root or self.home) / site / "sockets"
+
     def port(self, site: Site, service: str) -> int:
         """Return the port of `service` at `site` itself; KeyError is a programming error."""
         return self.ports[f"{site}/{service}"]
+
+    def address(self, name: str) -> int | Path:
+        """Return where the holder of a port's name listens: TCP on the loopback, or a Unix socket."""
+        owner, _, service = name.partition("/")
+        socket = socket_name(service, self.ports[name])
+        return self.ports[name] if socket is None else self.sockets_dir(Site(owner)) / socket
+
+    def etcd_url(self, site: Site) -> str:
+        """Return the client URL of a site's own etcd member."""
+        return f"https://{LOOPBACK}:{self.port(site, 'etcd-client')}"
+
+    def calling(self, holder: str) -> Tls:
+        """Return the operator's context for calling processes of a kind, or one of a site."""
+        return calling(tls_dir(self.home, Site.IDC), holder)
 
     def port_from(self, viewer: Site, site: Site, service: str) -> int:
         """Return the port at which `viewer` reaches a service of `site`: its border's, unless own."""
@@ -96,6 +119,13 @@ class Stand:
 
 
 _ADAPTER = TypeAdapter(Stand)
+
+
+def sockets_root(root: Path) -> Path:
+    """Return `root`, or a short directory that stands for it: a Unix socket's path may not be long."""
+    if len(str(root)) <= _PATH_MOST and "," not in str(root):
+        return root
+    return Path("/var/tmp") / f"biyi-s-{hashlib.sha256(str(root).encode()).hexdigest()[:12]}"  # noqa: S108
 
 
 def make_cells(count: int) -> tuple[CellSettings, ...]:
@@ -163,7 +193,8 @@ def places_seen_from(stand: Stand, viewer: Site) -> tuple[PlaceSettings, ...]:
         site = Site(site_name)
         port = stand.port_from(viewer, site, f"copy:{name}")
         data_dir = stand.copies_dir(viewer) / name if site is viewer else None
-        places.append(PlaceSettings(name, cell, site, int(ordinal), LOOPBACK, port, data_dir))
+        sockets = str(stand.sockets_dir(viewer))
+        places.append(PlaceSettings(name, cell, site, int(ordinal), sockets, port, data_dir))
     return tuple(places)
 
 
@@ -173,10 +204,12 @@ def site_settings(stand: Stand, site: Site) -> SiteSettings:
     return SiteSettings(
         site=site,
         home_dir=stand.site_dir(site),
-        etcd_urls=tuple(f"http://{LOOPBACK}:{stand.port_from(site, to, 'etcd-client')}" for to in etcd_order),
+        etcd_urls=tuple(
+            f"https://{LOOPBACK}:{stand.port_from(site, to, 'etcd-client')}" for to in etcd_order
+        ),
         cells=stand.cells,
         places=places_seen_from(stand, site),
-        agent_urls={to: f"http://{LOOPBACK}:{stand.port_from(site, to, 'agent')}" for to in DATA_SITES},
+        agent_urls={to: f"https://{LOOPBACK}:{stand.port_from(site, to, 'agent')}" for to in DATA_SITES},
         agent_port=stand.port(site, "agent"),
         api_port=stand.port(site, "api"),
         valkey_port=stand.port(site, "valkey"),
@@ -192,8 +225,18 @@ def site_settings(stand: Stand, site: Site) -> SiteSettings:
         backup=BackupSettings(stand.site_dir(site) / "backup", stand.copies_dir(site) / ".staging")
         if stand.keeps_backups
         else None,
+        tls_dir=tls_dir(stand.home, site),
+        valkey_socket=socket_of(stand, f"{site}/valkey"),
         exposure_query="select commits, moved_fen from core.money_posted_since(%(since)s::text::pg_snapshot)",
     )
+
+
+def socket_of(stand: Stand, name: str) -> Path:
+    """Return the path of a Unix socket by its port's name; ValueError for what listens at TCP."""
+    at = stand.address(name)
+    if not isinstance(at, Path):
+        raise ValueError(f"{name} listens at TCP port {at}")
+    return at
 
 
 def audit_key_path(stand: Stand, site: Site) -> Path:
@@ -203,7 +246,7 @@ def audit_key_path(stand: Stand, site: Site) -> Path:
 
 def payer_settings(stand: Stand, site: Site) -> PayerSettings:
     """Return what the payer of data site `site` is told: both banks, the favoured one first."""
-    banks = {bank: f"http://{LOOPBACK}:{stand.ports[f'{OUTSIDE}/{bank}']}" for bank in BANKS}
+    banks = {bank: f"https://{LOOPBACK}:{stand.ports[f'{OUTSIDE}/{bank}']}" for bank in BANKS}
     channels = tuple(ChannelSettings(bank, "bank_transfer", url) for bank, url in banks.items())
     return PayerSettings(channels, stand.port(site, "payer"))
 
@@ -216,12 +259,15 @@ def outside_settings(stand: Stand) -> SiteSettings:
     inside = site_settings(stand, Site.IDC)
     return replace(
         inside,
-        etcd_urls=tuple(
-            f"http://{LOOPBACK}:{stand.port(site, 'etcd-client')}" for site in (Site.WITNESS, *DATA_SITES)
-        ),
+        etcd_urls=tuple(stand.etcd_url(site) for site in (Site.WITNESS, *DATA_SITES)),
         places=tuple(
-            replace(place, port=stand.port(place.site, f"copy:{place.name}"), data_dir=None)
+            replace(
+                place,
+                host=str(stand.sockets_dir(place.site)),
+                port=stand.port(place.site, f"copy:{place.name}"),
+                data_dir=None,
+            )
             for place in inside.places
         ),
-        agent_urls={to: f"http://{LOOPBACK}:{stand.port(to, 'agent')}" for to in DATA_SITES},
+        agent_urls={to: f"https://{LOOPBACK}:{stand.port(to, 'agent')}" for to in DATA_SITES},
     )

@@ -16,6 +16,7 @@ from replication.etcd import Etcd, EtcdUnavailable
 from replication.grants import read_world
 from replication.model import DATA_SITES, Grant, Mode, Site
 from runbooks.stand.binaries import find_etcd, find_valkey
+from runbooks.stand.certificates import authority_file
 from runbooks.stand.etcd_leader import lead_at_witness, leader_site
 from runbooks.stand.home import UpOptions, home_lock, prepare_stand, wipe
 from runbooks.stand.links import healed_table, read_links, unhealthy
@@ -183,7 +184,8 @@ async def _has_leader(http: aiohttp.ClientSession, stand: Stand) -> bool:
 async def _answers(http: aiohttp.ClientSession, stand: Stand, site: Site, service: str) -> bool:
     path = {"agent": "/v1/status", "api": "/readyz", "payer": "/v1/status", "notary": "/v1/status"}[service]
     try:
-        async with http.get(f"http://{LOOPBACK}:{stand.port(site, service)}{path}") as response:
+        url = f"https://{LOOPBACK}:{stand.port(site, service)}{path}"
+        async with http.get(url, ssl=stand.calling(service)) as response:
             return response.status == 200
     except (aiohttp.ClientError, TimeoutError):
         return False
@@ -194,16 +196,16 @@ async def cells_serve(http: aiohttp.ClientSession, stand: Stand) -> bool:
 
     The grant alone is not enough: it outlives a clean stop of everything.
     """
-    urls = [f"http://{LOOPBACK}:{stand.port(site, 'etcd-client')}" for site in Site]
     try:
-        async with Etcd(urls) as etcd:
+        async with Etcd([stand.etcd_url(site) for site in Site], stand.calling("etcd")) as etcd:
             grants = (await read_world(etcd)).grants
     except EtcdUnavailable:
         return False
     places: dict[str, Any] = {}
     for site in DATA_SITES:
         with suppress(aiohttp.ClientError, TimeoutError, ValueError):
-            async with http.get(f"http://{LOOPBACK}:{stand.port(site, 'agent')}/v1/status") as response:
+            url = f"https://{LOOPBACK}:{stand.port(site, 'agent')}/v1/status"
+            async with http.get(url, ssl=stand.calling("agent")) as response:
                 places |= (await response.json())["places"]
     return all(
         cell.name in grants
@@ -223,6 +225,7 @@ def _serves(grant: Grant, place: dict[str, Any] | None) -> bool:
 def plain_up(done: UpDone) -> str:
     """Return the JSON form of what `up` did."""
     stand = done.stand
-    entrances = {site: f"http://{LOOPBACK}:{stand.port(site, 'api')}" for site in DATA_SITES}
+    entrances = {site: f"https://{LOOPBACK}:{stand.port(site, 'api')}" for site in DATA_SITES}
     plain = {"seconds": round(done.seconds, 2), "home": str(stand.home), "entrances": entrances}
+    plain["authority"] = str(authority_file(stand.home))
     return json.dumps({**plain, "started": done.started, "healed_links": done.healed})

@@ -15,13 +15,15 @@ import pytest
 
 from compliance.protection.ring_file import read_ring
 from core_app.customers.identity import compute_check_character
-from replication.model import DATA_SITES
+from replication.model import DATA_SITES, Site
 from replication.projection.valkey import open_valkey
+from replication.tls import public_tls
 from runbooks.stand.topology import read_stand
+from runbooks.tokens import channel_token
 from tests.faults.canaries import find_in, find_in_tree
 from tests.integration.core_app.conftest import Client
 from tests.integration.core_app.lending import confirm
-from tests.integration.failover.town import biyi, settings_of
+from tests.integration.failover.town import biyi, entrances_of, settings_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -83,7 +85,9 @@ async def search_cache(home: Path) -> tuple[list[str], int]:
     for site in DATA_SITES:
         settings = settings_of(home, site)
         assert settings.valkey_passfile is not None
-        async with open_valkey(settings.valkey_port, settings.valkey_passfile, 2.0) as valkey:
+        async with open_valkey(
+            settings.valkey_socket or settings.valkey_port, settings.valkey_passfile, 2.0
+        ) as valkey:
             client: Any = valkey
             for key in await client.keys("*"):
                 seen += 1
@@ -95,9 +99,11 @@ async def search_cache(home: Path) -> tuple[list[str], int]:
 
 async def test_no_canary_is_in_clear_anywhere(home: Path) -> None:
     answers: list[str] = []
-    async with aiohttp.ClientSession() as session:
-        for site in DATA_SITES:
-            client = Client(session, f"http://127.0.0.1:{settings_of(home, site).api_port}")
+    settings = settings_of(home, Site.IDC)
+    connector = aiohttp.TCPConnector(ssl=public_tls(settings.tls_dir))
+    async with aiohttp.ClientSession(connector=connector) as session:
+        for entrance in entrances_of(home).values():
+            client = Client(session, entrance, channel_token(settings))
             await lend(client)
             answers += client.seen
     assert len(answers) > 50

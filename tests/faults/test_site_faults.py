@@ -11,6 +11,7 @@ import pytest
 from replication.etcd import Etcd, EtcdUnavailable
 from replication.model import Mode, Site
 from replication.settings import FailoverSettings
+from replication.tls import calling
 from runbooks.stand.etcd_leader import leader_site
 from runbooks.stand.home import UpOptions
 from runbooks.stand.links import HEALED, LinkMode, LinkState, link_name
@@ -108,7 +109,9 @@ async def test_the_loss_of_a_site_with_etcds_leader_in_it_costs_one_election_mor
     stand = read_stand(healthy)
     async with writing(healthy) as writers, aiohttp.ClientSession() as http:
         await writers.write_on({"a", "b"})
-        async with Etcd(settings_of(healthy, Site.IDC).etcd_urls) as etcd, asyncio.timeout(WITHIN_SECONDS):
+        settings = settings_of(healthy, Site.IDC)
+        etcd = Etcd(settings.etcd_urls, calling(settings.tls_dir, "etcd"))
+        async with etcd, asyncio.timeout(WITHIN_SECONDS):
             while await leader_site(http, stand) is not Site.IDC:
                 try:
                     await etcd.lead_at(Site.IDC)

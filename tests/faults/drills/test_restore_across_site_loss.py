@@ -85,7 +85,7 @@ def restore(lost: Lost, into: Path, at: datetime, site: str) -> tuple[dict[str, 
     like = Copy.of_place(settings, settings.place(f"a-{site}-0"))
     try:
         with psycopg.connect(
-            host="127.0.0.1", port=plain["port"], user="biyi_admin", dbname="biyi",
+            host=plain["host"], port=plain["port"], user="biyi_admin", dbname="biyi",
             passfile=str(settings.passfile),
         ) as conn:  # fmt: skip
             keys = {row[0] for row in conn.execute("select idempotency_key from core.commands")}

@@ -48,7 +48,7 @@ def make_settings(folder: Path) -> SiteSettings:
 
 @pytest.fixture
 async def core(core: Any, tmp_path: Path) -> Any:
-    async with Router.start(make_settings(tmp_path)) as router:
+    async with Router.start(make_settings(tmp_path), tls=True) as router:
         yield dataclasses.replace(core, router=router, deadline_seconds=0.2)
 
 

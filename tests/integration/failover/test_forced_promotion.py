@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 
-from replication.model import DATA_SITES, Mode, Site
-from runbooks.cells import summarise
+from replication.model import Mode, Site
+from replication.tls import public_tls
+from runbooks.cells import ask_agent, summarise
 from runbooks.drills.arrivals import make_person
 from runbooks.drills.customer import Customers, Request
 from runbooks.drills.load import READ_SECONDS
@@ -25,6 +25,7 @@ from runbooks.tokens import channel_token
 from tests.integration.failover.town import (
     Grants,
     biyi,
+    entrances_of,
     find_lost,
     is_healthy,
     settings_of,
@@ -55,9 +56,9 @@ async def ask(home: Path, *words: str) -> tuple[int, Any]:
 
 async def get(home: Path, site: Site, path: str) -> Any:
     """Ask an agent itself: polling by the command line would keep a small machine busy with imports."""
-    url = f"http://127.0.0.1:{settings_of(home, site).agent_port}{path}"
-    async with aiohttp.ClientSession() as http, http.get(url) as answer:
-        return await answer.json()
+    answer = await ask_agent(settings_of(home, site), path, 10.0)
+    assert answer is not None
+    return answer[1]
 
 
 async def wait_for_exposure(home: Path, commits: int) -> dict[str, Any]:
@@ -139,8 +140,9 @@ async def test_a_lost_cell_is_promoted_at_the_price_shown_and_what_it_cost_is_wr
     assert [row["exposure"]["commits"] for row in rows] == [0, 0]
     code, answer = await ask(home, "promote", "a", "--at", "cloud")
     assert (code, answer["price"]["objection"]) == (1, "primary_visible")
-    entrances = {str(s): f"http://127.0.0.1:{settings_of(home, s).api_port}" for s in DATA_SITES}
-    async with Customers(entrances, token=channel_token(settings_of(home, Site.IDC))) as customers:
+    settings = settings_of(home, Site.CLOUD)
+    tls, token = public_tls(settings.tls_dir), channel_token(settings)
+    async with Customers(entrances_of(home), tls=tls, token=token) as customers:
         safe = await lend(customers, "a")
         for name in BOTH_WAYS:
             set_link(home, name, LinkState(LinkMode.CUT))

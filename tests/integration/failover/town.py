@@ -16,6 +16,7 @@ from replication.etcd import Etcd, EtcdUnavailable
 from replication.grants import read_world
 from replication.model import DATA_SITES, Grant, Mode, Site
 from replication.settings import SiteSettings, read_site_settings
+from replication.tls import calling, public_tls
 from runbooks.drills.arrivals import make_person
 from runbooks.drills.customer import Customers, Request
 from runbooks.drills.read_rows import read_keys
@@ -48,6 +49,10 @@ def settings_of(home: Path, site: Site) -> SiteSettings:
     return read_site_settings(home / site / "site.json")
 
 
+def entrances_of(home: Path) -> dict[str, str]:
+    return {str(s): f"https://127.0.0.1:{settings_of(home, s).api_port}" for s in DATA_SITES}
+
+
 def execute_at_primary_of_a(home: Path, *statements: str) -> None:
     """Run statements as administrator at the home place of cell a."""
     settings = settings_of(home, Site.IDC)
@@ -69,7 +74,8 @@ async def wait_for_grants(
 ) -> Grants:
     """Wait until the grants are as wanted; what they were instead is in the failure."""
     grants: Grants = {}
-    async with Etcd(settings_of(home, viewer).etcd_urls) as etcd:
+    settings = settings_of(home, viewer)
+    async with Etcd(settings.etcd_urls, calling(settings.tls_dir, "etcd")) as etcd:
         try:
             async with asyncio.timeout(within_seconds):
                 while True:
@@ -120,8 +126,9 @@ class Writers:
 @contextlib.asynccontextmanager
 async def writing(home: Path) -> AsyncIterator[Writers]:
     """Let four customers write all the time while the block runs."""
-    entrances = {str(s): f"http://127.0.0.1:{settings_of(home, s).api_port}" for s in DATA_SITES}
-    async with Customers(entrances, token=channel_token(settings_of(home, Site.IDC))) as customers:
+    settings = settings_of(home, Site.IDC)
+    tls, token = public_tls(settings.tls_dir), channel_token(settings)
+    async with Customers(entrances_of(home), tls=tls, token=token) as customers:
         writers = Writers(customers)
 
         async def go_on(entrance: str) -> None:

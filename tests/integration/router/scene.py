@@ -44,7 +44,7 @@ class Scene:
 
     @contextlib.asynccontextmanager
     async def router(self, sessions: Sessions = Sessions()) -> AsyncIterator[Router]:  # noqa: B008 - frozen
-        async with Router.start(self.settings, sessions) as router:
+        async with Router.start(self.settings, sessions, tls=True) as router:
             yield router
 
     async def grant(self, **changes: object) -> None:

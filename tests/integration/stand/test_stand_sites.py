@@ -26,7 +26,7 @@ from runbooks.stand.sites import (
     stop_everything,
 )
 from runbooks.stand.status import read_status
-from runbooks.stand.topology import Stand, StandError
+from runbooks.stand.topology import Stand, StandError, socket_of
 from runbooks.stand.up import find_binaries
 
 PROGRAMS = ("border", "etcd", "valkey")
@@ -69,7 +69,8 @@ async def writes(stand: Stand, viewer: Site, to: Site, patience_s: float = 8) ->
     end = time.monotonic() + patience_s
     while time.monotonic() < end:
         try:
-            async with Etcd([f"http://127.0.0.1:{stand.port_from(viewer, to, 'etcd-client')}"]) as etcd:
+            url = f"https://127.0.0.1:{stand.port_from(viewer, to, 'etcd-client')}"
+            async with Etcd([url], stand.calling("etcd")) as etcd:
                 await etcd.put("/test", f"{viewer} through {to}")
             return True
         except EtcdUnavailable:
@@ -157,7 +158,7 @@ def test_a_port_taken_by_a_stranger_is_named_with_its_purpose(made: Stand):
 
 
 async def test_valkey_refuses_who_does_not_know_the_password(stand: Stand):
-    reader, writer = await asyncio.open_connection("127.0.0.1", stand.port(Site.IDC, "valkey"))
+    reader, writer = await asyncio.open_unix_connection(socket_of(stand, "idc/valkey"))
     password = stand.key_path("valkey").read_bytes().strip()
     writer.write(b"PING\r\nAUTH " + password + b"\r\nPING\r\n")
     assert (await reader.readline()).startswith(b"-NOAUTH")
@@ -167,7 +168,9 @@ async def test_valkey_refuses_who_does_not_know_the_password(stand: Stand):
 
 
 def test_keys_and_description_are_private(made: Stand):
-    for path in (*made.key_path("").rglob("*"), made.home / "stand.json"):
+    secret = [*made.key_path("").rglob("*"), *made.home.glob("*/tls/*/*.key"), made.home / "stand.json"]
+    assert len(secret) > 20
+    for path in secret:
         assert path.stat().st_mode & 0o077 == 0
     rings = {site: read_ring(made.ring_path(site)) for site in DATA_SITES}
     # The same data keys, each site's own root, key-encryption key and signing key.

@@ -9,15 +9,29 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import aiohttp
+import psutil
 import pytest
 
 from replication.model import Site
+from replication.tls import CURRENT, Identity
+from runbooks.stand.certificates import tls_dir
+from runbooks.stand.doors import context_for, doors_of, knock
 from runbooks.stand.home import UpOptions, wipe
 from runbooks.stand.processes import find_marked
 from runbooks.stand.sites import data_directories, kill_site, live_processes
 from runbooks.stand.status import read_status
-from runbooks.stand.topology import StandError
+from runbooks.stand.topology import StandError, read_stand, socket_of
 from runbooks.stand.up import down, start_site, up
+from tests.integration.stand.strangers import (
+    NOT_AN_ANSWER,
+    expired,
+    of_another_authority,
+    old_protocol,
+    said_in_clear,
+    trusting,
+    weak_cipher,
+)
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +81,89 @@ def test_an_up_that_was_interrupted_is_finished_by_the_next(home: Path):
     assert (interrupted.returncode, b"interrupted" in said) == (1, True)
     asyncio.run(up(home, UpOptions(backups=False)))
     assert read_status(home).whole
+
+
+def test_every_tcp_listener_is_a_known_door_and_every_other_a_private_socket(home: Path):
+    asyncio.run(up(home, UpOptions(backups=False)))
+    stand = read_stand(home)
+    directories = [directory for site in Site for directory in data_directories(home, site)]
+    pids = {each.pid for each in find_marked(f"{home}|", directories)}
+    listeners = {
+        found.laddr.port: found.laddr.ip
+        for found in psutil.net_connections("inet")
+        if found.status == psutil.CONN_LISTEN and found.pid in pids
+    }
+    assert set(listeners) == {door.port for door in doors_of(stand)}
+    assert set(listeners.values()) == {"127.0.0.1"}
+    sockets = {found.laddr for found in psutil.net_connections("unix") if found.pid in pids and found.laddr}
+    folders = {str(stand.sockets_dir(site)) for site in Site}
+    named = {path for path in sockets if path.startswith("/")}
+    assert {os.path.dirname(path) for path in named} == folders
+    assert all(os.stat(folder).st_mode & 0o077 == 0 for folder in folders)
+    assert {str(socket_of(stand, name)) for name in ("idc/copy:a-idc-0", "cloud/valkey")} <= named
+
+
+async def test_each_door_lets_in_whom_it_is_for(home: Path):
+    stand = read_stand(home)
+    knocks = {door.name: await knock(door, context_for(stand, door)) for door in doors_of(stand)}
+    assert {name: seen.refused for name, seen in knocks.items() if seen.refused} == {}
+    assert {seen.version for seen in knocks.values()} == {"TLSv1.2", "TLSv1.3"}
+    assert all("etcd" in name for name, seen in knocks.items() if seen.version == "TLSv1.2")
+
+
+async def test_no_door_answers_in_clear(home: Path):
+    for door in doors_of(read_stand(home)):
+        said = await said_in_clear(door)
+        assert said == b"" or said.startswith(NOT_AN_ANSWER), door.name
+
+
+async def test_nobody_gets_in_without_a_certificate_or_with_one_of_another_authority(
+    home: Path, tmp_path: Path
+):
+    for door in doors_of(read_stand(home)):
+        if door.caller is not None:
+            assert (await knock(door, trusting())).refused, door.name
+            assert (await knock(door, of_another_authority(tmp_path, door))).refused, door.name
+
+
+async def test_nobody_gets_in_with_an_old_protocol_or_a_weak_cipher(home: Path):
+    stand = read_stand(home)
+    for door in doors_of(stand):
+        assert (await knock(door, old_protocol())).refused, door.name
+        place, kind = door.caller or ("idc", "operator")
+        weak = weak_cipher(tls_dir(home, place) / CURRENT / f"{kind}.crt")
+        assert (await knock(door, weak)).refused, door.name
+
+
+async def test_an_expired_certificate_is_refused_and_the_caller_is_told(home: Path, tmp_path: Path):
+    stand = read_stand(home)
+    for door in doors_of(stand):
+        if door.caller is not None:
+            refused = (await knock(door, expired(stand, tmp_path, door))).refused
+            # etcd's Go says no more than that the certificate is bad.
+            assert ("EXPIRED" in refused) or (door.holder == "etcd" and refused), (door.name, refused)
+    logs = [path.read_text() for path in home.glob("*/logs/*.log")]
+    assert sum("a caller was refused: certificate has expired" in text for text in logs) >= 10
+
+
+@pytest.mark.parametrize(
+    ("caller", "method", "path"),
+    [
+        ("api", "GET", "/v1/status"),
+        ("etcd", "GET", "/v1/probe"),
+        ("agent", "POST", "/v1/cells/a/move"),
+        ("agent", "PUT", "/v1/hold"),
+        ("payer", "DELETE", "/v1/hold"),
+        ("projector", "POST", "/v1/cells/a/promote"),
+    ],
+)
+async def test_an_agent_does_only_what_the_caller_may_ask(home: Path, caller: str, method: str, path: str):
+    stand = read_stand(home)
+    url = f"https://127.0.0.1:{stand.port(Site.CLOUD, 'agent')}{path}"
+    tls = Identity(tls_dir(home, Site.IDC), caller).to("agent")
+    async with aiohttp.ClientSession() as http, http.request(method, url, ssl=tls) as answer:
+        assert answer.status == 403
+        assert f"{caller}.idc may not" in (await answer.json())["why"]
 
 
 def test_a_killed_site_leaves_no_process_of_its_databases(home: Path):

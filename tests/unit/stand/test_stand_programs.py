@@ -24,7 +24,7 @@ def test_an_etcd_member_reaches_its_peers_only_through_its_own_border(site: Site
     stand = a_stand()
     program = plan_etcd(stand, site, OLD)
     assert dict(program.environment) == {
-        "HTTPS_PROXY": f"http://127.0.0.1:{stand.port(site, 'border-connect')}"
+        "HTTPS_PROXY": f"https://127.0.0.1:{stand.port(site, 'border-connect')}"
     }
     cluster = next(word for word in program.command if word.startswith("--initial-cluster="))
     assert cluster.count("https://LOCALHOST:") == 3  # lower case would escape the proxy

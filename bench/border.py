@@ -1,0 +1,141 @@
+"""What mutual TLS between the sites costs a byte and a round trip: the border's relay beside its tunnel.
+
+`python -m bench.border [--megabytes N] [--trips N]`. Both in one run, in turn, on the same machine: a relay
+(one hop, as it is) and a tunnel (two hops, TLS between them), from a Unix or TCP client to a server of the
+same kind. Writes bench/results/border.json.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import datetime as dt
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tests.integration.stand.crossing import Borders, borders_in
+
+RESULT = Path(__file__).parent / "results" / "border.json"
+ROUNDS = 3
+"""Measured in turn, so that a busy minute meets both. Source: our choice; the median is shown."""
+CHUNK = bytes(64 << 10)
+RECORD = bytes(400)
+"""Bytes of a round trip. Source: a repayment's WAL is of that order."""
+
+
+async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Return each record, swallow everything else, say when all of it is there."""
+    size = int.from_bytes(await reader.readexactly(8), "big")
+    with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+        while size == 0:
+            writer.write(await reader.readexactly(len(RECORD)))
+        while size > 0:
+            size -= len(await reader.read(1 << 20))
+        writer.write(b".")
+        await writer.drain()
+    writer.close()
+
+
+def cpu_seconds(borders: Borders) -> float:
+    """Return the processor time of the border processes."""
+    times = [psutil.Process(one.pid).cpu_times() for one in borders.processes.values()]
+    return float(sum(t.user + t.system for t in times))
+
+
+async def pour(borders: Borders, megabytes: int) -> dict[str, float]:
+    """Send so much one way; return MB/s and the borders' processor seconds a GB."""
+    reader, writer = await borders.client()
+    size, cpu, begun = megabytes << 20, cpu_seconds(borders), time.perf_counter()
+    writer.write(size.to_bytes(8, "big"))
+    for _ in range(size // len(CHUNK)):
+        writer.write(CHUNK)
+        await writer.drain()
+    await reader.readexactly(1)
+    seconds = time.perf_counter() - begun
+    writer.close()
+    return {
+        "mb_per_s": megabytes / seconds,
+        "cpu_s_per_gb": (cpu_seconds(borders) - cpu) * 1024 / megabytes,
+    }
+
+
+async def bounce(borders: Borders, trips: int) -> dict[str, float]:
+    """Send a record and wait for it, again and again; return microseconds of the median and p99."""
+    reader, writer = await borders.client()
+    writer.write(bytes(8))
+    times = []
+    for _ in range(trips):
+        begun = time.perf_counter()
+        writer.write(RECORD)
+        await reader.readexactly(len(RECORD))
+        times.append(1e6 * (time.perf_counter() - begun))
+    writer.close()
+    times.sort()
+    return {"trip_p50_us": times[len(times) // 2], "trip_p99_us": times[int(0.99 * len(times))]}
+
+
+async def connect(borders: Borders, times: int) -> dict[str, float]:
+    """Connect and get the first record back; return the median, and the borders' processor time, in ms."""
+    found = []
+    cpu = cpu_seconds(borders)
+    for _ in range(times):
+        begun = time.perf_counter()
+        reader, writer = await borders.client()
+        writer.write(bytes(8) + RECORD)
+        await reader.readexactly(len(RECORD))
+        found.append(1e3 * (time.perf_counter() - begun))
+        writer.close()
+    cpu_ms = 1e3 * (cpu_seconds(borders) - cpu) / times
+    return {"connect_p50_ms": sorted(found)[len(found) // 2], "connect_cpu_ms": cpu_ms}
+
+
+async def measure(megabytes: int, trips: int) -> dict[str, Any]:
+    """Measure both forms in turn."""
+    rounds: dict[str, list[dict[str, float]]] = {"relay": [], "tunnel": []}
+    async with contextlib.AsyncExitStack() as stack:
+        grounds = {}
+        for name in rounds:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="biyi-", dir="/tmp"))
+            made = grounds[name] = borders_in(Path(folder), tunnelled=name == "tunnel")
+            stack.callback(made.stop)
+            for site in ("cloud", "idc"):
+                await made.start(site)
+            where = made.socket("cloud/copy:a-cloud-0")
+            server = (
+                await asyncio.start_unix_server(answer, where)
+                if made.tunnelled
+                else await asyncio.start_server(answer, "127.0.0.1", made.ports["cloud/agent"])
+            )
+            stack.callback(server.close)
+        for _ in range(ROUNDS):
+            for name, made in grounds.items():
+                found = await pour(made, megabytes) | await bounce(made, trips) | await connect(made, 100)
+                rounds[name].append(found)
+    middle = {
+        name: {key: round(sorted(one[key] for one in some)[ROUNDS // 2], 2) for key in some[0]}
+        for name, some in rounds.items()
+    }
+    return {**middle, "rounds": rounds}
+
+
+def main() -> None:
+    """Measure, print, keep."""
+    parser = argparse.ArgumentParser(description="Cost of the tunnels between the sites.")
+    parser.add_argument("--megabytes", type=int, default=256)
+    parser.add_argument("--trips", type=int, default=2000)
+    given = parser.parse_args()
+    load = os.getloadavg()[0]
+    found = asyncio.run(measure(given.megabytes, given.trips))
+    stamp = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+    plain = {"at": stamp, "cores": os.cpu_count(), "load_before": round(load, 1), **found}
+    RESULT.write_text(json.dumps(plain, indent=2) + "\n")
+    print(json.dumps({name: found[name] for name in ("relay", "tunnel")}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
