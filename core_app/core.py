@@ -18,7 +18,7 @@ from core_app.decisions.bureau import Bureau
 from core_app.decisions.risk import Risk, read_risk
 from core_app.ids import Letter, make_routed_id, slot_of_id
 from core_app.products.catalogue import Catalogue
-from core_app.slots import cell_of_slot, compute_slot
+from core_app.slots import cell_of_slot, chunk_of_slot, compute_slot
 
 Connection: TypeAlias = psycopg.AsyncConnection[Any]
 T = TypeVar("T")
@@ -76,6 +76,14 @@ class LendingCore:
     def slot_of_customer(self, customer_id: str) -> int:
         """Return the slot of a customer."""
         return compute_slot(self.vault.slot_key, customer_id)
+
+    def chunk_of_customer(self, customer_id: str) -> int:
+        """Return the chunk of slots whose business date is the customer's."""
+        return chunk_of_slot(self.slot_of_customer(customer_id))
+
+    def chunk_of_loan(self, loan_id: str) -> int:
+        """Return the chunk of slots whose business date is a loan's; 0 for what is no loan id."""
+        return chunk_of_slot(slot_of_id(Letter.LOAN, loan_id) or 0)
 
     def cell_of_customer(self, customer_id: str) -> str:
         """Return the cell a customer lives in."""

@@ -1,4 +1,4 @@
-"""Pays out what was drawn: `python -m core_app.payer --settings <site.json>`.
+"""Pays out what was drawn, and collects what is due: `python -m core_app.payer --settings <site.json>`.
 
 One runs at each site, on the orders of all cells. Its channels and limits stand in `channels.json` beside
 the site's settings; it answers on `status_port`: `GET /v1/status`.
@@ -25,9 +25,11 @@ from compliance.protection.vault import open_vault
 from core_app.business_calendar import business_date_at
 from core_app.core import LendingCore
 from core_app.errors import DocumentInvalid
+from core_app.funding.debits import DEBITS
+from core_app.funding.fake_bank import DEBITS as DEBITS_PATH
 from core_app.funding.fake_bank import FakeBankChannel
 from core_app.funding.payer import Payer
-from core_app.funding.settings import FILE, PayerSettings, read_payer_settings
+from core_app.funding.settings import FILE, PayerSettings, as_collector, read_payer_settings
 from core_app.products.catalogue import read_catalogue
 from core_app.router import Router
 from core_app.router_line import ONE_SESSION
@@ -62,16 +64,25 @@ async def serve(site: SiteSettings, settings: PayerSettings) -> None:
             c.name: FakeBankChannel(c.name, c.url, session, settings.answer_s, identity.to_partner(c.name))
             for c in settings.channels
         }
-        payer = Payer(core, settings, channels, time.monotonic)
-        async with _status_served(payer, settings.status_port, identity):
-            paying = asyncio.create_task(payer.run())
+        collecting = {
+            c.name: FakeBankChannel(
+                c.name, c.url, session, settings.answer_s, identity.to_partner(c.name), DEBITS_PATH
+            )
+            for c in settings.debit_channels
+        }
+        payers = [Payer(core, settings, channels, time.monotonic)]
+        if collecting:
+            payers.append(Payer(core, as_collector(settings), collecting, time.monotonic, DEBITS))
+        async with _status_served(payers[0], settings.status_port, identity):
+            tasks = [asyncio.create_task(payer.run()) for payer in payers]
             stopping = asyncio.create_task(stop.wait())
             # A payer that ends has met what it was not made for: the process ends with it.
-            await asyncio.wait({paying, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            for task in (paying, stopping):
+            await asyncio.wait({*tasks, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            for task in (*tasks, stopping):
                 task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await paying
+            for task in tasks:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
 
 
 def _read_today() -> dt.date:

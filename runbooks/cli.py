@@ -11,7 +11,9 @@ from runbooks.demo import demo_command
 from runbooks.drills.cli import drill
 from runbooks.faults.cli import faults
 from runbooks.funder import funder
+from runbooks.indicators import indicators_command
 from runbooks.keys.cli import keys
+from runbooks.ledger import ledger
 from runbooks.payouts import payouts_command
 from runbooks.product import product
 from runbooks.promote import promote_command
@@ -45,11 +47,12 @@ def main() -> None:
 
 for command in (
     demo_command, stand, site, link, cells_command, why_command, move_command, promote_command, hold_command,
-    quarantine_command, cache, product, risk, funder, payouts_command, settlement, day_end, drill, faults,
-    sim_command, backup, restore_command, staff, token, audit, keys,
+    quarantine_command, cache, product, risk, funder, ledger, payouts_command, settlement, day_end, drill,
+    faults, sim_command, backup, restore_command, staff, token, audit, keys,
 ):  # fmt: skip
     main.add_command(command)
 
+risk.add_command(indicators_command)
 
 if __name__ == "__main__":
     main()

@@ -20,6 +20,7 @@ from compliance.protection.vault import open_vault
 from core_app.business_calendar import business_date_at
 from core_app.core import Connection, LendingCore
 from core_app.day_end.fingerprint import read_fingerprint
+from core_app.day_end.lateness import count_days_late
 from core_app.day_end.service import PATIENCE_SECONDS, DayClosed, DayEnd, DayNotOpen, Step, Tell, read_status
 from core_app.products.catalogue import read_catalogue
 from core_app.router import CellUnavailable, Router
@@ -97,9 +98,10 @@ def _print_closed(outcomes: Mapping[str, DayClosed | Exception]) -> None:
 @click.option("--fingerprint", "day", help="Also hash all that day-end wrote for this date (YYYY-MM-DD).")
 @_JSON
 def status_command(cells: Sequence[str], day: str | None, as_json: bool) -> None:
-    """Show each cell's business date and what its newest day-end has done; exit 3 when a cell is away.
+    """Show each cell's business date and what its newest day-end has done.
 
-    Two runs over equal portfolios have equal fingerprints (SM3), however often they were killed.
+    Two runs over equal portfolios have equal fingerprints (SM3), however often they were killed. A day that
+    should be closed by now and is not is an alarm: exit 1; a cell that is away: exit 3.
     """
     wanted = None if day is None else _read_day(day)
     try:
@@ -109,14 +111,27 @@ def status_command(cells: Sequence[str], day: str | None, as_json: bool) -> None
     if as_json:
         click.echo(json.dumps(rows))
     else:
-        table = Table("cell", "business date", "newest day-end", "closed", "booked", "fingerprint")
+        table = Table("cell", "business date", "late", "newest day-end", "closed", "booked", "fingerprint")
         for row in rows:
             steps = {name: f"{step['chunks']} of {step['of']}" for name, step in row["steps"].items()}
             date = row["business_date"] or "the calendar's"
-            shown = (date, row["day_end_of"] or "-", steps.get("close", "-"), steps.get("book", "-"))
+            late = f"[red]{row['days_late']} days[/red]" if row["days_late"] else "no"
+            shown = (date, late, row["day_end_of"] or "-", steps.get("close", "-"), steps.get("book", "-"))
             table.add_row(row["cell"], *shown, row.get("fingerprint", ""))
         Console().print(table)
-    sys.exit(3 if any("away" in row for row in rows) else 0)
+        for alarm in find_alarms(rows):
+            click.echo(f"alarm: {alarm}", err=True)
+    sys.exit(3 if any("away" in row for row in rows) else 1 if find_alarms(rows) else 0)
+
+
+def find_alarms(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what somebody has to look at now: days that should be closed and are not."""
+    return [
+        f"cell {row['cell']}: {row['days_late']} business days are not closed, the first is"
+        f" {row['business_date'] or row['begun_on']}; biyi day-end run --cell {row['cell']}"
+        for row in rows
+        if row["days_late"]
+    ]
 
 
 def _read_day(text: str) -> dt.date:
@@ -152,7 +167,7 @@ async def open_core(settings: SiteSettings) -> AsyncIterator[LendingCore]:
 
 def read_calendar() -> dt.date:
     """Return the calendar's business date."""
-    return business_date_at(dt.datetime.now(dt.UTC))  # noqa: TID251 - a command is a shell: it reads the clock
+    return business_date_at(_read_now())
 
 
 async def _run_cells(
@@ -185,8 +200,17 @@ async def _read_cell(core: LendingCore, cell: str, day: dt.date | None) -> dict[
         if day is not None:
             row["fingerprint"] = await read_day_fingerprint(core, cell, day)
     except CellUnavailable:
-        return {"cell": cell, "business_date": None, "day_end_of": None, "steps": {}, "away": True}
-    return row
+        row = {"business_date": None, "day_end_of": None, "begun_on": None, "steps": {}, "away": True}
+    open_day, begun_on = (_day_of(row[name]) for name in ("business_date", "begun_on"))
+    return row | {"cell": cell, "days_late": count_days_late(open_day, begun_on, _read_now())}
+
+
+def _day_of(text: str | None) -> dt.date | None:
+    return None if text is None else dt.date.fromisoformat(text)
+
+
+def _read_now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)  # noqa: TID251 - a command is a shell: it reads the clock
 
 
 async def read_day_fingerprint(core: LendingCore, cell: str, day: dt.date) -> str:

@@ -22,6 +22,7 @@ def _refuse_control_characters(text: str) -> str:
 
 Text = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_refuse_control_characters)]
 Purpose = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{1,63}$")]
+Province = Annotated[str, Field(pattern=r"^[1-9][0-9]$")]
 Sm3 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Reference = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{4,64}$")]
 AmountFen = Annotated[int, Field(gt=0, le=MAX_FEN, description="Amount in fen (1/100 yuan).")]
@@ -50,6 +51,15 @@ class DeviceEvidence(BaseModel):
     address: Text | None = Field(default=None, description="Home or delivery address.")
 
 
+class PartnerScoreRequest(BaseModel):
+    """The score that a partner bank's own model gave, as a versioned input of our scorecards."""
+
+    model_config = REQUEST
+    partner: Purpose = Field(description="Id of the partner bank.")
+    version: Reference = Field(description="Version of its model, kept with the decision.")
+    score: int = Field(ge=0, le=1000)
+
+
 class ApplicationRequest(BaseModel):
     """What a customer applies for."""
 
@@ -70,8 +80,17 @@ class ApplicationRequest(BaseModel):
     amount_fen: AmountFen
     periods: int = Field(gt=0, le=60, description="Months; one of the product's.")
     purpose: Purpose | None = Field(default=None, description="Use of the money, one of the product's.")
+    channel: Purpose | None = Field(
+        default=None, description="Entrance it came by, one of the product's; a dimension of the ledger."
+    )
+    region: Province | None = Field(
+        default=None, description="Province it came from (GB/T 2260); absent: that of the ID number."
+    )
     bureau_authorisation: Reference | None = Field(
         default=None, description="Id of the written authorisation; the bureau is asked only with one."
+    )
+    partner_score: PartnerScoreRequest | None = Field(
+        default=None, description="A partner bank's score; a scorecard may weigh it as `partner.score`."
     )
     evidence: DeviceEvidence | None = Field(default=None, description="Device evidence, as far as known.")
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from core_app.api.bodies import REQUEST, AmountFen, InstalmentAnswer, RepaymentAnswer, Text
+from core_app.api.bodies import REQUEST, AmountFen, InstalmentAnswer, Reference, RepaymentAnswer, Text
 
 Reason = Annotated[str, Field(pattern=r"^[a-z][a-z_]{1,39}$")]
 
@@ -73,6 +73,29 @@ class WriteOffRequest(BaseModel):
     reason: Reason
 
 
+class DebitAgreementRequest(BaseModel):
+    """The agreement by which a customer's instalments are collected when due, or its end."""
+
+    model_config = REQUEST | ConfigDict(
+        json_schema_extra={
+            "examples": [{"customer_id": "C0123456789abcdef01234567", "agreement": "AGR-20260115-0001"}]
+        }
+    )
+    customer_id: Text = Field(description="As answered by POST /v1/customers.")
+    agreement: Reference | None = Field(
+        default=None,
+        description="The channel's number of the bound account, never the account's own; absent: it ends.",
+    )
+
+
+class DebitAgreementAnswer(BaseModel):
+    """What holds from now on; an order that is under way is not called back."""
+
+    customer_id: str
+    agreed_on: str
+    active: bool
+
+
 class PayoffAnswer(BaseModel):
     """What settles a loan on the day `as_of`."""
 
@@ -83,6 +106,27 @@ class PayoffAnswer(BaseModel):
     principal_fen: int
     fee_fen: int
     total_fen: int
+
+
+class RateChangeAnswer(BaseModel):
+    """A lower rate, as the borrower was shown it; the SM3 is of the canonical document."""
+
+    loan_id: str
+    rate_before: str
+    rate_after: str
+    from_period: int
+    begins: str
+    interest_saved_fen: int
+    schedule: list[InstalmentAnswer]
+    why: dict[str, str]
+    document_sm3: str
+
+
+class RateChangesAnswer(BaseModel):
+    """Every change of a loan's rate, oldest first."""
+
+    loan_id: str
+    changes: list[RateChangeAnswer]
 
 
 class PrepaymentAnswer(BaseModel):

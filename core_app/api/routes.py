@@ -18,7 +18,9 @@ from core_app.api.answering import respond as _respond
 from core_app.api.guard import GuardedRoute, allow
 from core_app.customers.service import check_person, register_customer, show_customer
 from core_app.decisions.quote import LoanWish, quote_loan
+from core_app.decisions.scoring import PartnerScore
 from core_app.decisions.service import Wish, apply_for_loan
+from core_app.funding.debits import agree_to_debits
 from core_app.funding.show import show_funding
 from core_app.loans.bill import pay_bill, show_bill
 from core_app.loans.contract import Confirmed, sign_contract
@@ -29,6 +31,7 @@ from core_app.loans.prepayment import Mode
 from core_app.loans.reading import show_loan
 from core_app.loans.repay import WantedRepayment, want_repayment
 from core_app.loans.reversal import reverse_repayment
+from core_app.loans.reward import show_rate_changes
 from core_app.loans.together import GroupQueue
 from core_app.loans.write_off import write_off_loan
 from core_app.read_models.read import show_loan_summary
@@ -100,8 +103,11 @@ async def post_application(
         body.amount_fen,
         body.periods,
         purpose=body.purpose,
+        channel=body.channel,
+        region=body.region,
         authorisation=body.bureau_authorisation,
         evidence=body.evidence.model_dump(exclude_none=True) if body.evidence else {},
+        partner=PartnerScore(**body.partner_score.model_dump()) if body.partner_score else None,
     )
     return _respond(await apply_for_loan(core, _command(core, key, "application", body), wish))
 
@@ -201,6 +207,22 @@ async def post_prepayment(
 
 
 @router.post(
+    "/debit-agreements",
+    status_code=201,
+    summary="Agree to have instalments collected, or end that",
+    responses={201: {"model": loan_bodies.DebitAgreementAnswer}, **_ON_WRITE},
+)
+@allow(*_CLIENTS)
+async def post_debit_agreement(
+    request: Request, key: IdempotencyKey, body: loan_bodies.DebitAgreementRequest
+) -> Response:
+    """Keep the newest agreement of a customer; what falls due on a later day is collected by it."""
+    core = _core(request)
+    command = _command(core, key, "debit-agreement", body)
+    return _respond(await agree_to_debits(core, command, body.customer_id, body.agreement))
+
+
+@router.post(
     "/reversals",
     status_code=201,
     summary="Take a repayment back",
@@ -239,6 +261,17 @@ async def post_write_off(
 async def get_payoff(request: Request, loan_id: Annotated[str, Path(max_length=64)]) -> Response:
     """Show penalty, interest, principal and fee of paying everything today."""
     return _respond(await show_payoff(_core(request), loan_id))
+
+
+@router.get(
+    "/loans/{loan_id}/rate-changes",
+    summary="Show how a loan's rate has changed",
+    responses={200: {"model": loan_bodies.RateChangesAnswer}, **_ON_READ},
+)
+@allow(*_CLIENTS)
+async def get_rate_changes(request: Request, loan_id: Annotated[str, Path(max_length=64)]) -> Response:
+    """Show each lower rate with the schedule that came with it, as the borrower was shown it."""
+    return _respond(await show_rate_changes(_core(request), loan_id))
 
 
 @router.get(

@@ -44,6 +44,15 @@ def birth_date(id_number: str) -> dt.date | None:
         return None
 
 
+def province(id_number: str) -> str:
+    """Return the province in which a normalised ID number was first given out (GB/T 2260, two digits).
+
+    >>> province("11010519491231002X")
+    '11'
+    """
+    return id_number[:2]
+
+
 def read_mobile(phone: str) -> str | None:
     """Return the 11 digits of a normalised mainland mobile number, or None."""
     match = _PHONE.fullmatch(phone.replace("-", ""))

@@ -15,15 +15,15 @@ from core_app.commands import (
     run_command,
 )
 from core_app.core import Connection, LendingCore
-from core_app.customers.identity import find_id_number_fault, normalise, read_mobile
+from core_app.customers.identity import find_id_number_fault, normalise, province, read_mobile
 from core_app.errors import Kind, Refused, refuse_field
 from core_app.ids import derive_customer_id, is_customer_id
 from core_app.outbox import Told
 
 _INSERT = """
 insert into core.customers
-    (customer_id, slot, name, id_number, id_number_index, phone, phone_index, idempotency_key)
-values (%(customer_id)s, %(slot)s, %(name)s, %(id_number)s, %(id_number_index)s, %(phone)s,
+    (customer_id, slot, region, name, id_number, id_number_index, phone, phone_index, idempotency_key)
+values (%(customer_id)s, %(slot)s, %(region)s, %(name)s, %(id_number)s, %(id_number_index)s, %(phone)s,
         %(phone_index)s, %(key)s)
 on conflict (customer_id) do nothing
 returning 1
@@ -81,6 +81,7 @@ def _seal_row(core: LendingCore, customer_id: str, person: Person) -> dict[str, 
     vault = core.vault.now()  # a row is sealed by one key version, also while versions change
     return {
         "customer_id": customer_id,
+        "region": province(person.id_number),
         "name": vault.encrypt(CUSTOMER_NAME, customer_id, person.name),
         "id_number": vault.encrypt(CUSTOMER_ID_NUMBER, customer_id, person.id_number),
         "id_number_index": vault.blind_index(CUSTOMER_ID_NUMBER, person.id_number),

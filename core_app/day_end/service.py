@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from core_app.business_calendar import business_date_at
 from core_app.commands import (
     Answer,
     Claim,
@@ -26,7 +27,9 @@ from core_app.core import Connection, LendingCore
 from core_app.day_end import store
 from core_app.day_end.terms import product_columns, rule_columns
 from core_app.errors import CoreError
+from core_app.funding.debits import PLAN_DEBITS, debit_columns
 from core_app.ledger.posting import Account
+from core_app.loans.reward import grant_rewards
 from core_app.outbox import Told
 from core_app.products.catalogue import read_published
 from core_app.router import CellUnavailable
@@ -96,6 +99,7 @@ class DayEnd:
             raise DayNotOpen(f"cell {self.cell} is on {open_day}: needs that day, not {day}")
         rows = {step: await self._do(day, step) for step in Step}
         await self._patiently(lambda: self._finish(day))
+        await self._patiently(lambda: grant_rewards(self.core, self.cell))
         seconds = round(time.monotonic() - started, 3)
         return DayClosed(self.cell, day, rows[Step.CLOSE], rows[Step.BOOK], seconds)
 
@@ -187,7 +191,8 @@ async def do_chunk(core: LendingCore, cell: str, what: tuple[dt.date, Step, int]
     async def work(connection: Connection, claim: Claim) -> Answer:
         if (earlier := await read_earlier_answer(connection, claim)) is not None:
             return earlier
-        written = await _STEPS[step](core, connection, _chunk_values(day, chunk, key))
+        values = _chunk_values(day, chunk, key) | {"epoch": claim.epoch, "site": core.site}
+        written = await _STEPS[step](core, connection, values)
         await connection.execute(store.INSERT_PROGRESS, [day, str(step), chunk, written, key])
         answer = body | {"rows": written}
         return await finish_command(connection, claim, 201, answer, Told(f"day_end.{step}", key, answer))
@@ -214,6 +219,8 @@ async def _close(core: LendingCore, connection: Connection, values: dict[str, An
     products = [*core.catalogue.versions.values(), *(read_published(row[0]) for row in published)]
     columns = product_columns(products, values["day"]) | rule_columns(core.catalogue.rulebook, values["day"])
     rows = await connection.execute(store.CLOSE_CHUNK, values | columns)
+    if (collected := debit_columns(products))["debit_products"]:
+        await connection.execute(PLAN_DEBITS, values | collected)
     return int((await _fetch(rows))[0])
 
 
@@ -251,14 +258,15 @@ async def read_status(core: LendingCore, cell: str) -> dict[str, Any]:
         rows = await (await connection.execute(store.SELECT_STATUS)).fetchall()
         steps = {
             step: {"chunks": done, "of": len(chunks), "rows": written, "last_at": at.isoformat()}
-            for _, _, step, done, written, at in rows
+            for _, _, step, done, written, at, _ in rows
             if step is not None
         }
-        today, ended = (rows[0][0], rows[0][1]) if rows else (None, None)
+        today, ended, begun_at = (rows[0][0], rows[0][1], rows[0][6]) if rows else (None, None, None)
         return {
             "cell": cell,
             "business_date": today.isoformat() if today else None,
             "day_end_of": ended.isoformat() if ended else None,
+            "begun_on": business_date_at(begun_at).isoformat() if begun_at else None,
             "steps": steps,
         }
 

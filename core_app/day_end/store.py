@@ -127,8 +127,9 @@ select count(*) from kept
 # the provision and recoveries gave to it since then.
 BOOK_CHUNK = """
 with exposed as (
-    select s.product, s.asset_class, s.by_60_days, s.balance_fen > 0 as owed, a.*
+    select s.product, l.channel, l.region, s.asset_class, s.by_60_days, s.balance_fen > 0 as owed, a.*
     from core.loan_snapshots s
+    join core.loans l on l.loan_id = s.loan_id and l.loan_id >= %(first)s and l.loan_id < %(last)s
     left join core.loan_funders f
         on f.loan_id = s.loan_id and f.place = 0 and f.funder = 'own' and f.share = 1
     cross join lateral (
@@ -143,7 +144,7 @@ with exposed as (
     ) as a
     where s.on_date = %(day)s and s.loan_id >= %(first)s and s.loan_id < %(last)s
 ), evening as (
-    select s.product, count(*) filter (where s.owed) as loans,
+    select s.product, s.channel, s.region, count(*) filter (where s.owed) as loans,
            coalesce(sum(s.balance_fen) filter (where s.asset_class = 'normal'), 0) as normal_fen,
            coalesce(sum(s.balance_fen) filter (where s.asset_class = 'special_mention'), 0)
                as special_mention_fen,
@@ -154,14 +155,15 @@ with exposed as (
            sum(s.interest_receivable_fen) as interest_receivable_fen,
            sum(s.penalty_receivable_fen) as penalty_receivable_fen,
            sum(s.off_balance_fen) as off_balance_fen, sum(s.balance_fen) as balance_fen
-    from exposed s group by s.product
+    from exposed s group by s.product, s.channel, s.region
 ), before as (
-    select distinct on (c.product) c.product, c.on_date, c.interest_receivable_fen, c.penalty_receivable_fen,
+    select distinct on (c.product, c.channel, c.region) c.product, c.channel, c.region, c.on_date,
+           c.interest_receivable_fen, c.penalty_receivable_fen,
            c.provision_general_fen + c.provision_specific_fen as provision_fen
     from core.closings c where c.chunk = %(chunk)s and c.on_date < %(day)s
-    order by c.product, c.on_date desc
+    order by c.product, c.channel, c.region, c.on_date desc
 ), moved as (
-    select l.product, m.fen, m.on_date
+    select l.product, l.channel, l.region, m.fen, m.on_date
     from (
         select w.loan_id, -w.own_fen as fen, w.written_off_on as on_date
         from core.write_offs w
@@ -172,14 +174,15 @@ with exposed as (
             and r.booked_on <= %(day)s
     ) as m join core.loans l using (loan_id)
 ), used as (
-    select m.product, sum(m.fen) as fen
-    from moved m left join before b using (product) where m.on_date > coalesce(b.on_date, '-infinity')
-    group by m.product
+    select m.product, m.channel, m.region, sum(m.fen) as fen
+    from moved m left join before b using (product, channel, region)
+    where m.on_date > coalesce(b.on_date, '-infinity')
+    group by m.product, m.channel, m.region
 ), closed as (
-    insert into core.closings (on_date, chunk, product, loans, normal_fen, special_mention_fen,
-        substandard_fen, doubtful_fen, loss_fen, by_60_days_fen, interest_receivable_fen,
+    insert into core.closings (on_date, chunk, product, channel, region, loans, normal_fen,
+        special_mention_fen, substandard_fen, doubtful_fen, loss_fen, by_60_days_fen, interest_receivable_fen,
         penalty_receivable_fen, off_balance_fen, provision_general_fen, provision_specific_fen)
-    select %(day)s, %(chunk)s, product, coalesce(e.loans, 0), coalesce(e.normal_fen, 0),
+    select %(day)s, %(chunk)s, product, channel, region, coalesce(e.loans, 0), coalesce(e.normal_fen, 0),
            coalesce(e.special_mention_fen, 0), coalesce(e.substandard_fen, 0), coalesce(e.doubtful_fen, 0),
            coalesce(e.loss_fen, 0), coalesce(e.by_60_days_fen, 0), coalesce(e.interest_receivable_fen, 0),
            coalesce(e.penalty_receivable_fen, 0), coalesce(e.off_balance_fen, 0),
@@ -188,20 +191,22 @@ with exposed as (
                + core.round_half_up(e.substandard_fen * %(substandard_share)s, 1)
                + core.round_half_up(e.doubtful_fen * %(doubtful_share)s, 1)
                + core.round_half_up(e.loss_fen * %(loss_share)s, 1), 0)
-    from evening e full join before b using (product) full join used u using (product)
+    from evening e full join before b using (product, channel, region)
+    full join used u using (product, channel, region)
     returning *
 ), changed as (
-    select c.product,
+    select c.product, c.channel, c.region,
            c.interest_receivable_fen - coalesce(b.interest_receivable_fen, 0) as interest_fen,
            c.penalty_receivable_fen - coalesce(b.penalty_receivable_fen, 0) as penalty_fen,
            c.provision_general_fen + c.provision_specific_fen
                - (coalesce(b.provision_fen, 0) + coalesce(u.fen, 0)) as provision_fen
-    from closed c left join before b using (product) left join used u using (product)
+    from closed c left join before b using (product, channel, region)
+    left join used u using (product, channel, region)
 ), booked as (
     insert into core.entries (transaction_id, account, amount_fen, currency, loan_id, idempotency_key,
-        booked_on)
-    select 'day-end/' || %(day)s::date || '/' || %(chunk)s || '/' || c.product, e.account, e.fen, 'CNY', '',
-           %(key)s, %(day)s
+        booked_on, product, channel, region)
+    select concat_ws('/', 'day-end', %(day)s::date, %(chunk)s, c.product, c.channel, c.region),
+           e.account, e.fen, 'CNY', '', %(key)s, %(day)s, c.product, c.channel, c.region
     from changed c, lateral (values
         (%(interest_receivable)s, c.interest_fen), (%(interest_income)s, -c.interest_fen),
         (%(interest_receivable)s, c.penalty_fen), (%(penalty_income)s, -c.penalty_fen),
@@ -235,7 +240,8 @@ where on_date = %(day)s and %(steps)s = (
 SELECT_DONE = "select chunk, rows_written from core.day_end_progress where on_date = %s and step = %s"
 
 SELECT_STATUS = """
-select b.on_date, p.on_date, p.step, count(p.chunk), coalesce(sum(p.rows_written), 0)::bigint, max(p.at)
+select b.on_date, p.on_date, p.step, count(p.chunk), coalesce(sum(p.rows_written), 0)::bigint, max(p.at),
+       (select o.at from core.outbox o order by o.outbox_id limit 1)
 from core.business_date b left join core.day_end_progress p
     on p.on_date >= (select max(on_date) from core.day_end_progress)
 group by b.on_date, p.on_date, p.step order by p.step

@@ -50,6 +50,13 @@ def check_wish(core: LendingCore, product: Product | None, wish: LoanWish, today
     return product
 
 
+def check_entrance(product: Product, channel: str | None) -> None:
+    """Refuse an entrance that the product is not sold at; one that is not named is not asked about."""
+    entrances = product.channels.entrances
+    if channel is not None and channel not in entrances:
+        raise refuse_field("body.channel", channel, f"one of: {', '.join(entrances)}")
+
+
 def find_other_reasons(
     core: LendingCore, product: Product, wish: LoanWish, today: dt.date, exposure_fen: int
 ) -> tuple[Reason, ...]:

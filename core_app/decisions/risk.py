@@ -21,7 +21,7 @@ FOLDER = Path(__file__).parent / "documents"
 _POLICY = TypeAdapter(Policy)
 _CARD = TypeAdapter(Scorecard)
 _DEFINITIONS: TypeAdapter[Iterable[Mapping[str, Any]]] = TypeAdapter(list[dict[str, Any]])
-REQUEST_INPUTS = frozenset({"request.amount_share", "request.periods"})
+REQUEST_INPUTS = frozenset({"request.amount_share", "request.periods", "partner.score"})
 BUREAU_INPUTS = frozenset(
     {"bureau.score", "bureau.open_accounts", "bureau.overdue_12m", "bureau.inquiries_90d"}
 )

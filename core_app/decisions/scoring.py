@@ -22,14 +22,32 @@ class Scored:
     shown: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class PartnerScore:
+    """What a partner bank's own model says of the applicant: whose, by which version of it, the score."""
+
+    partner: str
+    version: str
+    score: int
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """What came with the application: amount in fen, periods, a partner's score if one did."""
+
+    amount_fen: int
+    periods: int
+    partner: PartnerScore | None = None
+
+
 def find_inputs(
-    product: Product, wish: tuple[int, int], variables: Mapping[str, Value], report: BureauReport | None
+    product: Product, brought: Brought, variables: Mapping[str, Value], report: BureauReport | None
 ) -> dict[str, Any]:
-    """Return the inputs by name; `wish` is amount in fen and periods."""
-    amount_fen, periods = wish
+    """Return the inputs by name; None is a missing value."""
     inputs: dict[str, Any] = {
-        "request.amount_share": amount_fen / product.limits.customer_fen,
-        "request.periods": periods,
+        "request.amount_share": brought.amount_fen / product.limits.customer_fen,
+        "request.periods": brought.periods,
+        "partner.score": brought.partner.score if brought.partner else None,
         **{f"var.{name}": value for name, value in variables.items()},
     }
     for name in BureauReport.model_fields:

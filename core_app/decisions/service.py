@@ -23,9 +23,9 @@ from core_app.customers.identity import birth_date
 from core_app.decisions import store
 from core_app.decisions.evidence import Evidence, index_evidence
 from core_app.decisions.inquiry import Inquired, inquire
-from core_app.decisions.quote import LoanWish, check_wish, find_other_reasons, show_cost_table
+from core_app.decisions.quote import LoanWish, check_entrance, check_wish, find_other_reasons, show_cost_table
 from core_app.decisions.rules import Decision, Reason, Room, decide_application
-from core_app.decisions.scoring import find_inputs, score_applicant
+from core_app.decisions.scoring import Brought, PartnerScore, find_inputs, score_applicant
 from core_app.decisions.steps import (
     FraudFacts,
     Judged,
@@ -46,6 +46,7 @@ from core_app.disclosure.charges import compute_charges
 from core_app.disclosure.cost_table import make_cost_table
 from core_app.errors import Kind, Refused, refuse_field
 from core_app.ids import Letter, is_customer_id
+from core_app.ledger.dimensions import UNKNOWN
 from core_app.limits.hold import path_of
 from core_app.limits.store import ask_nodes, fetch_nodes
 from core_app.limits.tree import CUSTOMER, NodeRow, compute_room_fen, find_breaches
@@ -60,6 +61,7 @@ from core_app.products.serving import find_unserved
 class Wish:
     """What a customer applies for; `purpose` is the use of the money, when one is named.
 
+    `channel` is the entrance it came by, `region` the province it came from, as far as known.
     `authorisation` is the id of the written authorisation to inquire at the bureau. `evidence` is device
     evidence by kind, in clear for as long as one request.
     """
@@ -69,8 +71,11 @@ class Wish:
     amount_fen: int
     periods: int
     purpose: str | None = None
+    channel: str | None = None
+    region: str | None = None
     authorisation: str | None = None
     evidence: Mapping[str, str] = field(default_factory=dict, repr=False)
+    partner: PartnerScore | None = None
 
     @property
     def loan(self) -> LoanWish:
@@ -131,12 +136,14 @@ async def apply_for_loan(core: LendingCore, command: Command, wish: Wish) -> Don
     async def work(connection: Connection, claim: Claim) -> Answer:
         begun = core.read_elapsed()
         sent = await _send(core, connection, command, wish)
-        asked = await ask_on_sale(core, connection, wish.product, command.today)
+        chunk = core.chunk_of_customer(wish.customer_id)
+        asked = await ask_on_sale(core, connection, wish.product, command.today, chunk)
         if (earlier := await read_earlier_answer(connection, claim)) is not None:
             return earlier
         applicant = await store.fetch_applicant(sent.applicant)
         today = applicant.today
         product = check_wish(core, await asked.fetch(today), wish.loan, today)
+        check_entrance(product, wish.channel)
         if (missing := find_unserved(product)) is not None:
             raise refuse_field("body.product", f"a product that cannot be lent yet: {missing}", "another one")
         if applicant.id_number is None:
@@ -147,6 +154,7 @@ async def apply_for_loan(core: LendingCore, command: Command, wish: Wish) -> Don
         await _take_steps(core, connection, wish, gathered, steps)
         decision = _decide(core, applicant, wish, steps, nodes)
         row = _application_row(core, wish, product, decision)
+        row["region"] = wish.region or applicant.region or UNKNOWN
         application_id = row["application_id"]
         await connection.execute(store.INSERT_APPLICATION, row | {"decided_on": today, "key": command.key})
         await store.keep_steps(connection, application_id, steps.taken)
@@ -180,13 +188,12 @@ class _Gathered:
 
 
 async def _send(core: LendingCore, connection: Connection, command: Command, wish: Wish) -> _Sent:
-    who = {"today": command.today, "customer_id": wish.customer_id}
+    chunk = core.chunk_of_customer(wish.customer_id)
+    who = {"today": command.today, "chunk": chunk, "customer_id": wish.customer_id}
     applicant = await connection.execute(store.SELECT_APPLICANT, who)
-    nodes = await ask_nodes(connection, wish.customer_id, command.today)
+    nodes = await ask_nodes(connection, wish.customer_id, (chunk, command.today))
     statement = core.risk.history
-    history = await connection.execute(
-        statement.text, statement.values | {"customer_id": wish.customer_id, "today": command.today}
-    )
+    history = await connection.execute(statement.text, statement.values | who)
     return _Sent(applicant, nodes, history)
 
 
@@ -218,10 +225,13 @@ def _take_score(core: LendingCore, wish: Wish, gathered: _Gathered, steps: _Step
     risk, product, inquired = core.risk, steps.product, gathered.inquired
     aggregates = dict(zip(risk.history.names, gathered.history or (), strict=True))
     variables = compute_values(risk.registry, risk.variables, aggregates)
-    inputs = find_inputs(product, (wish.amount_fen, wish.periods), variables, inquired.answer.report)
+    brought = Brought(wish.amount_fen, wish.periods, wish.partner)
+    inputs = find_inputs(product, brought, variables, inquired.answer.report)
     scored = score_applicant(risk.models_on(gathered.applicant.today), inputs)
     versions = {name: risk.registry.find(name).version for name in risk.variables}
     shown = scored.shown | {"variables": versions}
+    if wish.partner is not None:
+        shown["partner"] = asdict(wish.partner)
     if inquired.answer.report is not None and inquired.asked_on is not None:
         shown["bureau"] = {
             "asked_on": inquired.asked_on.isoformat(),
@@ -282,6 +292,7 @@ def _application_row(core: LendingCore, wish: Wish, product: Product, decision: 
     return wish.as_told() | {
         "application_id": core.new_id(Letter.APPLICATION, slot),
         "product_version": product.version,
+        "channel": wish.channel or UNKNOWN,
         "decision": "approved" if decision.approved else "refused",
         "reasons": Jsonb([reason.as_plain() for reason in decision.reasons]),
         "limit_fen": decision.limit_fen,

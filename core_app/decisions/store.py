@@ -11,10 +11,11 @@ from core_app.core import Connection
 from core_app.decisions.inquiry import Inquired
 from core_app.decisions.steps import StepResult
 
+# The day is held until the command ends (core.enter_day): its variables are read by what it is dated.
 # The applicant as the steps see them: sealed ID number, the last refusal but for those that were our own
 # slowness or the cool-off itself, the tier before, the newest place in a gang. One row, whoever asks.
 SELECT_APPLICANT = """
-select coalesce(b.on_date, %(today)s::date), c.id_number,
+select d.day, c.id_number, c.region,
     (select max(a.decided_on) from core.applications a
      where a.customer_id = c.customer_id and a.decision = 'refused'
          and not a.reasons @> '[{"rule": "cool_off"}]'
@@ -23,7 +24,7 @@ select coalesce(b.on_date, %(today)s::date), c.id_number,
     (select t.tier from core.customer_tiers t where t.customer_id = c.customer_id
      order by t.tier_id desc limit 1),
     m.gang, m.customers, m.density
-from core.business_date b
+from (select core.enter_day(%(chunk)s::smallint, %(today)s::date) as day) as d
 left join core.customers c on c.customer_id = %(customer_id)s
 left join lateral (
     select g.gang, g.customers, g.density::text from core.gang_members g
@@ -34,10 +35,10 @@ left join lateral (
 
 INSERT_APPLICATION = """
 insert into core.applications (application_id, customer_id, product, product_version, amount_fen, periods,
-    purpose, decision, reasons, limit_fen, tier_limit_fen, decided_on, idempotency_key)
+    purpose, channel, region, decision, reasons, limit_fen, tier_limit_fen, decided_on, idempotency_key)
 values (%(application_id)s, %(customer_id)s, %(product)s, %(product_version)s, %(amount_fen)s, %(periods)s,
-    %(purpose)s, %(decision)s, %(reasons)s, %(limit_fen)s, %(tier_limit_fen)s, %(decided_on)s,
-    %(key)s)
+    %(purpose)s, %(channel)s, %(region)s, %(decision)s, %(reasons)s, %(limit_fen)s, %(tier_limit_fen)s,
+    %(decided_on)s, %(key)s)
 """
 
 _INSERT_STEPS = """
@@ -76,6 +77,7 @@ class Applicant:
 
     today: dt.date
     id_number: bytes | None
+    region: str | None
     refused_on: dt.date | None
     earlier_tier: str | None
     gang: str | None
@@ -96,7 +98,7 @@ async def fetch_applicant(cursor: Any) -> Applicant:
     """Return the row of a SELECT_APPLICANT that was sent."""
     row = await cursor.fetchone()
     if row is None:
-        raise RuntimeError("core.business_date has no row: its migration puts one there")
+        raise RuntimeError("a question that always has a row came back without one")
     return Applicant(*row)
 
 

@@ -3,7 +3,11 @@
 The truth is core.evidence: a row is written in its application's own transaction, so it is there if
 and only if the application is, on every copy, after every failover. Counting happens in the same
 transaction under a lock on each value, so of two applications at once one sees the other. Other cells
-are asked at their primaries. Valkey holds a view for showing (`read_models.windows`) that decides
+are asked at their primaries, before: applications of the same moment in two cells do not see each other.
+So each cell lets in at most what is allowed, and all together at most that times the cells, within the time
+from the question to the commit (a step's budget and a commit); whoever comes after it is counted exactly.
+To see each other they would have to commit twice, each the other's wait; gangs are searched over all cells
+anyway (`gang_search`). Valkey holds a view for showing (`read_models.windows`) that decides
 nothing: see docs/decisions/014-window-counts-come-from-postgresql.md.
 """
 

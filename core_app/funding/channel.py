@@ -1,4 +1,8 @@
-"""The port to whoever moves the money: pay an order, ask what became of it. Values and a Protocol. Pure.
+"""The port to whoever moves the money: bring an order, ask what became of it. Values and a Protocol. Pure.
+
+Money goes out to a borrower or merchant (a payout), or comes in from the account that a borrower's agreement
+names (a debit: `payee_kind` is `agreement`, `payee` its number, PAID says that it was collected). One channel
+object serves one of the two; the promises are the same.
 
 What every channel has to promise, so that no order is ever paid twice (its contract test asks for each):
 - an order's number is booked at most once, however often `pay` brings it; what was booked is answered;

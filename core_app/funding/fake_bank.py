@@ -1,7 +1,7 @@
-"""`FakeBankChannel`: a payment channel that speaks to the stand's fake bank over HTTP.
+"""`FakeBankChannel`: a payment or debit channel that speaks to the stand's fake bank over HTTP.
 
 A real bank's adapter stands beside it and has to pass the same contract test
-(tests/integration/funding/test_channel_contract.py).
+(tests/integration/core_app/test_channel_contract.py).
 """
 
 import datetime as dt
@@ -16,15 +16,19 @@ from replication.tls import Tls
 _FATES = {"paid": Fate.PAID, "refused": Fate.REFUSED, "expired": Fate.NOT_TAKEN, "not_found": Fate.NOT_FOUND}
 
 
+DEBITS = "/v1/debits"
+
+
 @dataclass(frozen=True, slots=True)
 class FakeBankChannel:
-    """One fake bank at `url`; every call ends within `answer_s`."""
+    """One fake bank at `url`; every call ends within `answer_s`. Under the path DEBITS it collects."""
 
     name: str
     url: str
     session: aiohttp.ClientSession
     answer_s: float
     tls: Tls = True
+    path: str = "/v1/payments"
 
     async def pay(self, payment: Payment) -> Said:
         """Ask for the payment; only a connection that was never made proves that nothing was sent."""
@@ -35,11 +39,11 @@ class FakeBankChannel:
             "payee": payment.payee,
             "valid_until": payment.valid_until.isoformat(),
         }
-        return await self._call("POST", "/v1/payments", body)
+        return await self._call("POST", self.path, body)
 
     async def query(self, order_id: str) -> Said:
         """Ask what became of an order."""
-        return await self._call("GET", f"/v1/payments/{order_id}", None)
+        return await self._call("GET", f"{self.path}/{order_id}", None)
 
     async def _call(self, method: str, path: str, body: dict[str, Any] | None) -> Said:
         timeout = aiohttp.ClientTimeout(total=self.answer_s)

@@ -1,4 +1,4 @@
-"""Drives payout orders: take what is due, write down what is about to be done, do it, write down what came.
+"""Drives orders to channels: take what is due, write down what is about to be done, do it, write what came.
 
 Payers of both sites work on all cells side by side; `for update skip locked` gives an order to one of them
 at a time. None has to be trusted to live: what it was about to do stands in the row, and another one asks.
@@ -7,7 +7,7 @@ at a time. None has to be trusted to live: what it was about to do stands in the
 import asyncio
 import datetime as dt
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -56,7 +56,37 @@ where order_id = %(order_id)s
 """
 
 # Whoever took the order since has another changed_at: what comes this late is not written.
-_SETTLE = _WRITE + " and changed_at = %(seen_at)s"
+_IF_UNTOUCHED = " and changed_at = %(seen_at)s"
+
+Beside = Callable[[LendingCore, str, int], Awaitable[int]]
+GiveUpOrder = Callable[[LendingCore, Order, str, dt.datetime], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class OrderBook:
+    """Where orders of a kind stand: how those due are read and one is written, and what giving one up does.
+
+    `due` has the columns of `Order` in `_read_order`'s order, then now(); `write` takes those of `_columns`.
+    `before` and `after` are done at each look at a cell, for so many orders at most.
+    """
+
+    due: str
+    write: str
+    give_up: GiveUpOrder
+    before: Beside | None = None
+    after: Beside | None = None
+
+
+async def _void(core: LendingCore, order: Order, reason: str, seen_at: dt.datetime) -> None:
+    """Void the draw of an order that is booked nowhere; a person has to look where that is refused."""
+    command = make_command(core, f"void-{order.order_id}", "void", {"loan_id": order.loan_id})
+    try:
+        await void_draw(core, command, Void(order.loan_id, reason, seen_at))
+    except Refused as refusal:
+        _log.error("payout %s: %s, draw not voided: %s", order.order_id, reason, refusal.detail)
+
+
+PAYOUTS = OrderBook(_DUE, _WRITE, _void)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +107,14 @@ class Payer:
         settings: PayerSettings,
         channels: Mapping[str, PaymentChannel],
         read_clock: Callable[[], float],
+        book: OrderBook = PAYOUTS,
     ) -> None:
         self.breakers = {name: Breaker() for name in channels}
         self._core = core
         self._settings = settings
         self._channels = channels
         self._read_clock = read_clock
+        self._book = book
         self._rule = BreakerRule(settings.failures, settings.probe_every_s)
 
     async def run(self) -> None:
@@ -94,6 +126,9 @@ class Payer:
 
     async def look(self, cell: str) -> int:
         """Take the orders that are due in a cell, do what they need, and return how many were taken."""
+        core, book, batch = self._core, self._book, self._settings.batch
+        if book.before is not None:
+            await book.before(core, cell, batch)
         taken = await self._take(cell)
         working = [one for one in taken if isinstance(one.action, Pay | Ask)]
         outcomes = await asyncio.gather(*(self._act(one) for one in working))
@@ -101,7 +136,9 @@ class Payer:
             await self._settle(cell, list(zip(working, outcomes, strict=True)))
         for one in taken:
             if isinstance(one.action, GiveUp):
-                await self._give_up(one, one.action.why)
+                await book.give_up(core, one.order, one.action.why, one.seen_at)
+        if book.after is not None:
+            await book.after(core, cell, batch)
         return len(taken)
 
     async def probe(self) -> None:
@@ -132,14 +169,14 @@ class Payer:
         closed = frozenset(name for name, breaker in self.breakers.items() if breaker.is_closed)
 
         async def work(connection: Connection, epoch: int) -> list[Taken]:
-            rows = await connection.execute(_DUE, [self._settings.batch])
+            rows = await connection.execute(self._book.due, [self._settings.batch])
             taken = []
             for *columns, now in await rows.fetchall():
                 order = _read_order(columns)
                 ranked = self._settings.ranked(order.channel_kinds)
                 action = decide_next(order, Look(ranked, closed, epoch, now))
                 order, wait_s = self._prepare(order, action, now, epoch)
-                await connection.execute(_WRITE, self._columns(order, wait_s))
+                await connection.execute(self._book.write, self._columns(order, wait_s))
                 taken.append(Taken(order, action, now))
             return taken
 
@@ -190,6 +227,8 @@ class Payer:
         self.breakers[channel] = after
 
     async def _settle(self, cell: str, outcomes: Sequence[tuple[Taken, Mapping[str, Said]]]) -> None:
+        settle = self._book.write + _IF_UNTOUCHED
+
         async def work(connection: Connection, epoch: int) -> None:
             for taken, said in outcomes:
                 if isinstance(taken.action, Pay):
@@ -197,18 +236,9 @@ class Payer:
                 else:
                     order = after_ask(taken.order, said, epoch)
                 wait_s = self._settings.again_s if order.state is State.UNKNOWN else 0.0
-                await connection.execute(_SETTLE, self._columns(order, wait_s) | {"seen_at": taken.seen_at})
+                await connection.execute(settle, self._columns(order, wait_s) | {"seen_at": taken.seen_at})
 
         await self._core.router.write(cell, work, deadline_seconds=self._core.deadline_seconds)
-
-    async def _give_up(self, taken: Taken, reason: str) -> None:
-        """Void the draw of an order that is booked nowhere; a person has to look where that is refused."""
-        order = taken.order
-        command = make_command(self._core, f"void-{order.order_id}", "void", {"loan_id": order.loan_id})
-        try:
-            await void_draw(self._core, command, Void(order.loan_id, reason, taken.seen_at))
-        except Refused as refusal:
-            _log.error("payout %s: %s, draw not voided: %s", order.order_id, reason, refusal.detail)
 
     def _columns(self, order: Order, wait_s: float) -> dict[str, Any]:
         return {

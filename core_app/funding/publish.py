@@ -35,15 +35,17 @@ select %(funder)s, %(version)s, %(document)s, %(document_sm3)s, coalesce(b.on_da
 from core.business_date b
 """
 
-_DAY_USED = "case when q.used_on = d.day then q.day_used_fen else 0 end"
+# The cell's date is d.day; while its day-end runs, some of its chunks are a day ahead of it.
+_DAY_USED = "case when q.used_on >= d.day then q.day_used_fen else 0 end"
+_EVE_USED = "case when q.used_on > d.day then q.eve_used_fen else 0 end"
 
 _LOWER = f"""
 update core.funder_quotas q
 set total_fen = case when %(total)s::bigint is null then q.total_fen
                 else greatest(least(coalesce(q.total_fen, %(total)s), %(total)s), q.used_fen) end,
     day_fen = case when %(day)s::bigint is null then q.day_fen
-              else greatest(least(coalesce(q.day_fen, %(day)s), %(day)s), {_DAY_USED}) end,
-    day_used_fen = {_DAY_USED}, used_on = d.day
+              else greatest(least(coalesce(q.day_fen, %(day)s), %(day)s), {_DAY_USED}, {_EVE_USED}) end,
+    day_used_fen = {_DAY_USED}, eve_used_fen = {_EVE_USED}, used_on = greatest(q.used_on, d.day)
 from (select coalesce(b.on_date, %(today)s::date) from core.business_date b) as d (day)
 where q.funder = %(funder)s
 returning q.total_fen, q.day_fen
@@ -61,19 +63,21 @@ _STOP = """
 update core.funder_quotas set stopped = %(stopped)s where funder = %(funder)s returning total_fen, day_fen
 """
 
-_SELECT_STANDING = """
-select q.funder, v.document, q.total_fen, q.used_fen, q.day_fen,
-       case when q.used_on = coalesce(b.on_date, %s::date) then q.day_used_fen else 0 end, q.stopped
-from core.business_date b, core.funder_quotas q
+_SELECT_STANDING = f"""
+select q.funder, v.document, q.total_fen, q.used_fen, q.day_fen, greatest({_DAY_USED}, {_EVE_USED}), q.stopped
+from (select coalesce(b.on_date, %s::date) from core.business_date b) as d (day), core.funder_quotas q
      join lateral (select document from core.funder_versions f where f.funder = q.funder
                    order by version desc limit 1) v on true
 order by q.funder
-"""
+"""  # noqa: S608
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A funder in one cell: its document as text, this cell's quota and what is used of it, in fen."""
+    """A funder in one cell: its document as text, this cell's quota and what is used of it, in fen.
+
+    `day_used_fen` is that of the fuller day while day-end runs.
+    """
 
     funder: str
     document: str

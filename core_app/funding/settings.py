@@ -1,6 +1,6 @@
 """What the payer of a site is told: its channels and limits. The stand writes `channels.json`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import ConfigDict, TypeAdapter
@@ -44,19 +44,28 @@ class PayerSettings:
     commits; should a payer be slower, they ask, they do not pay."""
     poll_s: float = 0.25
     """Pause between two looks for orders. Source: our choice; a look is two round trips."""
+    debit_channels: tuple[ChannelSettings, ...] = ()
+    """Channels that collect instalments; none: nothing is collected from this site."""
+    debit_poll_s: float = 5.0
+    """As `poll_s` for debits. Source: our choice; nobody waits for one, and rest should cost little."""
     batch: int = 16
     """Orders taken at once from one cell. Source: our choice, under the sessions of a router's line."""
 
     def __post_init__(self) -> None:
         if not self.answer_s < self.lease_s:
             raise ValueError("lease_s must be above answer_s")
-        names = [channel.name for channel in self.channels]
-        if len(set(names)) != len(names):
-            raise ValueError("channels: a name stands twice")
+        for kind, channels in (("channels", self.channels), ("debit_channels", self.debit_channels)):
+            if len({channel.name for channel in channels}) != len(channels):
+                raise ValueError(f"{kind}: a name stands twice")
 
     def ranked(self, kinds: tuple[str, ...]) -> tuple[str, ...]:
         """Return the channels of these kinds, by the order of kinds, then of channels."""
         return tuple(c.name for kind in kinds for c in self.channels if c.kind == kind)
+
+
+def as_collector(settings: PayerSettings) -> PayerSettings:
+    """Return the settings of the payer that drives debits: its channels are the debit channels."""
+    return replace(settings, channels=settings.debit_channels, poll_s=settings.debit_poll_s)
 
 
 _ADAPTER = TypeAdapter(PayerSettings)

@@ -14,7 +14,8 @@ from core_app.funding.route import Offer
 # The newest version of each funder that has a quota row in this cell.
 _OFFERS = """
 select v.document, q.total_fen - q.used_fen,
-       q.day_fen - case when q.used_on = %(day)s then q.day_used_fen else 0 end, q.stopped
+       q.day_fen - case %(day)s::date when q.used_on then q.day_used_fen
+                        when q.used_on - 1 then q.eve_used_fen else 0 end, q.stopped
 from core.funder_quotas q
      join lateral (select document from core.funder_versions f where f.funder = q.funder
                    order by version desc limit 1) v on true
@@ -27,10 +28,15 @@ SELECT_OFFERS = _OFFERS + "order by q.funder"
 # read as it is after the wait.
 LOCK_OFFERS = _OFFERS + "where q.funder = any(%(funders)s::text[]) order by q.funder for update of q"
 
+# While day-end runs, some chunks are on the day that ends and others on the next: both days are counted.
 RESERVE = """
 update core.funder_quotas q
-set used_fen = q.used_fen + w.fen, used_on = %(day)s,
-    day_used_fen = w.fen + case when q.used_on = %(day)s then q.day_used_fen else 0 end
+set used_fen = q.used_fen + w.fen, used_on = greatest(q.used_on, %(day)s::date),
+    day_used_fen = case when q.used_on > %(day)s then q.day_used_fen
+                        when q.used_on = %(day)s then q.day_used_fen + w.fen else w.fen end,
+    eve_used_fen = case when q.used_on > %(day)s then q.eve_used_fen + w.fen
+                        when q.used_on = %(day)s then q.eve_used_fen
+                        when q.used_on = %(day)s::date - 1 then q.day_used_fen else 0 end
 from unnest(%(funders)s::text[], %(principals)s::bigint[]) as w (funder, fen)
 where q.funder = w.funder
 """
@@ -67,7 +73,9 @@ with booked as (
 ), freed as (
     update core.funder_quotas q
     set used_fen = q.used_fen - w.fen,
-        day_used_fen = case when q.used_on = %(drawn_on)s then q.day_used_fen - w.fen else q.day_used_fen end
+        day_used_fen = q.day_used_fen - case when q.used_on = %(drawn_on)s then w.fen else 0 end,
+        eve_used_fen = greatest(0, q.eve_used_fen
+            - case when q.used_on = %(drawn_on)s::date + 1 then w.fen else 0 end)
     from unnest(%(funders)s::text[], %(principals)s::bigint[]) as w (funder, fen)
     where q.funder = w.funder
 ), failed as (

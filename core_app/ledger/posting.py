@@ -18,6 +18,7 @@ class Account(enum.StrEnum):
     BANK_DEPOSITS = "1002"
     LOANS = "1303"
     HELD_FOR_FUNDERS = "1321"
+    OTHER_PAYABLES = "2241"
     INTEREST_OWED_TO_FUNDERS = "231401"
     PENALTY_OWED_TO_FUNDERS = "231402"
     INTEREST_RECEIVABLE = "1132"
@@ -50,6 +51,8 @@ class Event(enum.StrEnum):
     PREPAYMENT = "prepayment"
     WRITE_OFF = "write_off"
     RECOVERY = "recovery"
+    SURPLUS = "surplus"
+    """Collected beyond what the loan still owed: owed back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,10 @@ POSTING_RULES: Mapping[Event, tuple[Leg, ...]] = {
         Leg(Account.LOAN_LOSS_PROVISION, "principal", -1),
         Leg(Account.INTEREST_INCOME, "interest", -1),
         Leg(Account.PENALTY_INCOME, "penalty", -1),
+    ),
+    Event.SURPLUS: (
+        Leg(Account.BANK_DEPOSITS, "amount", +1),
+        Leg(Account.OTHER_PAYABLES, "amount", -1),
     ),
 }
 

@@ -17,8 +17,8 @@ from core_app.products.model import Product
 from core_app.products.published import ask_on_sale, read_all_on_sale
 
 _TODAY = """
-select coalesce(b.on_date, %s::date), c.customer_id
-from core.business_date b left join core.customers c on c.customer_id = %s
+select d.day, c.customer_id
+from core.read_day(%s::smallint, %s::date) as d (day) left join core.customers c on c.customer_id = %s
 """
 
 
@@ -50,8 +50,9 @@ async def set_limit(core: LendingCore, command: Command, change: LimitChange) ->
         raise refuse_field("body.customer_id", "a text that is no customer id", "a customer id")
 
     async def work(connection: Connection, claim: Claim) -> Answer:
-        days = await connection.execute(_TODAY, [command.today, change.customer_id])
-        asked = await ask_on_sale(core, connection, change.product or "", command.today)
+        chunk = core.chunk_of_customer(change.customer_id)
+        days = await connection.execute(_TODAY, [chunk, command.today, change.customer_id])
+        asked = await ask_on_sale(core, connection, change.product or "", command.today, chunk)
         if (earlier := await read_earlier_answer(connection, claim)) is not None:
             return earlier
         today, customer_id = await days.fetchone() or (command.today, None)
@@ -129,8 +130,9 @@ async def show_limits(core: LendingCore, customer_id: str) -> Done:
 
     async def work(connection: Connection, epoch: int) -> Answer:
         calendar = core.read_today()
-        days = await connection.execute(_TODAY, [calendar, customer_id])
-        asked = await store.ask_nodes(connection, customer_id, calendar)
+        chunk = core.chunk_of_customer(customer_id)
+        days = await connection.execute(_TODAY, [chunk, calendar, customer_id])
+        asked = await store.ask_nodes(connection, customer_id, (chunk, calendar))
         today, known = await days.fetchone() or (calendar, None)
         if known is None:
             raise Refused(Kind.NOT_FOUND, "There is no such customer.")

@@ -1,18 +1,22 @@
 """The statements of limits. Whoever locks several nodes of a customer takes the node `customer` first."""
 
+import datetime as dt
 from typing import Any
 
 from core_app.core import Connection
 from core_app.limits.tree import NodeRow
 
+# `today` is the customer's business date.
 NODE_COLUMNS = """
 {row}.node, {row}.limit_fen, {row}.reserved_fen, {row}.used_fen,
-case when (select coalesce(b.on_date, %(today)s::date) from core.business_date b)
-          between {row}.temporary_from and {row}.temporary_to then {row}.temporary_fen else 0 end
+case when {today} between {row}.temporary_from and {row}.temporary_to then {row}.temporary_fen else 0 end
 """
+_GIVEN = "%(today)s::date"
 
 SELECT_NODES = f"""
-select {NODE_COLUMNS.format(row="n")} from core.limits n where n.customer_id = %(customer_id)s
+select {NODE_COLUMNS.format(row="n", today="d.day")}
+from core.limits n, core.read_day(%(chunk)s::smallint, %(today)s::date) as d (day)
+where n.customer_id = %(customer_id)s
 """  # noqa: S608 - put together of constants
 
 # Rows of one insert are taken in order, so the node `customer` is locked first.
@@ -27,7 +31,7 @@ with placed as (
     insert into core.limit_holds (contract_id, customer_id, nodes, reserved_fen, line, valid_to)
     values (%(contract_id)s, %(customer_id)s, %(nodes)s, %(amount_fen)s, %(line)s, %(valid_to)s)
 )
-select {NODE_COLUMNS.format(row="p")} from placed p
+select {NODE_COLUMNS.format(row="p", today=_GIVEN)} from placed p
 """  # noqa: S608
 
 # `below` reads `top`, so nothing below is locked before the node `customer` is.
@@ -77,6 +81,7 @@ LOCK_CONTRACT = """
 select k.customer_id, k.status from core.contracts k where k.contract_id = %s for update
 """
 
+# The cell's date, the last of its chunks': a contract of a chunk that is a day ahead waits an evening longer.
 # Oldest first and one at a time: two contracts of a customer would otherwise meet at the same nodes.
 NEXT_TO_EXPIRE = """
 select h.contract_id from core.limit_holds h, core.business_date b
@@ -135,6 +140,11 @@ async def fetch_nodes(cursor: Any) -> dict[str, NodeRow]:
     return {row[0]: NodeRow(*row) for row in await cursor.fetchall()}
 
 
-async def ask_nodes(connection: Connection, customer_id: str, today: object) -> Any:
-    """Send the question what stands in a customer's tree; costs no round trip of its own."""
-    return await connection.execute(SELECT_NODES, {"customer_id": customer_id, "today": today})
+async def ask_nodes(connection: Connection, customer_id: str, when: tuple[int, dt.date]) -> Any:
+    """Send the question what stands in a customer's tree; costs no round trip of its own.
+
+    `when` is the customer's chunk and the calendar's day, for a cell whose business date is not set.
+    """
+    chunk, today = when
+    values = {"customer_id": customer_id, "chunk": chunk, "today": today}
+    return await connection.execute(SELECT_NODES, values)

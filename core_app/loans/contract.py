@@ -28,6 +28,7 @@ from core_app.products.published import ask_on_sale
 from core_app.rules.engine import judge, refuse_by_rules
 from core_app.rules.legal import Stage
 from core_app.rules.measure import Confirmation, Offer, measure_contract
+from core_app.slots import chunk_of_slot
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +53,15 @@ async def sign_contract(
         raise refuse_field("body.application_id", "no application id", "the id of an application")
 
     async def work(connection: Connection, claim: Claim) -> Answer:
-        rows = await connection.execute(store.SELECT_APPLICATION, [command.today, application_id])
+        chunk = chunk_of_slot(slot)
+        rows = await connection.execute(store.SELECT_APPLICATION, [chunk, command.today, application_id])
         if (earlier := await read_earlier_answer(connection, claim)) is not None:
             return earlier
         row = await rows.fetchone()
         if row is None:
             raise refuse_field("body.application_id", "no such application", "an approved application")
         application = store.ApplicationRow(*row)
-        product = await _find_product(core, connection, application, command.today)
+        product = await _find_product(core, connection, application, (chunk, command.today))
         today = application.today
         charges = compute_charges(product, application.amount_fen, application.periods, today)
         table = make_cost_table(product, charges, application.periods)
@@ -101,12 +103,13 @@ def _judge(confirmed: Confirmed, table: Canonical) -> Confirmation:
 
 
 async def _find_product(
-    core: LendingCore, connection: Connection, application: store.ApplicationRow, calendar: dt.date
+    core: LendingCore, connection: Connection, application: store.ApplicationRow, when: tuple[int, dt.date]
 ) -> Product:
     """Return the product to sign for; Refused (409) when the application or its version forbids it."""
     if application.decision != "approved":
         raise refuse_conflict("body.application_id", "an application that was refused", "an approved one")
-    asked = await ask_on_sale(core, connection, application.product, calendar)
+    chunk, calendar = when
+    asked = await ask_on_sale(core, connection, application.product, calendar, chunk)
     product = await asked.fetch(application.today)
     if product is None or product.version != application.product_version:
         raise refuse_conflict(

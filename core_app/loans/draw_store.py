@@ -23,7 +23,7 @@ from unnest(%(contracts)s::text[], %(chunks)s::smallint[], %(merchants)s::text[]
     left join core.entrusted_payments paid
         on paid.merchant_id = w.merchant_id and paid.order_id = w.order_id
     cross join lateral (
-        select json_agg(json_build_array({NODE_COLUMNS.format(row="l")})) as nodes
+        select json_agg(json_build_array({NODE_COLUMNS.format(row="l", today="d.today")})) as nodes
         from core.limits l where l.customer_id = k.customer_id and l.node = any (h.nodes)
     ) as n
     cross join lateral (
@@ -64,9 +64,11 @@ with r as materialized (
         and top.customer_id = h.customer_id
 ), loan as (
     insert into core.loans (loan_id, contract_id, customer_id, product, product_version, rate_annual,
-        drawn_on, principal_fen, interest_fen, anytime, under_line, interest_to, idempotency_key)
+        drawn_on, principal_fen, interest_fen, anytime, under_line, interest_to, idempotency_key,
+        channel, region)
     select r.loan_id, r.contract_id, r.customer_id, r.product, r.product_version, r.rate_annual, r.day,
-        r.principal_fen, r.interest_fen, r.anytime, r.anytime, r.interest_to, r.key from r
+        r.principal_fen, r.interest_fen, r.anytime, r.anytime, r.interest_to, r.key, a.channel, a.region
+    from r join core.contracts k using (contract_id) join core.applications a using (application_id)
 ), plan as (
     insert into core.instalments (loan_id, period, begins, due, principal_fen, interest_fen,
         principal_before_fen, interest_before_fen)

@@ -1,5 +1,6 @@
 """A lower rate for borrowers who pay on time: schedule version 2 from the next period. Pure."""
 
+import datetime as dt
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,8 +46,19 @@ def plan_reward(plan: Sequence[Instalment], rate_annual: Decimal, reward: Reward
         return ()
     if not paid:
         raise ValueError("a reward after no period: needs after_periods >= 1")
+    return plan_reward_from(left, (paid[-1].due, rate_annual), reward, rule)
+
+
+def plan_reward_from(
+    left: Sequence[Instalment], priced: tuple[dt.date, Decimal], reward: RewardRule, rule: PlanRule
+) -> Plan:
+    """Return the instalments that take the place of `left`, none of which is paid.
+
+    `priced` is the day from which their interest runs, and the rate they were planned at.
+    """
+    begins, rate_annual = priced
     balance_fen = sum(line.principal_fen for line in left)
     if not balance_fen:
         return tuple(left)
     terms = Terms(balance_fen, reward.lower(rate_annual), len(left))
-    return renumber(plan_schedule(terms, paid[-1].due, rule), left)
+    return renumber(plan_schedule(terms, begins, rule), left)

@@ -9,8 +9,8 @@ from core_app.loans.loan import Loan, Row
 
 SELECT_APPLICATION = """
 select a.customer_id, a.product, a.product_version, a.amount_fen, a.periods, a.decision,
-       a.purpose, a.tier_limit_fen, coalesce(b.on_date, %s::date)
-from core.applications a, core.business_date b where a.application_id = %s
+       a.purpose, a.tier_limit_fen, core.enter_day(%s::smallint, %s::date)
+from core.applications a where a.application_id = %s
 """
 
 INSERT_CONTRACT = """

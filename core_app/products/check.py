@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from core_app.errors import ProductInvalid
 from core_app.funding.route import RANKS
+from core_app.ledger.dimensions import find_unknown
 from core_app.products.model import Product
 from core_app.rules.engine import Refusal, judge
 from core_app.rules.legal import Rulebook, Stage
@@ -21,6 +22,7 @@ def find_contradictions(product: Product) -> tuple[str, ...]:
             *_contradictions_of_terms(product),
             *_contradictions_of_funding(product),
             *_contradictions_of_reporting(product),
+            *_contradictions_of_accounting(product),
         ]
     )
 
@@ -115,3 +117,8 @@ def _contradictions_of_reporting(product: Product) -> Iterator[str]:
     frequency = "99" if mode.startswith("2") else "03"
     if report.bureau_frequency != frequency:
         yield f"reporting.bureau_frequency: {report.bureau_frequency}, repay mode {mode} needs {frequency}"
+
+
+def _contradictions_of_accounting(product: Product) -> Iterator[str]:
+    if unknown := find_unknown(product):
+        yield f"accounting.dimensions: {', '.join(unknown)}, which lines of the ledger do not have"

@@ -18,11 +18,11 @@ from core_app.outbox import Told
 from core_app.products.catalogue import choose_on_sale, read_published
 from core_app.products.model import Product
 
+# On the day of a chunk of customers, or of the cell where the chunk is null.
 SELECT_ON_SALE = """
 select p.document
-from core.product_versions p, core.business_date b
-where p.product = %s and p.valid_from <= coalesce(b.on_date, %s::date)
-    and (p.valid_to is null or p.valid_to >= coalesce(b.on_date, %s::date))
+from core.product_versions p, core.read_day(%(chunk)s::smallint, %(today)s::date) as d (day)
+where p.product = %(product)s and p.valid_from <= d.day and (p.valid_to is null or p.valid_to >= d.day)
 order by p.version desc limit 1
 """
 
@@ -63,9 +63,15 @@ class OnSale:
         return choose_on_sale([*versions, *([shipped] if shipped else [])], day)
 
 
-async def ask_on_sale(core: LendingCore, connection: Connection, product_id: str, today: dt.date) -> OnSale:
-    """Send the question which published version of a product is sold; costs no round trip of its own."""
-    cursor = await connection.execute(SELECT_ON_SALE, [product_id, today, today])
+async def ask_on_sale(
+    core: LendingCore, connection: Connection, product_id: str, today: dt.date, chunk: int | None = None
+) -> OnSale:
+    """Send the question which published version of a product is sold; costs no round trip of its own.
+
+    It is sold on the day of a customer's chunk, without one on the cell's; `today` is the calendar's day.
+    """
+    values = {"product": product_id, "chunk": chunk, "today": today}
+    cursor = await connection.execute(SELECT_ON_SALE, values)
     return OnSale(core, product_id, cursor)
 
 

@@ -1,7 +1,8 @@
 """A fake bank: a process of its own with a durable book, so that it can be killed and its book compared.
 
 `python -m runbooks.stand.fake_bank --book FILE --port N`. It stands for a world outside both sites. It
-keeps the contract of `core_app.funding.channel`, and breaks down on demand: `POST /v1/fault` with a mode.
+keeps the contract of `core_app.funding.channel`, for payouts under /v1/payments and for debits under
+/v1/debits, and breaks down on demand: `POST /v1/fault` with a mode.
 """
 
 import asyncio
@@ -30,7 +31,7 @@ create table if not exists asked (order_id text not null, at text not null);
 """
 _PAID = """
 select b.order_id, b.amount_fen, b.at, (select count(*) from asked a where a.order_id = b.order_id)
-from book b where fate = 'paid' order by b.at
+from book b where fate = 'paid' and order_id like ? order by b.at
 """
 HELD_BACK_S = 0.15
 """How long a request is held back. Source: our choice, longer than a test waits before it asks."""
@@ -89,12 +90,15 @@ class Book:
         self._connection.close()
 
 
-def read_book(path: Path) -> list[dict[str, Any]]:
-    """Return the payments in a bank's book, beside or without its process; none when there is no book."""
+def read_book(path: Path, letter: str = "P") -> list[dict[str, Any]]:
+    """Return the payments in a bank's book, beside or without its process; none when there is no book.
+
+    Numbers of payouts begin with P, those of debits with D.
+    """
     if not path.exists():
         return []
     with closing(sqlite3.connect(path)) as connection:
-        rows = connection.execute(_PAID).fetchall()
+        rows = connection.execute(_PAID, (f"{letter}%",)).fetchall()
     return [dict(zip(("order_id", "amount_fen", "at", "asked"), row, strict=True)) for row in rows]
 
 
@@ -114,7 +118,7 @@ def make_bank(
         if fault[0] is cut and request.transport is not None:
             request.transport.abort()
 
-    @table.post("/v1/payments")
+    @table.post("/v1/{kind:payments|debits}")
     async def post_payment(request: web.Request) -> web.Response:
         body = await request.json()
         await break_down(request, Fault.CUT_BEFORE, Fault.HANG_BEFORE)
@@ -129,7 +133,7 @@ def make_bank(
         await break_down(request, Fault.CUT_AFTER, Fault.HANG_AFTER)
         return answer(fate, now)
 
-    @table.get("/v1/payments/{order_id}")
+    @table.get("/v1/{kind:payments|debits}/{order_id}")
     async def get_payment(request: web.Request) -> web.Response:
         now = read_now()  # before the look: what is not found then can only be booked later
         return answer(book.find(request.match_info["order_id"]) or "not_found", now)

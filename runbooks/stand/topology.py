@@ -248,7 +248,9 @@ def payer_settings(stand: Stand, site: Site) -> PayerSettings:
     """Return what the payer of data site `site` is told: both banks, the favoured one first."""
     banks = {bank: f"https://{LOOPBACK}:{stand.ports[f'{OUTSIDE}/{bank}']}" for bank in BANKS}
     channels = tuple(ChannelSettings(bank, "bank_transfer", url) for bank, url in banks.items())
-    return PayerSettings(channels, stand.port(site, "payer"))
+    kinds = zip(banks.items(), ("bank_debit", "third_party"), strict=True)
+    collecting = tuple(ChannelSettings(bank, kind, url) for (bank, url), kind in kinds)
+    return PayerSettings(channels, stand.port(site, "payer"), debit_channels=collecting)
 
 
 def outside_settings(stand: Stand) -> SiteSettings:

@@ -108,14 +108,14 @@ def _otherwise(variable: Variable, column: str, parameters: _Parameters) -> str:
 
 def _own(source: Source) -> str:
     """Return what makes an event one of those that customer `a` is judged by on day `a.day`."""
-    return f"{source.customer} = a.customer_id and {source.day} < a.day"
+    return f"{source.customer} = a.customer_id and {source.day} < a.day and {source.stands}"
 
 
 def compile_online(registry: Registry, names: Sequence[str]) -> Statement:
     """Return the statement of one customer, %(customer_id)s, today: the aggregates that are needed.
 
-    Today is the cell's business date, %(today)s where it is not set. What is computed of the aggregates
-    is computed by `evaluate.compute_values`.
+    Today is the business date of the customer's chunk, %(chunk)s, and %(today)s where none is set. What is
+    computed of the aggregates is computed by `evaluate.compute_values`.
     """
     parameters, parts, order = _Parameters(), [], []
     for name, variables in _by_source(registry.resolve(names)).items():
@@ -127,8 +127,8 @@ def compile_online(registry: Registry, names: Sequence[str]) -> Statement:
         parts.append(f"lateral ({taken}) as {name}")
         order += [variable.name for variable in variables]
     asked = (
-        "(select %(customer_id)s::text as customer_id, coalesce(b.on_date, %(today)s::date) as day"
-        " from core.business_date b) as a"
+        "(select %(customer_id)s::text as customer_id,"
+        " core.read_day(%(chunk)s::smallint, %(today)s::date) as day offset 0) as a"
     )
     text = f"select {', '.join(order) or '1'} from {', '.join([asked, *parts])}"  # noqa: S608
     return Statement(text, parameters.values, tuple(order))

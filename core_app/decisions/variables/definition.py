@@ -22,13 +22,27 @@ Scalar = Annotated[int, Field(strict=True)] | Annotated[str, Field(max_length=10
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A table of events: how it is read, whose an event is, its business date, its columns."""
+    """A table of events: how it is read, whose an event is, its business date, its columns.
+
+    Columns, and `stands`, may look at `a.day`, the day asked for: what was taken back or corrected on an
+    earlier day counts as it was known then.
+    """
 
     table: str
     customer: str
     day: str
     numbers: Mapping[str, str]
     names: Mapping[str, str]
+    stands: str = "true"
+
+
+def _as_corrected(component: str) -> str:
+    """Return a part of a repayment as later reversals of other repayments left it."""
+    corrections = (
+        f"select sum(c.{component}) from core.corrections c"  # noqa: S608 - put together of constants
+        " where c.repayment_id = s.repayment_id and c.corrected_on < a.day"
+    )
+    return f"(s.{component} + coalesce(({corrections}), 0))::bigint"
 
 
 SOURCES: Mapping[str, Source] = {
@@ -59,11 +73,13 @@ SOURCES: Mapping[str, Source] = {
         "s.booked_on",
         {
             "amount_fen": "s.amount_fen",
-            "principal_fen": "s.principal_fen",
-            "interest_fen": "s.interest_fen",
-            "penalty_fen": "s.penalty_fen",
+            "principal_fen": _as_corrected("principal_fen"),
+            "interest_fen": _as_corrected("interest_fen"),
+            "penalty_fen": _as_corrected("penalty_fen"),
         },
         {"product": "l.product"},
+        "not exists (select from core.reversals x"
+        " where x.repayment_id = s.repayment_id and x.reversed_on < a.day)",
     ),
     "instalments": Source(
         "(core.loans l join core.instalments s on s.loan_id = l.loan_id and s.plan_version = l.plan_version)",

@@ -84,7 +84,7 @@ class Funding(Group):
 class Channels(Group):
     """Where borrowers come from and how money moves."""
 
-    entrances: SomeNames = told("core_app.servicing.channels", "Where it may be applied for.")
+    entrances: SomeNames = told("core_app.decisions.quote", "Where it may be applied for.")
     scene: Name | None = told(_MEASURE, "Shopping scene it is sold in; absent: none.", None)
     pay_out_to: Literal["borrower", "merchant"] = told(
         "core_app.loans.merchant", "Who is paid: the borrower, or the merchant on the borrower's order."
@@ -93,9 +93,9 @@ class Channels(Group):
     pay_out_channels: SomeNames = told(
         "core_app.funding.service", "Kinds of payment channels for draws, by rank."
     )
-    repay_channels: SomeNames = told("core_app.funding.payments", "Payment channels for repayments.")
-    auto_debit: bool = told("core_app.funding.payments", "Whether instalments are collected when due.")
-    debits_per_day: Count = told("core_app.funding.payments", "Most attempts to collect in one day.")
+    repay_channels: SomeNames = told("core_app.funding.debits", "Payment channels for repayments.")
+    auto_debit: bool = told("core_app.funding.debits", "Whether instalments are collected when due.")
+    debits_per_day: Count = told("core_app.funding.debits", "Most attempts to collect in one day.")
 
 
 class Risk(Group):

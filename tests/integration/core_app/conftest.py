@@ -97,6 +97,10 @@ TABLES = (
     "payout_events",
     "draw_voids",
     "settlements",
+    "rate_changes",
+    "debit_events",
+    "debit_orders",
+    "debit_agreements",
 )
 
 ACCESS_TABLES = ("accounts", "earlier_passwords", "sessions", "approvals", "changes", "uses")

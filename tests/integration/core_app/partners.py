@@ -87,10 +87,13 @@ class Bank:
     session: aiohttp.ClientSession
     answer_s: float
     process: subprocess.Popen[bytes] | None = field(default=None)
+    path: str = "/v1/payments"
 
     @property
     def channel(self) -> FakeBankChannel:
-        return FakeBankChannel(self.name, f"http://127.0.0.1:{self.port}", self.session, self.answer_s)
+        return FakeBankChannel(
+            self.name, f"http://127.0.0.1:{self.port}", self.session, self.answer_s, self.path
+        )
 
     async def start(self) -> None:
         command = [sys.executable, "-m", "runbooks.stand.fake_bank", "--book", str(self.book)]

@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from core_app.funding.channel import Fate, Payment
+from core_app.funding.fake_bank import DEBITS
 from tests.integration.core_app.partners import Bank, in_seconds, running_banks
 
 
-@pytest.fixture
-async def bank(tmp_path: Path) -> AsyncIterator[Bank]:
+@pytest.fixture(params=["/v1/payments", DEBITS], ids=["payouts", "debits"])
+async def bank(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Bank]:
     async with running_banks(tmp_path, 0.5, "bank_a") as (only,):
+        only.path = request.param
         yield only
 
 

@@ -143,6 +143,17 @@ async def test_two_contracts_together_are_held_to_the_tier(core: Any) -> None:
     assert (error["found"], error["needed"]) == ("tier.limit: 4600000 fen with this contract", "<= 4500000")
 
 
+async def test_a_partners_score_is_kept_with_the_version_of_its_model(client: Any, cells: Any) -> None:
+    brought = {"partner": "partner_bank", "version": "base-3.1", "score": 655}
+    decided = await apply(client, await register(client), partner_score=brought)
+    facts = (await steps_of(client, decided))[2]["facts"]
+    assert (facts["partner"], facts["inputs"]["partner.score"]) == (brought, 655)
+    wish = {"customer_id": await register(client), "product": "instalment-12", "amount_fen": 100_000}
+    wish |= {"periods": 12, "partner_score": brought | {"score": 1001}}
+    status, refused, _ = await client.post("/v1/applications", wish)
+    assert (status, refused["errors"][0]["path"]) == (422, "body.partner_score.score")
+
+
 async def test_an_answer_that_cannot_be_read_is_refused(core: Any) -> None:
     async with serve_api(replace(core, bureau=FakeBureau(usual={"score": "720"})), None) as client:
         decided = await apply(client, await register(client))
@@ -211,6 +222,43 @@ async def test_the_fourth_application_from_one_device_is_refused_in_whatever_cel
     _, fraud, score = await steps_of(client, decided[3])
     assert fraud["facts"]["windows"] == {"device": 4}
     assert score["outcome"] == "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """A router that lets nobody go on from a question to another cell before both have asked."""
+
+    router: Any
+    asked: asyncio.Barrier
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        cells: tuple[str, ...] = self.router.cells
+        return cells
+
+    async def write(self, cell: str, work: Any, *, deadline_seconds: float = 10.0) -> Any:
+        return await self.router.write(cell, work, deadline_seconds=deadline_seconds)
+
+    async def read(self, cell: str, work: Any, *, deadline_seconds: float = 10.0) -> Any:
+        found = await self.router.read(cell, work, deadline_seconds=deadline_seconds)
+        if work.__qualname__.startswith("count_in_cell"):
+            await self.asked.wait()
+        return found
+
+
+async def test_at_one_moment_each_cell_lets_in_at_most_what_is_allowed_of_one_device(
+    client: Any, core: Any, cells: Any
+) -> None:
+    rule = {"window_applications": 1, "step_budget_ms": 60_000}
+    await publish_change(core, risk=rule | DAY["risk"])
+    customers = [await register_in(client, core, cell) for cell in ("a", "b", "a", "b")]
+    together = replace(core, router=Together(core.router, asyncio.Barrier(2)))
+    async with serve_api(together, None) as other:
+        at_once = await asyncio.gather(*(apply(other, one, evidence=DEVICE) for one in customers[:2]))
+    after = [await apply(client, one, evidence=DEVICE) for one in customers[2:]]
+    decisions = [one["decision"] for one in (*at_once, *after)]
+    assert decisions == ["approved", "approved", "refused", "refused"], "one a cell, and then exactly"
+    assert after[0]["reasons"][0]["value"] == 3
 
 
 async def test_an_application_with_evidence_is_refused_while_another_cell_cannot_be_asked(

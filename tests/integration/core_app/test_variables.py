@@ -115,6 +115,26 @@ async def write_history(owner: Any, chance: random.Random, customers: list[str])
                     " 'L' || %(n)s, 111, %(paid)s, 1, 110 - %(paid)s, %(day)s::date + 9 * %(paid)s, 'k')",
                     row | {"paid": paid},
                 )
+                if chance.random() < 0.4:
+                    await take_back(owner, chance, row | {"paid": paid})
+
+
+async def take_back(owner: Any, chance: random.Random, row: dict[str, Any]) -> None:
+    """Reverse the repayment some days later, or let another one's reversal change its split."""
+    values = row | {"later": chance.randrange(60), "more": chance.randrange(-50, 50)}
+    if chance.random() < 0.5:
+        await owner.execute(
+            "insert into core.reversals (repayment_id, reason, reversed_on, idempotency_key) values"
+            " ('R' || %(n)s || %(paid)s::text, 'bounced', %(day)s::date + 9 * %(paid)s + %(later)s, 'k')",
+            values,
+        )
+    else:
+        await owner.execute(
+            "insert into core.corrections (repayment_id, idempotency_key, penalty_fen, interest_fen,"
+            " principal_fen, corrected_on) values ('R' || %(n)s || %(paid)s::text, 'k' || %(later)s, 0,"
+            " %(more)s, -%(more)s, %(day)s::date + 9 * %(paid)s + %(later)s)",
+            values,
+        )
 
 
 SEALED = bytes([1, 0, 1]) + bytes(28)
@@ -136,7 +156,7 @@ async def ask_online(
     app: Any, registry: Registry, names: list[str], who: tuple[str, dt.date]
 ) -> dict[str, Any]:
     statement = compile_online(registry, names)
-    values = statement.values | {"customer_id": who[0], "today": who[1]}
+    values = statement.values | {"customer_id": who[0], "chunk": 0, "today": who[1]}
     row = await (await app.execute(statement.text, values)).fetchone()
     assert row is not None
     aggregates = dict(zip(statement.names, row, strict=True)) if statement.names else {}
@@ -208,3 +228,27 @@ async def test_the_shipped_variables_of_an_applicant_are_what_history_gives(
         assert stored[f"var.{name}"] == (value if value is None or isinstance(value, int) else str(value))
     # Two instalments of 920.16 and 933.96 of principal fell due, the first is paid: 933.96 / 1,854.12.
     assert stored["var.arrears_share"] == "0.50372144"
+
+
+async def test_a_repayment_taken_back_counts_until_the_day_it_was(client: Any, core: Any, cells: Any) -> None:
+    loan = await draw(client)
+    await repay(client, loan["loan_id"], 110_016)
+    cells.set_business_date("2026-02-10")
+    _, bounced, _ = await repay(client, loan["loan_id"], 110_016)
+    cells.set_business_date("2026-02-20")
+    reversal = {"repayment_id": bounced["repayment_id"], "reason": "bounced_debit"}
+    assert (await client.post("/v1/reversals", reversal))[0] == 201
+    definition = {
+        "name": "repaid",
+        "version": 1,
+        "text": "Principal repaid.",
+        "aggregate": {"source": "repayments", "take": "sum", "column": "principal_fen"},
+    }
+    registry = make_registry([definition])
+    database = cells.databases[core.cell_of_customer(loan["customer_id"])]
+    days = [dt.date(2026, 2, day) for day in (10, 11, 20, 21)]
+    cells.run_sql(database, "update core.business_date set on_date = null")
+    dsn = cells.server.dsn(database, "biyi_app")
+    async with await psycopg.AsyncConnection.connect(dsn) as app:
+        found = [await ask_online(app, registry, ["repaid"], (loan["customer_id"], day)) for day in days]
+    assert [one["repaid"] for one in found] == [92_016, 92_016 + 93_396, 92_016 + 93_396, 92_016]

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core_app.decisions.evidence import EvidenceKind, index_evidence, normalise_evidence
-from core_app.decisions.risk import read_risk
-from core_app.decisions.scorecard import compute_score
-from core_app.decisions.scoring import find_inputs, score_applicant
+from core_app.decisions.risk import make_risk, read_risk
+from core_app.decisions.scorecard import Term, compute_score
+from core_app.decisions.scoring import Brought, PartnerScore, find_inputs, score_applicant
 from core_app.decisions.steps import (
     FraudFacts,
     Judged,
@@ -146,10 +146,33 @@ def test_without_an_answer_the_policy_refuses_or_tightens_and_says_so(
         assert graded.judged.facts["fallback"]["why"] == no_answer
 
 
+def test_a_partners_score_is_weighed_by_the_cards_that_name_it_and_may_be_missing() -> None:
+    shipped, day = read_risk(), dt.date(2026, 1, 15)
+    term = Term(
+        input="partner.score", least=0, most=1000, mean=600, scale=100, weight=-0.5, missing_weight=0.2
+    )
+    cards = [model.card for model in shipped.versions]
+    main = next(card for card in cards if card.id == "credit-main")
+    newer = main.model_copy(update={"version": 2, "terms": (*main.terms, term)})
+    risk = make_risk(shipped.policy, shipped.registry, [*cards, newer])
+    variables = dict.fromkeys(risk.variables)
+
+    def odds(score: int | None, models: Any) -> float:
+        partner = None if score is None else PartnerScore("partner_bank", "base-3", score)
+        inputs = find_inputs(PRODUCT, Brought(1_000_000, 12, partner), variables, None)
+        return score_applicant(models, inputs).main.log_odds
+
+    weighed, not_weighed = risk.models_on(day), shipped.models_on(day)
+    plain = odds(None, not_weighed)
+    assert odds(700, not_weighed) == plain, "a card that does not name it does not see it"
+    found = [odds(score, weighed) - plain for score in (700, 500, None)]
+    assert found == pytest.approx([-0.5, 0.5, 0.2])
+
+
 def test_the_challenger_is_stored_and_changes_nothing() -> None:
     models = read_risk().models_on(dt.date(2026, 1, 15))
     variables = dict.fromkeys(read_risk().variables)
-    inputs = find_inputs(PRODUCT, (1_000_000, 12), variables, None)
+    inputs = find_inputs(PRODUCT, Brought(1_000_000, 12), variables, None)
     scored = score_applicant(models, inputs)
     assert models.challenger is not None
     assert scored.shown["challenger"]["points"] == compute_score(models.challenger.card, inputs).points

@@ -14,11 +14,8 @@ LATER = frozenset(
     {
         "core_app.customers.evidence",
         "core_app.customers.segments",
-        "core_app.ledger.dimensions",
         "core_app.day_end.notices",
-        "core_app.funding.payments",
         "core_app.insight.ratios",
-        "core_app.servicing.channels",
         "core_app.servicing.collection",
         "core_app.servicing.complaints",
         "core_app.servicing.coupons",

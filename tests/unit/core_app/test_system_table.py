@@ -1,0 +1,101 @@
+"""The table in core_app/README.md: each row of the survey has tests that exist, or says what is missing."""
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from core_app.rules.read import read_rulebook
+
+ROOT = Path(__file__).parents[3]
+README = (ROOT / "core_app" / "README.md").read_text(encoding="utf-8")
+TEST = re.compile(r"`(tests/[\w/]+\.py)(?:::(\w+))?`")
+RULE = re.compile(r"`(x\.[\w.-]+)`")
+PORT = re.compile(r"port `(core_app\.[\w.]+)`, fake `(core_app\.[\w.]+)`")
+SHORTEST_REASON = 12
+
+# The ids of the survey's rows, which is not in the repository.
+ROWS = {
+    *map(str, range(1, 90)),
+    *("49a", "49b", "49c", "55a", "60a", "72a", "72b", "77a", "84a", "84b"),
+}
+# Class by row, where it is not B alone.
+OUTSIDE = {"6", "18", "23", "24", "26", "27", "39", "41", "49", "50", "58", "62", "78", "79", "82"} | {
+    "84a", "84b", "88",
+}  # fmt: skip
+ADAPTERS = {"17", "29", "31", "37", "49b", "66", "77", "84a"}
+
+
+def table() -> list[list[str]]:
+    section = README.split("## Systems of the field\n", 1)[1].split("\n## ", 1)[0]
+    rows = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in row] for row in rows[2:]]
+
+
+TABLE = table()
+
+
+@cache
+def functions(path: str) -> frozenset[str]:
+    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    found = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    return frozenset(node.name for node in found)
+
+
+def find_faults(proof: str) -> list[str]:
+    """Return what is wrong with the last cell of a row: no such test, or a reason that says nothing."""
+    named = TEST.findall(proof)
+    faults = [
+        f"{path}::{name}"
+        for path, name in named
+        if not (ROOT / path).exists() or (name and name not in functions(path))
+    ]
+    reasons = re.findall(r"open: ([^`]*)|elsewhere: ([^`]*)", proof)
+    for missing, other in reasons:
+        if (missing and len(missing) < SHORTEST_REASON) or (other and not re.search(r"issue \d", other)):
+            faults.append(f"says too little: {missing or other}")
+    return faults if named or reasons else ["neither a test nor a reason"]
+
+
+def test_every_row_of_the_survey_is_there_once() -> None:
+    assert sorted(row[0] for row in TABLE) == sorted(ROWS)
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row[0])
+def test_a_row_names_tests_that_exist_or_says_what_is_missing(row: list[str]) -> None:
+    assert find_faults(row[4]) == []
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row[0])
+def test_a_row_outside_the_licence_names_its_rules(row: list[str]) -> None:
+    assert ("X" in row[2]) == (row[0] in OUTSIDE)
+    rules = {legal.key for legal in read_rulebook().rows if legal.research_row == row[0]}
+    assert set(RULE.findall(row[3])) == rules
+    assert bool(rules) == ("X" in row[2])
+
+
+@pytest.mark.parametrize("row", [row for row in TABLE if row[0] in ADAPTERS], ids=lambda row: row[0])
+def test_a_row_with_an_adapter_names_port_and_fake_or_says_what_is_missing(row: list[str]) -> None:
+    assert "A" in row[2]
+    ports = PORT.findall(row[3])
+    for port, fake in ports:
+        assert (ROOT / (port.replace(".", "/") + ".py")).exists()
+        source = (ROOT / (fake.replace(".", "/") + ".py")).read_text(encoding="utf-8")
+        assert "class Fake" in source
+    assert ports or re.search(r"open: |elsewhere: |row \d|rows \d", row[3] + row[4])
+
+
+@pytest.mark.parametrize(
+    "proof",
+    [
+        "",
+        "soon",
+        "open: later",
+        "elsewhere: in some other place of it",
+        "`tests/unit/core_app/test_system_table.py::test_nothing_here`",
+    ],
+)
+def test_a_row_without_a_real_test_is_caught(proof: str) -> None:
+    assert find_faults(proof)
