@@ -6,7 +6,7 @@ ARGS ?=
 UV ?= uv
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bench-core bench-peers faults lock clean venv-run venv-dev
+.PHONY: help demo test check bench bench-core bench-peers bench-ueba test-spark faults lock clean venv-run venv-dev
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -15,7 +15,7 @@ demo: venv-run ## bring up both sites, lend money, kill a site under load, show 
 	@$(VENV)/biyi demo
 
 test: venv-dev ## run the tests against real servers, at most 25 minutes (the slow ones: make faults)
-	@$(VENV)/python -m pytest -m "not slow" -n 2 --dist=loadgroup --durations=10 --session-timeout=1490 $(ARGS)
+	@$(VENV)/python -m pytest -m "not slow and not spark" -n 2 --dist=loadgroup --durations=10 --session-timeout=1490 $(ARGS)
 
 check: venv-dev ## style, types, import rules, house rules
 	@$(VENV)/ruff check --quiet . && echo "[check] ruff check: ok"
@@ -34,6 +34,12 @@ bench-core: venv-dev ## repayments, draws and day-end beside pgbench and bare SQ
 
 bench-peers: venv-dev ## the same site loss, ours and Patroni's in turn, about 10 minutes (ARGS="--runs 2")
 	@$(VENV)/python -m bench.peers $(ARGS)
+
+bench-ueba: venv-dev ## staff-behaviour scoring: found misuse, real labelled users, speed, about 10 minutes
+	@$(VENV)/python -m bench.staff_behaviour $(ARGS)
+
+test-spark: venv-dev ## the same features on Spark and on DuckDB (needs Java 17 and pip install 'biyi[spark]')
+	@$(VENV)/python -m pytest -m spark $(ARGS)
 
 faults: venv-dev ## run the slow tests: real faults on the whole stand
 	@$(VENV)/python -m pytest -m slow --durations=10 $(ARGS)

@@ -25,6 +25,7 @@ from runbooks.sim import sim_command
 from runbooks.staff import staff
 from runbooks.stand.cli import link, site, stand
 from runbooks.tokens import token
+from runbooks.ueba_review import ueba
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -38,6 +39,7 @@ def main() -> None:
     Day-end:     biyi day-end run
     Keys:        biyi keys status; biyi keys rotate
     Everything:  biyi faults run --faults 20
+    Staff:       biyi ueba --help
     Simulated:   biyi sim --schedules 10000
     Who may:     biyi staff --help; biyi token channel app
     Audit trail: biyi audit export x.audit; biyi audit verify x.audit
@@ -48,7 +50,7 @@ def main() -> None:
 for command in (
     demo_command, stand, site, link, cells_command, why_command, move_command, promote_command, hold_command,
     quarantine_command, cache, product, risk, funder, ledger, payouts_command, settlement, day_end, drill,
-    faults, sim_command, backup, restore_command, staff, token, audit, keys,
+    faults, sim_command, backup, restore_command, staff, token, audit, keys, ueba,
 ):  # fmt: skip
     main.add_command(command)
 

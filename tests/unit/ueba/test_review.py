@@ -1,0 +1,105 @@
+"""A decision needs two people, and so does a name; every act is in a chain that shows a change."""
+
+import datetime as dt
+import json
+
+import pytest
+
+from ueba.errors import UebaError
+from ueba.journal import ActRefused, append_act, read_acts
+from ueba.review import Act, allowed_of, distrusted_of, find_case, reviewed_of
+
+DAY = dt.date(2026, 4, 30)
+
+
+def act(kind, by="ann", **more):
+    return Act(kind=kind, by=by, staff="e1", on=DAY, **more)
+
+
+@pytest.fixture
+def file(tmp_path):
+    return tmp_path / "reviews.jsonl"
+
+
+def do(file, *acts):
+    for one in acts:
+        append_act(file, one)
+    return find_case(read_acts(file)[0], "e1", DAY)
+
+
+EXPLAINED = act("propose", disposition="explained", family="volume", until=dt.date(2026, 5, 20), fresh=4.0)
+
+
+def test_a_disposition_needs_two_people(file):
+    case = do(file, act("open"), act("propose", disposition="malicious"))
+    assert case.open
+    with pytest.raises(ActRefused, match="other pair of eyes"):
+        append_act(file, act("confirm"))
+    case = do(file, act("confirm", "bob"))
+    assert (case.open, case.disposition, case.proposed_by, case.confirmed_by) == (
+        False,
+        "malicious",
+        "ann",
+        "bob",
+    )
+
+
+@pytest.mark.parametrize("kind", ["confirm", "reject"])
+def test_nothing_is_decided_that_was_not_proposed(file, kind):
+    do(file, act("open"))
+    with pytest.raises(ActRefused, match="nothing was proposed"):
+        append_act(file, act(kind, "bob"))
+
+
+def test_a_name_is_learnt_by_two_people(file):
+    do(file, act("open"), act("ask_unmask"))
+    with pytest.raises(ActRefused, match="own wish"):
+        append_act(file, act("approve_unmask"))
+    assert do(file).unmasked_by == ()
+    assert do(file, act("approve_unmask", "bob")).unmasked_by == ("ann", "bob")
+
+
+def test_nobody_reviews_himself(file):
+    with pytest.raises(ActRefused, match="himself"):
+        append_act(file, act("open", "e1"))
+
+
+def test_an_explanation_has_a_kind_and_an_end(file):
+    do(file, act("open"))
+    with pytest.raises(ActRefused, match="which kind"):
+        append_act(file, act("propose", disposition="explained"))
+    with pytest.raises(ActRefused, match="within 90 days"):
+        append_act(file, act("propose", disposition="explained", family="volume", until=dt.date(2027, 1, 1)))
+
+
+def test_what_follows_from_reviews(file):
+    do(file, act("open", fresh=4.0), EXPLAINED)
+    acts, _ = read_acts(file)
+    assert allowed_of(acts) == []
+    assert reviewed_of(acts)["e1"].open
+    assert [one.staff for one in distrusted_of(acts, DAY)] == ["e1"]
+    do(file, act("confirm", "bob"))
+    acts, _ = read_acts(file)
+    (allowed,) = allowed_of(acts)
+    assert (allowed.family, allowed.digits, allowed.until - allowed.first) == ("volume", 4.0, 20)
+    assert distrusted_of(acts, DAY) == []
+    assert not reviewed_of(acts)["e1"].open
+
+
+def test_a_changed_line_breaks_the_chain(file):
+    do(file, act("open"), EXPLAINED, act("confirm", "bob"))
+    lines = file.read_text().splitlines()
+    changed = json.loads(lines[1])
+    changed["act"]["disposition"] = "data_fault"
+    for text in ("\n".join([lines[0], json.dumps(changed), lines[2]]), "\n".join([lines[0], lines[2]])):
+        file.write_text(text + "\n")
+        with pytest.raises(UebaError, match="chain is broken"):
+            read_acts(file)
+
+
+def test_a_refused_act_leaves_no_line(file):
+    do(file, act("open"))
+    before = file.read_bytes()
+    with pytest.raises(ActRefused):
+        append_act(file, act("open", "bob"))
+    assert file.read_bytes() == before

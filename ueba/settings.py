@@ -1,0 +1,137 @@
+"""Settings of scoring; each number says where it comes from. Shown in the model card, part of its hash."""
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from ueba.errors import UebaError
+
+
+@dataclass(frozen=True, slots=True)
+class IngestSettings:
+    """How events come in."""
+
+    ahead_s: int = 300
+    """How far in the future an event may lie. Source: our choice, sixty times what NTP hosts differ by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """The own window that a period is compared with."""
+
+    window: int = 60
+    """Length in days. Source: research §4.3, own 60-day baseline."""
+    gap: int = 14
+    """Days between the window's end and the day. Source: research §4.3: AUC .873 without, .968 with 14."""
+    shrink_weight: float = 5.0
+    """Periods that the peers' figures count for. Source: research §4.2, new staff."""
+    least_sd_share: float = 0.1
+    """Floor of an own standard deviation as a share of the peers'. Source: research §4.2, scaling."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreSettings:
+    """From evidence to a score and to a queue."""
+
+    half_lives: tuple[float, ...] = (3.0, 10.0)
+    """Half-lives of accumulated evidence in days. Source: research §4.3: 3 days is best on three people; 10
+    for thefts of eight weeks (issue 6, L4)."""
+    fit_days: int = 60
+    """Length of the window that calibration and detectors learn from. Source: our choice, three month-ends
+    less one, as long as the own baseline."""
+    sum_share: float = 1 / 3
+    """Share of its latest staff-days that sums are calibrated on; the rest is for single kinds of evidence.
+    Source: our choice: levels then mean what they say on days that were not learnt from."""
+    least_periods: int = 20
+    """Own days in the past that make a person fit to learn from. Source: our choice, a working month."""
+    least_rows: int = 500
+    """Least staff-days of a role to calibrate it apart. Source: our choice: a tail of 1 in 500."""
+    noticed: float = 1.0
+    """Evidence in decimal digits of rarity below which nothing is said. Source: our choice, 1 in 10 days."""
+    most_digits: float = 8.0
+    """Cap of one kind of evidence. Source: our choice; beyond 1 in 10^8 a tail is not known."""
+    seeds: tuple[int, ...] = (11, 12, 13)
+    """Seeds of the isolation forests. Source: research §4.1: one seed moves AP by .07."""
+    trees: int = 100
+    """Trees of each forest. Source: PyOD's default; three seeds make 300."""
+    fit_rows: int = 20_000
+    """Most staff-days that the detectors are fitted on. Source: research §2.5, a second of fitting."""
+    neighbours_rows: int = 4_000
+    """Most staff-days kept by the nearest-neighbours detector. Source: our choice, scoring in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueSettings:
+    """Who is looked at each day."""
+
+    budget_share: float = 0.01
+    """Reviews a day as a share of the staff. Source: issue 6."""
+    slow_share: float = 1 / 3
+    """Share of the slots for accumulated evidence. Source: research §5.4."""
+    random_share: float = 0.05
+    """Share of the slots drawn at random, for unbiased precision. Source: our choice, 1 in 20."""
+    pause_days: int = 14
+    """Rest after a review unless the evidence grows. Source: our choice, twice the week of L6."""
+    regrow_digits: float = 0.7
+    """Growth that ends a rest early: five times rarer than what was reviewed. Source: our choice."""
+    cap_in_30_days: int = 3
+    """Most reviews of one person in 30 days. Source: research §4.2: 5 of 50 drew 66 % of the false alarms."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything a score depends on besides events and code."""
+
+    utc_offset_minutes: int = 480
+    """Local time of the staff. Source: China Standard Time, UTC+8."""
+    ingest: IngestSettings = field(default_factory=IngestSettings)
+    baseline: Baseline = field(default_factory=Baseline)
+    score: ScoreSettings = field(default_factory=ScoreSettings)
+    queue: QueueSettings = field(default_factory=QueueSettings)
+
+    def __post_init__(self) -> None:
+        if self.baseline.gap < 1 or self.baseline.window < 1:
+            raise UebaError("baseline: window and gap must be at least 1 day, or a day would judge itself")
+        if not 0 < self.queue.budget_share <= 1:
+            raise UebaError(
+                f"queue.budget_share: {self.queue.budget_share}; needs a share above 0, at most 1"
+            )
+
+    def plain(self) -> dict[str, Any]:
+        """Return the settings as JSON has them."""
+        return asdict(self)
+
+
+_PARTS = {"ingest": IngestSettings, "baseline": Baseline, "score": ScoreSettings, "queue": QueueSettings}
+
+
+def read_settings(values: Mapping[str, Any]) -> Settings:
+    """Return the settings of a document, whatever is missing by default; UebaError on an unknown key."""
+    made: dict[str, Any] = {}
+    for name, value in values.items():
+        if name in _PARTS:
+            known = {one.name for one in fields(_PARTS[name])}
+            if unknown := set(value) - known:
+                raise UebaError(f"{name}.{sorted(unknown)[0]}: unknown; known are {', '.join(sorted(known))}")
+            made[name] = _PARTS[name](
+                **{key: tuple(one) if isinstance(one, list) else one for key, one in value.items()}
+            )
+        elif name == "utc_offset_minutes":
+            made[name] = value
+        else:
+            raise UebaError(f"{name}: unknown; known are utc_offset_minutes, {', '.join(_PARTS)}")
+    return Settings(**made)
+
+
+EPOCH_DAY = dt.date(1970, 1, 1)
+
+
+def day_number(day: dt.date) -> int:
+    """Return the days since 1970-01-01, the form in which days are computed with."""
+    return (day - EPOCH_DAY).days
+
+
+def day_of(number: int) -> dt.date:
+    """Return the day of a number of days since 1970-01-01."""
+    return EPOCH_DAY + dt.timedelta(days=int(number))

@@ -1,0 +1,200 @@
+"""A trial of the whole: an organisation with known misuse is scored and reviewed day by day. Pure.
+
+The reviewer of a trial knows the truth: a misuser's case is opened and stays open, everybody else's
+review is closed. Models are fitted anew every month on what lies before, with what reviews found left out.
+"""
+
+import datetime as dt
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from ueba.detectors import fit_raw_control
+from ueba.evidence import LENDING, Evidence
+from ueba.judge import Injected, share
+from ueba.queue import Kind, Reviewed, Standing, decide_queue
+from ueba.scoring import Scores, fit_model, score_days
+from ueba.settings import Settings, day_number
+
+REFIT_DAYS = 30
+"""Source: our choice, monthly, as long as half the own window."""
+GRACE_DAYS = 5
+"""How long after the last act a review still sees the case. Source: our choice, a working week."""
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """One review of a trial and what it found."""
+
+    day: int
+    staff: str
+    kind: Kind
+    case: int | None
+
+
+@dataclass(slots=True)
+class Course:
+    """What happened in a trial."""
+
+    reviews: list[Review] = field(default_factory=list)
+    slots: int = 0
+
+
+def read_injected(labels: Mapping[str, Any]) -> list[Injected]:
+    """Return the known misuse of a generator's `labels.json`."""
+    return [
+        Injected(
+            one["case"],
+            one["scenario"],
+            one["intensity"],
+            tuple(one["staff"]),
+            tuple(day_number(dt.date.fromisoformat(day)) for day in one["days"]),
+        )
+        for one in labels["cases"]
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """By row: what the queue ranks by."""
+
+    rows: np.ndarray
+    fresh: np.ndarray
+    slow: np.ndarray
+
+
+def rank_by_layers(
+    evidence: Evidence, register: pa.Table, first: int, settings: Settings, told: Callable[[str], None]
+) -> Ranking:
+    """Return the ranking of all rows from day `first` on, with a model fitted every month before."""
+    parts: list[Scores] = []
+    last = int(evidence.day.max())
+    for start in range(first, last + 1, REFIT_DAYS):
+        told(f"fitting before day {start}")
+        model = fit_model(evidence, start - 1, settings)
+        rows = evidence.rows_between(start, min(last, start + REFIT_DAYS - 1))
+        if len(rows):
+            parts.append(score_days(evidence, model, rows, register, settings))
+    return Ranking(
+        np.concatenate([part.rows for part in parts]),
+        np.concatenate([part.fresh for part in parts]),
+        np.concatenate([part.slow for part in parts]),
+    )
+
+
+def rank_by_control(evidence: Evidence, first: int, settings: Settings) -> Ranking:
+    """Return the ranking of the control: an isolation forest on raw counts of everyone."""
+    names = [evidence.measures.index(name) for name in LENDING.counted]
+    past = evidence.rows_between(first - settings.score.fit_days, first - 1)
+    model = fit_raw_control(evidence.raw[past][:, names], settings.score)
+    rows = evidence.rows_between(first, int(evidence.day.max()))
+    # Shifted above 0, because the queue leaves out whoever has no evidence.
+    score = np.asarray(model.decision_function(evidence.raw[rows][:, names])) + 10.0
+    return Ranking(rows, score, np.zeros(len(rows)))
+
+
+def run_trial(
+    evidence: Evidence, ranking: Ranking, injected: Sequence[Injected], settings: Settings, seed: int
+) -> Course:
+    """Review day by day; staff who did not come in that day stand with what they had last."""
+    reviewed: dict[str, Reviewed] = {}
+    course = Course()
+    rng = np.random.default_rng([seed, 7])
+    latest: dict[str, tuple[int, float, float]] = {}
+    days = evidence.day[ranking.rows]
+    everyone = evidence.staff
+    for day in range(int(days.min()), int(days.max()) + 1):
+        today = np.flatnonzero(days == day)
+        for place in today:
+            name = evidence.staff[int(evidence.person[ranking.rows[place]])]
+            latest[name] = (day, float(ranking.fresh[place]), float(ranking.slow[place]))
+        people = [Standing(name, *_stand(latest.get(name), day)) for name in everyone]
+        draw = dict(zip(everyone, rng.random(len(everyone)), strict=True))
+        queue = decide_queue(day, people, reviewed, draw, settings.queue)
+        course.slots += len(queue.slots)
+        standing = {one.staff: one for one in people}
+        for slot in queue.slots:
+            case = find_case(slot.staff, day, injected)
+            before = reviewed.get(slot.staff)
+            seen = standing[slot.staff]
+            reviewed[slot.staff] = Reviewed(
+                day, seen.fresh, seen.slow, (*(before.days if before else ()), day), open=case is not None
+            )
+            course.reviews.append(Review(day, slot.staff, slot.kind, case))
+    return course
+
+
+def _stand(latest: tuple[int, float, float] | None, day: int) -> tuple[float, float]:
+    """Return fresh evidence of today only (and of a weekend just past), and slow evidence as it stood."""
+    if latest is None or day - latest[0] > 7:
+        return 0.0, 0.0
+    return (latest[1] if latest[0] == day else 0.0), latest[2]
+
+
+def find_case(staff: str, day: int, injected: Sequence[Injected]) -> int | None:
+    """Return the case that a review of a person on a day would find."""
+    for one in injected:
+        if staff in one.staff and one.days[0] <= day <= one.days[-1] + GRACE_DAYS:
+            return one.case
+    return None
+
+
+def judge_trial(
+    course: Course, injected: Sequence[Injected], slow: Callable[[Injected], bool], first: int
+) -> dict[str, Any]:
+    """Return recall, days to the queue and precision by scenario and intensity, as JSON has them."""
+    reviews: dict[str, list[int]] = {}
+    for one in course.reviews:
+        reviews.setdefault(one.staff, []).append(one.day)
+    rows: list[dict[str, Any]] = []
+    judged = [one for one in injected if one.days[0] >= first]
+    for key in sorted({(one.scenario, one.intensity) for one in judged}, key=lambda k: (int(k[0][1:]), k[1])):
+        cases = [one for one in judged if (one.scenario, one.intensity) == key]
+        found = [(one, day) for one in cases if (day := one.found_on(reviews, GRACE_DAYS)) is not None]
+        delays = [day - one.days[0] for one, day in found]
+        rows.append(
+            {
+                "scenario": key[0],
+                "intensity": key[1],
+                "slow": slow(cases[0]),
+                "cases": len(cases),
+                "found": len(found),
+                "recall": share(len(found), len(cases)).plain(),
+                "median_days": float(np.median(delays)) if delays else None,
+            }
+        )
+    hits = sum(1 for one in course.reviews if one.case is not None)
+    drawn = [one for one in course.reviews if one.kind is Kind.RANDOM]
+    return {
+        "scenarios": rows,
+        "recall": {
+            name: share(
+                sum(int(row["found"]) for row in rows if row["intensity"] == name),
+                sum(int(row["cases"]) for row in rows if row["intensity"] == name),
+            ).plain()
+            for name in ("easy", "hard")
+        },
+        "reviews": course.slots,
+        "precision": share(hits, course.slots).plain(),
+        "precision_of_random": share(sum(1 for one in drawn if one.case is not None), len(drawn)).plain(),
+    }
+
+
+def burden(course: Course, group: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """Yield the reviews without a finding by group (a role, a branch): who bears the false alarms."""
+    sizes: dict[str, int] = {}
+    for name in group.values():
+        sizes[name] = sizes.get(name, 0) + 1
+    for name in sorted(sizes):
+        of = [one for one in course.reviews if group.get(one.staff) == name and one.case is None]
+        people = len({one.staff for one in of})
+        yield {
+            "group": name,
+            "staff": sizes[name],
+            "reviews": len(of),
+            "reviewed_staff": people,
+            "per_100_staff": round(100 * len(of) / sizes[name], 1),
+        }
