@@ -13,6 +13,7 @@ settings.load_profile("house")
 SERVERS = ("faults", "integration")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep what starts servers in one process: two stands at once on two cores would measure each other."""
     here = Path(__file__).parent
