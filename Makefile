@@ -6,10 +6,10 @@ ARGS ?=
 UV ?= uv
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bench-core bench-peers bench-ueba test-spark faults lock clean venv-run venv-dev
+.PHONY: help demo test check bench bench-core bench-peers bench-ueba test-rules test-spark lint-manifests faults lock clean venv-run venv-dev
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
 demo: venv-run ## bring up both sites, lend money, kill a site under load, show what was lost (nothing)
 	@$(VENV)/biyi demo
@@ -35,6 +35,14 @@ bench-core: venv-dev ## repayments, draws and day-end beside pgbench and bare SQ
 bench-peers: venv-dev ## the same site loss, ours and Patroni's in turn, about 10 minutes (ARGS="--runs 2")
 	@$(VENV)/python -m bench.peers $(ARGS)
 
+test-rules: ## run Prometheus' own tests of the alert rules (needs promtool, of Debian's package prometheus)
+	@command -v promtool >/dev/null || { echo "make test-rules needs promtool (apt-get install prometheus)" >&2; exit 2; }
+	@promtool check rules infra/observability/rules.yaml
+	@promtool test rules infra/observability/rules.test.yaml
+
+lint-manifests: venv-dev ## run checkov over the manifests of both sites (sets up .venv-lint, about a minute)
+	@.ci/lint-manifests
+
 bench-ueba: venv-dev ## staff-behaviour scoring: found misuse, real labelled users, speed, about 10 minutes
 	@$(VENV)/python -m bench.staff_behaviour $(ARGS)
 
@@ -49,7 +57,7 @@ lock: ## write the lock files anew from pyproject.toml (needs uv)
 	@.ci/lock $(UV)
 
 clean: ## remove what was made: .venv, caches (a running stand's .biyi stays: biyi stand down)
-	@rm -rf .venv .venv-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build biyi.egg-info
+	@rm -rf .venv .venv-peers .venv-lint .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build biyi.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # One after the other, also under -j: the second adds to what the first made.

@@ -10,13 +10,14 @@ import datetime as dt
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 import uvloop
 from aiohttp import web
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from compliance.audit.errors import AuditError
 from compliance.audit.signing import read_signer
@@ -25,6 +26,8 @@ from core_app.audit.notary import Clerk, Notary
 from core_app.router import Router
 from core_app.router_line import Sessions
 from replication.gate import admit_only
+from replication.health import alive_routes, health_served
+from replication.metrics import metrics_routes
 from replication.postgres.copy import AUDIT
 from replication.settings import SettingsError, SiteSettings, read_site_settings
 from replication.tls import OPERATOR, Identity, open_identity
@@ -46,7 +49,10 @@ async def serve(site: SiteSettings) -> None:
         Router.start(site, SESSIONS, tls=identity.to("etcd")) as router,
     ):
         notary = Notary(router, clerk)
-        async with _status_served(notary, site.notary_port, identity):
+        async with (
+            _status_served(notary, (site.listen_host, site.notary_port), identity),
+            health_served(site, identity, alive_routes()),
+        ):
             running = asyncio.create_task(notary.run())
             stopping = asyncio.create_task(stop.wait())
             # A notary that ends has met what it was not made for: the process ends with it.
@@ -74,16 +80,25 @@ def show_status(notary: Notary) -> dict[str, Any]:
     }
 
 
+def notary_figures(notary: Notary) -> Iterator[Metric]:
+    """Return the figures of the notary, for Prometheus."""
+    yield CounterMetricFamily("biyi_audit_sealed", "Entries sealed since the start", value=notary.sealed)
+    yield GaugeMetricFamily("biyi_audit_lost", "Cells whose trail is cut", value=len(notary.lost))
+    number = notary.newest.statement.number if notary.newest else 0
+    yield GaugeMetricFamily("biyi_audit_checkpoint", "Number of the newest checkpoint", value=number)
+
+
 @contextlib.asynccontextmanager
-async def _status_served(notary: Notary, port: int, identity: Identity) -> AsyncIterator[None]:
+async def _status_served(notary: Notary, address: tuple[str, int], identity: Identity) -> AsyncIterator[None]:
     async def get_status(_: web.Request) -> web.Response:
         return web.json_response(show_status(notary))
 
     application = web.Application(middlewares=admit_only(identity, asking={OPERATOR}))
     application.router.add_get("/v1/status", get_status)
+    application.add_routes(metrics_routes(lambda: notary_figures(notary)))
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port, ssl_context=identity.serving()).start()
+    await web.TCPSite(runner, *address, ssl_context=identity.serving()).start()
     yield
     await runner.cleanup()
 

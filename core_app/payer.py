@@ -12,13 +12,14 @@ import signal
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
 import aiohttp
 import click
 import uvloop
 from aiohttp import web
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from compliance.protection.errors import ProtectionError
 from compliance.protection.vault import open_vault
@@ -34,6 +35,8 @@ from core_app.products.catalogue import read_catalogue
 from core_app.router import Router
 from core_app.router_line import ONE_SESSION
 from replication.gate import admit_only
+from replication.health import alive_routes, health_served
+from replication.metrics import metrics_routes
 from replication.settings import SettingsError, SiteSettings, read_site_settings
 from replication.tls import OPERATOR, Identity, open_identity
 
@@ -70,11 +73,14 @@ async def serve(site: SiteSettings, settings: PayerSettings) -> None:
             )
             for c in settings.debit_channels
         }
-        payers = [Payer(core, settings, channels, time.monotonic)]
+        payers = {"payout": Payer(core, settings, channels, time.monotonic)}
         if collecting:
-            payers.append(Payer(core, as_collector(settings), collecting, time.monotonic, DEBITS))
-        async with _status_served(payers[0], settings.status_port, identity):
-            tasks = [asyncio.create_task(payer.run()) for payer in payers]
+            payers["debit"] = Payer(core, as_collector(settings), collecting, time.monotonic, DEBITS)
+        async with (
+            _status_served(payers, (site.listen_host, settings.status_port), identity),
+            health_served(site, identity, alive_routes()),
+        ):
+            tasks = [asyncio.create_task(payer.run()) for payer in payers.values()]
             stopping = asyncio.create_task(stop.wait())
             # A payer that ends has met what it was not made for: the process ends with it.
             await asyncio.wait({*tasks, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -89,17 +95,36 @@ def _read_today() -> dt.date:
     return business_date_at(dt.datetime.now(dt.UTC))  # noqa: TID251 - this process's one clock of dates
 
 
+def payer_figures(payers: Mapping[str, Payer]) -> Iterator[Metric]:
+    """Return the figures of the payers, `payout` and `debit`: channels in use, and what became of orders."""
+    for kind, payer in payers.items():
+        channels = GaugeMetricFamily(
+            f"biyi_{kind}_channel_open", "1 while it is left alone", labels=["channel"]
+        )
+        for name, breaker in payer.breakers.items():
+            channels.add_metric([name], float(not breaker.is_closed))
+        orders = CounterMetricFamily(f"biyi_{kind}_orders", "Orders written, by new state", labels=["state"])
+        for state, count in payer.written.items():
+            orders.add_metric([str(state)], count)
+        yield from (channels, orders)
+
+
 @contextlib.asynccontextmanager
-async def _status_served(payer: Payer, port: int, identity: Identity) -> AsyncIterator[None]:
+async def _status_served(
+    payers: Mapping[str, Payer], address: tuple[str, int], identity: Identity
+) -> AsyncIterator[None]:
     async def get_status(_: web.Request) -> web.Response:
-        plain = {name: "closed" if one.is_closed else "open" for name, one in payer.breakers.items()}
+        plain = {
+            name: "closed" if one.is_closed else "open" for name, one in payers["payout"].breakers.items()
+        }
         return web.json_response({"channels": plain})
 
     application = web.Application(middlewares=admit_only(identity, asking={OPERATOR}))
     application.router.add_get("/v1/status", get_status)
+    application.add_routes(metrics_routes(lambda: payer_figures(payers)))
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port, ssl_context=identity.serving()).start()
+    await web.TCPSite(runner, *address, ssl_context=identity.serving()).start()
     yield
     await runner.cleanup()
 

@@ -12,18 +12,22 @@ import secrets
 import signal
 import sys
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 import uvloop
 from aiohttp import web
+from prometheus_client.core import GaugeMetricFamily, Metric
 from redis.exceptions import RedisError
 
 from core_app.outbox import SCHEMA, TABLE
 from core_app.read_models.windows import map_row
 from replication.gate import admit_only
-from replication.projection.projector import CellProjector, Feed
+from replication.health import alive_routes, health_served
+from replication.metrics import metrics_routes
+from replication.projection.projector import CellProjector, Feed, State
 from replication.projection.status import show_status
 from replication.projection.valkey import Valkey, forget, open_valkey
 from replication.settings import SettingsError, SiteSettings, read_site_settings
@@ -74,6 +78,25 @@ def routes(projectors: dict[str, CellProjector], valkey: Valkey) -> web.RouteTab
     return table
 
 
+def cache_figures(projectors: Mapping[str, CellProjector], now_seconds: float) -> Iterator[Metric]:
+    """Return the figures of the warm cache; `now_seconds` is the wall clock.
+
+    The outbox's age is that of what the cache shows while rows wait, and 0 while none do.
+    """
+    age = GaugeMetricFamily("biyi_cache_age_seconds", "Age of what the cache shows", labels=["cell"])
+    waits = GaugeMetricFamily("biyi_outbox_age_seconds", "Age while rows are untold", labels=["cell"])
+    state = GaugeMetricFamily("biyi_cache_state", "1 for the state", labels=["cell", "state"])
+    for cell, projector in projectors.items():
+        shown = show_status(projector, now_seconds)
+        for each in State:
+            state.add_metric([cell, str(each)], float(projector.state is each))
+        if shown["age_ms"] is not None:
+            age.add_metric([cell], shown["age_ms"] / 1000)
+            waiting = projector.state is not State.WARM or (shown["applied"] or 0) < (shown["total"] or 0)
+            waits.add_metric([cell], shown["age_ms"] / 1000 if waiting else 0.0)
+    yield from (age, waits, state)
+
+
 async def serve(settings: SiteSettings) -> None:
     """Project every cell until SIGTERM or SIGINT."""
     if settings.valkey_passfile is None or settings.projector_port is None:
@@ -81,18 +104,19 @@ async def serve(settings: SiteSettings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    at = settings.valkey_socket or settings.valkey_port
     async with (
         open_identity(settings.tls_dir, "projector") as identity,
-        open_valkey(at, settings.valkey_passfile, VALKEY_SECONDS) as valkey,
+        open_valkey(settings.valkey_address(), settings.valkey_passfile, VALKEY_SECONDS) as valkey,
+        health_served(settings, identity, alive_routes()),
     ):
         projectors = make_projectors(settings, valkey)
         application = web.Application(middlewares=admit_only(identity, asking={OPERATOR}))
         application.add_routes(routes(projectors, valkey))
+        application.add_routes(metrics_routes(lambda: cache_figures(projectors, time.time())))
         runner = web.AppRunner(application, access_log=None)
         await runner.setup()
-        tls = identity.serving()
-        await web.TCPSite(runner, "127.0.0.1", settings.projector_port, ssl_context=tls).start()
+        address = (settings.listen_host, settings.projector_port)
+        await web.TCPSite(runner, *address, ssl_context=identity.serving()).start()
         running = [asyncio.create_task(projector.run()) for projector in projectors.values()]
         stopping = asyncio.create_task(stop.wait())
         # A projector that ends has met what it was not made for: the process ends with it.

@@ -27,7 +27,9 @@ from replication.forced import Forcing
 from replication.forced import routes as forced_routes
 from replication.gate import admit_only
 from replication.grants import HOLD, SITES
+from replication.health import health_served
 from replication.journal import encode
+from replication.metrics import AgentSnapshot, agent_figures, health_routes, metrics_routes
 from replication.model import Beat, Site
 from replication.settings import SettingsError, SiteSettings, read_site_settings
 from replication.tls import OPERATOR, open_identity
@@ -161,6 +163,19 @@ def status(agent: Agent) -> dict[str, object]:
     }
 
 
+def snapshot(agent: Agent) -> AgentSnapshot:
+    """Return what the agent knows now, for its metrics and probes."""
+    sight = agent.view.sight
+    return AgentSnapshot(
+        site=agent.settings.site,
+        world=sight.world,
+        etcd_answers=sight.read_ok,
+        members_silent=len(agent.silent_members),
+        silent_for_ms={site: silence.silent_for_ms for site, silence in sight.silence.items()},
+        places={name: (loop.seen, loop.decision) for name, loop in agent.loops.items()},
+    )
+
+
 async def move(agent: Agent, cell: str, to: Site) -> Mapping[str, object]:
     """Move a cell whose primary stands here to the other data site; wait for the end, bounded."""
     world = agent.view.sight.world
@@ -262,14 +277,21 @@ async def serve(settings: SiteSettings, path: Path) -> None:
         application = web.Application(middlewares=admit_only(identity, asking={"agent", OPERATOR}))
         application.add_routes(routes(agent))
         application.add_routes(forced_routes(agent.forcing))
+        application.add_routes(metrics_routes(lambda: agent_figures(snapshot(agent))))
+        health = health_routes(
+            settings, lambda: snapshot(agent), lambda: agent.view.next_look(agent.view.looks)
+        )
+        application.add_routes(health)
         runner = web.AppRunner(application, access_log=None)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", settings.agent_port, ssl_context=identity.serving()).start()
+        address = (settings.listen_host, settings.agent_port)
+        await web.TCPSite(runner, *address, ssl_context=identity.serving()).start()
         watchdog = asyncio.create_task(keep_watchdog(path))
         running = asyncio.create_task(agent.run())
         backups = asyncio.create_task(_keep_backups(settings, path))
         stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        async with health_served(settings, identity, health):
+            await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running

@@ -213,10 +213,16 @@ class SiteSettings:
     failover: FailoverSettings = field(default_factory=FailoverSettings)
     backup: BackupSettings | None = None
     """None: this site keeps no backups."""
+    listen_host: str = "127.0.0.1"
+    """Address at which the site's processes listen: all addresses in a pod of its own."""
     tls_dir: Path | None = None
     """Certificates of this site's processes (`replication.tls`); None: its servers speak plain."""
     valkey_socket: Path | None = None
-    """Unix socket of the site's Valkey; None: it listens at `valkey_port`."""
+    """Unix socket of the site's Valkey; None: it listens at `valkey_host`."""
+    valkey_host: str = "127.0.0.1"
+    health_port: int | None = None
+    """Where a process says by TLS, asking for no certificate, whether it lives (`replication.health`): for
+    a prober that has none, in a pod of its own. None: only identities are told."""
     exposure_query: str | None = None
     """SQL, run as biyi_read on a primary: `commits` and `moved_fen` (both bigint) of what became visible
     after the `pg_snapshot` in %(since)s. None: commits and money at risk are shown as unknown."""
@@ -238,6 +244,10 @@ class SiteSettings:
     def place(self, name: str) -> PlaceSettings:
         """Return the place called `name`; StopIteration is a programming error."""
         return next(p for p in self.places if p.name == name)
+
+    def valkey_address(self) -> Path | tuple[str, int]:
+        """Return where the site's Valkey listens: its Unix socket, or host and port."""
+        return self.valkey_socket or (self.valkey_host, self.valkey_port)
 
     def own_places(self) -> tuple[PlaceSettings, ...]:
         """Return the places that this site's agent looks after."""

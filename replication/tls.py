@@ -25,6 +25,8 @@ log = logging.getLogger("biyi.tls")
 DOMAIN: Final = "biyi"
 OPERATOR: Final = "operator"
 """Who calls from the command line."""
+PROMETHEUS: Final = "prometheus"
+"""Who asks each process for its figures, and nothing else."""
 CURRENT, REVOKED, LOADED, PARTNERS = "current", "crl.pem", "loaded", "partners.crt"
 Tls = ssl.SSLContext | bool
 """What an HTTP client is given; True, when all is plain, is aiohttp's own default."""

@@ -6,8 +6,10 @@ from runbooks.audit import audit
 from runbooks.backup import backup
 from runbooks.cache import cache
 from runbooks.cells import cells_command, hold_command, move_command, why_command
+from runbooks.dashboards import dashboards
 from runbooks.day_end import day_end
 from runbooks.demo import demo_command
+from runbooks.deploy.cli import deploy
 from runbooks.drills.cli import drill
 from runbooks.faults.cli import faults
 from runbooks.funder import funder
@@ -43,6 +45,7 @@ def main() -> None:
     Simulated:   biyi sim --schedules 10000
     Who may:     biyi staff --help; biyi token channel app
     Audit trail: biyi audit export x.audit; biyi audit verify x.audit
+    Provisioned: biyi deploy preview
     Exit codes:  0 done, 1 refused or a check failed, 2 usage, 3 could not tell
     """
 
@@ -50,7 +53,7 @@ def main() -> None:
 for command in (
     demo_command, stand, site, link, cells_command, why_command, move_command, promote_command, hold_command,
     quarantine_command, cache, product, risk, funder, ledger, payouts_command, settlement, day_end, drill,
-    faults, sim_command, backup, restore_command, staff, token, audit, keys, ueba,
+    faults, sim_command, backup, restore_command, staff, token, audit, keys, ueba, deploy, dashboards,
 ):  # fmt: skip
     main.add_command(command)
 

@@ -69,9 +69,7 @@ async def _open_valkey(site: SiteSettings, patience_seconds: float) -> AsyncIter
     if site.valkey_passfile is None:
         yield None
         return
-    async with open_valkey(
-        site.valkey_socket or site.valkey_port, site.valkey_passfile, patience_seconds
-    ) as valkey:
+    async with open_valkey(site.valkey_address(), site.valkey_passfile, patience_seconds) as valkey:
         yield valkey
 
 
@@ -101,7 +99,8 @@ async def _serve(site: SiteSettings, settings: ApiSettings, bureau: Bureau | Non
         )
         buckets = Buckets(limits, settings, vault.request_digest, time.monotonic) if limits else None
         app = make_app(core, settings, cache, buckets, portal=make_portal(core, staff_router))
-        config = make_config(app, settings, site.api_port, tls=identity.serving_the_public())
+        address = (site.listen_host, site.api_port)
+        config = make_config(app, settings, address, tls=identity.serving_the_public())
         await uvicorn.Server(config).serve()
 
 

@@ -13,6 +13,7 @@ from compliance.protection.errors import SubjectShredded
 from core_app.api.access_routes import router as access_v1
 from core_app.api.body_limit import BodyLimit
 from core_app.api.guard import check_routes, walk_routes
+from core_app.api.metrics import ApiMetrics, Measured
 from core_app.api.openapi import describe
 from core_app.api.problem import make_answer, make_problem, read_validation_errors
 from core_app.api.rate_limit import Buckets, RateLimit
@@ -73,9 +74,12 @@ def make_app(
     app.include_router(staff_v1)
     app.add_api_route("/healthz", _healthz, include_in_schema=False)
     app.add_api_route("/readyz", _readyz, include_in_schema=False)
+    metrics = ApiMetrics()
+    app.add_route("/metrics", metrics.show, include_in_schema=False)
     app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes, limit_seconds=settings.body_seconds)
     if buckets is not None:
         app.add_middleware(RateLimit, buckets=buckets)  # outside: what is refused is not even read
+    app.add_middleware(Measured, metrics=metrics)  # outermost: refusals count too
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(Refused, _on_refused)
     app.add_exception_handler(SubjectShredded, _on_shredded)

@@ -33,7 +33,7 @@ from core_app.staff.portal import Portal
 
 APPROVAL_HEADER = "Biyi-Approval"
 _ATTRIBUTE = "biyi_allowed"
-_NO_ROUTE = frozenset({"/healthz", "/readyz", "/openapi.json"})
+_NO_ROUTE = frozenset({"/healthz", "/readyz", "/metrics", "/openapi.json"})
 """Paths outside /v1 that anyone may ask: they hold nothing of anybody."""
 F = TypeVar("F", bound=Callable[..., Any])
 Caller = Session | Claims | None

@@ -13,20 +13,22 @@ from core_app.settings import ApiSettings
 def make_config(
     app: FastAPI,
     settings: ApiSettings,
-    port: int,
+    address: tuple[str, int],
     log_config: dict[str, Any] | None = LOGGING_CONFIG,
     *,
     tls: ssl.SSLContext | None = None,
 ) -> uvicorn.Config:
-    """Return the server's configuration; without `tls` it speaks plain HTTP, for tests.
+    """Return the server's configuration; `address` is where it listens, host and port.
+
+    Without `tls` it speaks plain HTTP, for tests.
 
     X-Forwarded-For is not believed: no gateway is known yet, and any local client could write the address
     by which requests are limited and looks are recorded.
     """
     return uvicorn.Config(
         app,
-        host="127.0.0.1",
-        port=port,
+        host=address[0],
+        port=address[1],
         access_log=False,
         log_level="warning",
         log_config=log_config,

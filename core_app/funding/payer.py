@@ -7,6 +7,7 @@ at a time. None has to be trusted to live: what it was about to do stands in the
 import asyncio
 import datetime as dt
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -110,6 +111,8 @@ class Payer:
         book: OrderBook = PAYOUTS,
     ) -> None:
         self.breakers = {name: Breaker() for name in channels}
+        self.written: Counter[State] = Counter()
+        """Orders written since the start, by the state they were brought to."""
         self._core = core
         self._settings = settings
         self._channels = channels
@@ -229,7 +232,8 @@ class Payer:
     async def _settle(self, cell: str, outcomes: Sequence[tuple[Taken, Mapping[str, Said]]]) -> None:
         settle = self._book.write + _IF_UNTOUCHED
 
-        async def work(connection: Connection, epoch: int) -> None:
+        async def work(connection: Connection, epoch: int) -> list[State]:
+            states = []
             for taken, said in outcomes:
                 if isinstance(taken.action, Pay):
                     order = after_pay(taken.order, taken.action.channel, said[taken.action.channel])
@@ -237,8 +241,11 @@ class Payer:
                     order = after_ask(taken.order, said, epoch)
                 wait_s = self._settings.again_s if order.state is State.UNKNOWN else 0.0
                 await connection.execute(settle, self._columns(order, wait_s) | {"seen_at": taken.seen_at})
+                states.append(order.state)
+            return states
 
-        await self._core.router.write(cell, work, deadline_seconds=self._core.deadline_seconds)
+        done = await self._core.router.write(cell, work, deadline_seconds=self._core.deadline_seconds)
+        self.written.update(done.value)
 
     def _columns(self, order: Order, wait_s: float) -> dict[str, Any]:
         return {

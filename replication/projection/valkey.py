@@ -106,14 +106,19 @@ def value_key(cell: str, key: str) -> str:
 
 
 @asynccontextmanager
-async def open_valkey(at: int | Path, password_file: Path, patience_seconds: float) -> AsyncIterator[Valkey]:
+async def open_valkey(
+    at: tuple[str, int] | int | Path, password_file: Path, patience_seconds: float
+) -> AsyncIterator[Valkey]:
     """Make a client of the site's Valkey; it connects when used, and never waits over its patience.
 
-    `at`: its Unix socket, or its port on the loopback.
+    `at`: its Unix socket, its host and port, or its port on the loopback.
     """
-    where: dict[str, Any] = (
-        {"unix_socket_path": str(at)} if isinstance(at, Path) else {"host": "127.0.0.1", "port": at}
-    )
+    where: dict[str, Any]
+    if isinstance(at, Path):
+        where = {"unix_socket_path": str(at)}
+    else:
+        host, port = at if isinstance(at, tuple) else ("127.0.0.1", at)
+        where = {"host": host, "port": port}
     client = Redis(
         **where,
         password=password_file.read_text().strip(),

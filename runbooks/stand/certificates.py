@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from replication.model import DATA_SITES, Site
-from replication.tls import CURRENT, DOMAIN, OPERATOR, PARTNERS, REVOKED
+from replication.tls import CURRENT, DOMAIN, OPERATOR, PARTNERS, PROMETHEUS, REVOKED
 from runbooks.stand.ports import BANKS, OUTSIDE
 
 VALID = dt.timedelta(days=90)
@@ -32,7 +32,9 @@ _BACKDATED = dt.timedelta(hours=1)
 OURS = "ca"
 """The authority of the stand's own processes; the other one, `outside`, vouches for the banks."""
 WITNESS_KINDS = ("border", "etcd")
-DATA_SITE_KINDS = (*WITNESS_KINDS, "agent", "api", "migrate", "notary", "payer", "projector", OPERATOR)
+DATA_SITE_KINDS = (
+    *WITNESS_KINDS, "agent", "api", "migrate", "notary", "payer", "projector", OPERATOR, PROMETHEUS
+)  # fmt: skip
 ETCD_PEER = f"etcd-peer.{DOMAIN}"
 """DNS name that etcd asks of its peers (`--peer-cert-allowed-hostname`)."""
 _ETCD_PEERS = {"etcd", "border"}

@@ -369,7 +369,7 @@ async def serve_api(
         await seat(portal, "wang.fang", *BUSINESS)
     app = make_app(core, limits, cache, buckets, portal=portal)
     channel = make_bearer(core.vault.request_digest, Claims(Party.CHANNEL, "app", int(time.time()) + 3600))
-    api = uvicorn.Server(make_config(app, limits, port, log_config=None))
+    api = uvicorn.Server(make_config(app, limits, ("127.0.0.1", port), log_config=None))
     task = asyncio.create_task(api.serve(sockets=[listener]))
     async with aiohttp.ClientSession() as session:
         made = Client(session, f"http://127.0.0.1:{port}", channel)

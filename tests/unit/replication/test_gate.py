@@ -1,14 +1,19 @@
+import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
 import pytest
 from aiohttp import web
 
-from replication.gate import admit_only
-from replication.tls import OPERATOR, Identity
+from replication.gate import METRICS, admit_only
+from replication.health import alive_routes, health_served
+from replication.tls import OPERATOR, PROMETHEUS, Identity
 from runbooks.stand.certificates import tls_dir
+from tests.unit.replication.test_agent_metrics import SETTINGS
 from tests.unit.replication.test_tls import made as made
 
 
@@ -22,12 +27,13 @@ async def face(home: Path) -> AsyncIterator[str]:
 
     application = web.Application(middlewares=admit_only(identity, asking={"agent", OPERATOR}))
     application.router.add_route("*", "/v1/thing", answer)
+    application.router.add_route("*", METRICS, answer)
     runner = web.AppRunner(application)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=identity.serving())
     await site.start()
     try:
-        yield f"https://127.0.0.1:{runner.addresses[0][1]}/v1/thing"
+        yield f"https://127.0.0.1:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
 
@@ -42,6 +48,7 @@ async def face(home: Path) -> AsyncIterator[str]:
         ("agent", "DELETE", 403),
         ("api", "GET", 403),
         ("etcd", "PUT", 403),
+        (PROMETHEUS, "GET", 403),
     ],
 )
 async def test_some_may_ask_and_the_operator_alone_may_change(
@@ -51,11 +58,47 @@ async def test_some_may_ask_and_the_operator_alone_may_change(
     async with (
         face(made) as url,
         aiohttp.ClientSession() as http,
-        http.request(method, url, ssl=tls) as answer,
+        http.request(method, url + "/v1/thing", ssl=tls) as answer,
     ):
         assert answer.status == status
         said = await answer.json()
     assert ("why" in said) == (status == 403)
+
+
+@pytest.mark.parametrize(
+    ("caller", "method", "status"),
+    [(PROMETHEUS, "GET", 200), (OPERATOR, "GET", 200), (PROMETHEUS, "POST", 403), ("api", "GET", 403)],
+)
+async def test_figures_are_for_prometheus_and_for_who_may_ask(
+    made: Path, caller: str, method: str, status: int
+):
+    tls = Identity(tls_dir(made, "idc"), caller).to("agent")
+    async with (
+        face(made) as url,
+        aiohttp.ClientSession() as http,
+        http.request(method, url + METRICS, ssl=tls) as answer,
+    ):
+        assert answer.status == status
+
+
+async def test_health_is_told_without_a_certificate_and_nothing_else_is(made: Path):
+    identity = Identity(tls_dir(made, "idc"), "notary")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    settings = replace(SETTINGS, health_port=port)
+    stranger = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    stranger.check_hostname, stranger.verify_mode = False, ssl.CERT_NONE
+    async with aiohttp.ClientSession() as http, health_served(settings, identity, alive_routes()):
+        for method, path, status in (
+            ("GET", "/livez", 200), ("GET", "/readyz", 200), ("POST", "/livez", 405),
+            ("GET", METRICS, 404), ("GET", "/v1/status", 404),
+        ):  # fmt: skip
+            url = f"https://127.0.0.1:{port}{path}"
+            async with http.request(method, url, ssl=stranger) as answer:
+                assert (path, answer.status) == (path, status)
+        with pytest.raises(aiohttp.ClientError):
+            await http.get(f"http://127.0.0.1:{port}/livez")
 
 
 def test_a_plain_face_has_no_gate():

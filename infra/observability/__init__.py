@@ -1,0 +1,1 @@
+"""Recording and alert rules of Prometheus, with their tests: `make test-rules`."""

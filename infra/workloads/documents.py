@@ -1,0 +1,74 @@
+"""The documents that the site's processes are started with. Pure.
+
+They have the shape that `replication.settings` and `core_app.funding.settings` read; infra may not import
+those, so a test reads every document back with them.
+"""
+
+from infra.settings import DATA_SITES, DataSiteName
+from infra.topology import ZONE, Copy, Topology
+
+POSTGRES_PORT, AGENT_PORT, API_PORT, VALKEY_PORT = 5432, 7000, 8080, 6379
+PROJECTOR_PORT, PAYER_PORT, NOTARY_PORT = 7100, 7200, 7300
+ETCD_CLIENT_PORT, ETCD_PEER_PORT = 2379, 2380
+HEALTH_PORT = 7900
+HOME, KEYS, TLS = "/var/lib/biyi", "/run/biyi/keys", "/etc/biyi/tls"
+IDENTITY = "/run/biyi/identity"
+"""The process's directory of certificates (`replication.tls`): links to `TLS`, and its own `loaded`."""
+SIGN_KEY = "sign.key"
+"""The site's own key of its audit trail; only the notary's pod has it."""
+PG_BIN = "/usr/lib/postgresql/18/bin"
+EXPOSURE = "select commits, moved_fen from core.money_posted_since(%(since)s::text::pg_snapshot)"
+
+Document = dict[str, object]
+
+
+def site_document(topology: Topology, site: DataSiteName, own: Copy | None = None) -> Document:
+    """Return `site.json` for a process at `site`; `own` is the copy it looks after, if it is an agent."""
+    etcd = topology.etcd_hosts()
+    order = [site, *(other for other in etcd if other != site)]
+    return {
+        "site": site,
+        "home_dir": HOME,
+        "etcd_urls": [f"https://{etcd[name]}:{ETCD_CLIENT_PORT}" for name in order],
+        "cells": [
+            {"name": cell.name, "home": cell.home, "degrade": cell.degrade}
+            for cell in topology.settings.cells
+        ],
+        "places": [_place(copy, own) for copy in topology.copies],
+        "agent_urls": {name: f"https://agent.{name}.{ZONE}:{AGENT_PORT}" for name in DATA_SITES},
+        "agent_port": AGENT_PORT,
+        "api_port": API_PORT,
+        "valkey_port": VALKEY_PORT,
+        "pg_bin": PG_BIN,
+        "passfile": f"{KEYS}/pgpass",
+        "key_file": f"{KEYS}/ring.json",
+        "valkey_passfile": f"{KEYS}/valkey",
+        "projector_port": PROJECTOR_PORT,
+        "notary_port": NOTARY_PORT,
+        "audit_key_file": f"{KEYS}/{SIGN_KEY}",
+        "tls_dir": IDENTITY,
+        "health_port": HEALTH_PORT,
+        "listen_host": "0.0.0.0",  # noqa: S104 - a pod's own address; NetworkPolicy says who may ask
+        "valkey_host": "valkey",
+        "exposure_query": EXPOSURE,
+    }
+
+
+def _place(copy: Copy, own: Copy | None) -> Document:
+    found: Document = {
+        "name": copy.place,
+        "cell": copy.cell,
+        "site": copy.site,
+        "ordinal": copy.ordinal,
+        "host": copy.host,
+        "port": POSTGRES_PORT,
+    }
+    if copy == own:
+        found |= {"data_dir": f"{HOME}/copy"}
+    return found
+
+
+def channels_document(topology: Topology) -> Document:
+    """Return `channels.json`: no bank is connected yet, so no channel stands in it."""
+    del topology
+    return {"channels": [], "status_port": PAYER_PORT}

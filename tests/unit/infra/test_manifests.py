@@ -1,0 +1,203 @@
+"""What both sites' clusters are asked for: Kubernetes' own schema, and what a copy's pod must be."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import kubernetes_validate
+import pytest
+
+from compliance.protection.ring_file import is_ring
+from core_app.funding.settings import read_payer_settings
+from core_app.settings import ApiSettings
+from infra.settings import parse_settings
+from infra.topology import ZONE, plan_topology
+from infra.workloads.documents import API_PORT, HEALTH_PORT, HOME, IDENTITY
+from replication.agent import MOVE_SECONDS
+from replication.settings import read_site_settings
+from tests.unit.infra.stage import EXAMPLE, Recorder, build, example
+
+SCHEMAS = Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema/v1.37.0-local-strict"
+SITES = ("idc", "cloud")
+
+
+@pytest.fixture(scope="module")
+def sites(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Recorder]:
+    return {site: build(f"workloads-{site}", example(), tmp_path_factory.mktemp(site)) for site in SITES}
+
+
+@pytest.fixture(scope="module")
+def registry() -> jsonschema_rs.Registry:
+    definitions = json.loads((SCHEMAS / "_definitions.json").read_text())
+    return jsonschema_rs.Registry([("schema:///_definitions.json", definitions)])
+
+
+def validator(manifest: Mapping[str, Any], registry: jsonschema_rs.Registry) -> jsonschema_rs.Validator:
+    """Return the strict schema (unknown fields are errors) of a manifest's kind."""
+    group, _, version = manifest["apiVersion"].rpartition("/")
+    parts = [manifest["kind"].lower(), *([group.split(".")[0]] if group else []), version]
+    schema = json.loads((SCHEMAS / f"{'-'.join(parts)}.json").read_text())
+    return jsonschema_rs.validator_for(schema, registry=registry, base_uri="schema:///one.json")
+
+
+def _errors(name: str, manifest: dict[str, Any], registry: jsonschema_rs.Registry) -> list[str]:
+    errors = validator(manifest, registry).iter_errors(manifest)
+    return [f"{name}: {error.instance_path}: {error.message[:200]}" for error in errors]
+
+
+@pytest.mark.parametrize("site", SITES)
+def test_every_manifest_is_valid_kubernetes(
+    sites: dict[str, Recorder], registry: jsonschema_rs.Registry, site: str
+) -> None:
+    manifests = sites[site].manifests()
+    found = [line for name, manifest in manifests.items() for line in _errors(name, manifest, registry)]
+    assert len(manifests) == len(sites[site].registered) > 40
+    assert found == []
+
+
+def test_the_schema_refuses_a_field_that_kubernetes_does_not_know(
+    sites: dict[str, Recorder], registry: jsonschema_rs.Registry
+) -> None:
+    deployment = json.loads(json.dumps(sites["idc"].named("Deployment", "api")))
+    deployment["spec"]["template"]["spec"]["containers"][0]["readOnly"] = True
+    with pytest.raises(jsonschema_rs.ValidationError):
+        validator(deployment, registry).validate(deployment)
+
+
+@pytest.mark.parametrize("site", SITES)
+def test_every_copy_has_a_pod_bound_to_its_zone_and_a_volume_that_stays(
+    sites: dict[str, Recorder], site: str
+) -> None:
+    wanted = {
+        "idc": {"a-idc-0": "room-1", "a-idc-1": "room-2", "b-idc-0": "room-2"},
+        "cloud": {"a-cloud-0": "cn-shanghai-g", "b-cloud-0": "cn-shanghai-m", "b-cloud-1": "cn-shanghai-g"},
+    }[site]
+    sets = {
+        name: spec["spec"]
+        for name, spec in sites[site].all("StatefulSet").items()
+        if name not in {"etcd", "notary"}
+    }
+    assert set(sets) == set(wanted)
+    for name, spec in sets.items():
+        affinity = spec["template"]["spec"]["affinity"]["nodeAffinity"]
+        term = affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"][0]
+        assert term["matchExpressions"][0]["values"] == [wanted[name]]
+        assert spec["persistentVolumeClaimRetentionPolicy"]["whenDeleted"] == "Retain"
+        assert spec["volumeClaimTemplates"][0]["spec"]["accessModes"] == ["ReadWriteOncePod"]
+
+
+@pytest.mark.parametrize("site", SITES)
+def test_every_address_that_the_sites_look_up_is_a_service(sites: dict[str, Recorder], site: str) -> None:
+    settings = parse_settings(EXAMPLE.read_text(encoding="utf-8"), str(EXAMPLE))
+    named = {a for n, a in plan_topology(settings).addresses().items() if n.endswith(f"{site}.{ZONE}")}
+    served = [spec["spec"].get("loadBalancerIP") for spec in sites[site].all("Service").values()]
+    assert sorted(filter(None, served)) == sorted(named)
+
+
+def test_a_fenced_copy_is_not_taken_for_a_dead_one(sites: dict[str, Recorder]) -> None:
+    (agent,) = sites["idc"].named("StatefulSet", "a-idc-0")["spec"]["template"]["spec"]["containers"]
+    assert agent["livenessProbe"]["httpGet"]["path"] == "/livez"
+    assert agent["readinessProbe"]["httpGet"]["path"] == "/readyz"
+    assert agent["livenessProbe"]["periodSeconds"] * agent["livenessProbe"]["failureThreshold"] >= 20
+    assert agent["lifecycle"]["preStop"]["exec"]["command"][:3] == ["python", "-m", "replication.leave"]
+
+
+@pytest.mark.parametrize("site", SITES)
+def test_each_pod_has_its_own_certificate_and_is_probed_where_none_is_asked_for(
+    sites: dict[str, Recorder], site: str
+) -> None:
+    ours = {
+        name: spec["spec"]["template"]["spec"]
+        for kind in ("StatefulSet", "Deployment")
+        for name, spec in sites[site].all(kind).items()
+        if name not in {"etcd", "valkey"}
+    }
+    assert len(ours) == 3 + 4
+    for name, spec in ours.items():
+        wanted = {"agent", "operator"} if name[1] == "-" else {name}
+        (tls,) = (volume for volume in spec["volumes"] if volume["name"] == "tls")
+        given = [source["secret"]["name"] for source in tls["projected"]["sources"]]
+        assert given == ["biyi-tls", *(f"biyi-tls-{holder}" for holder in sorted(wanted))]
+        assert [one["name"] for one in spec["initContainers"]] == ["keys", "identity"]
+        (container,) = spec["containers"]
+        port = API_PORT if name == "api" else HEALTH_PORT
+        for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+            asked = container[probe]["httpGet"]
+            assert (name, asked["scheme"], asked["port"]) == (name, "HTTPS", port)
+
+
+def test_a_pod_has_time_to_move_its_primary_away(sites: dict[str, Recorder]) -> None:
+    spec = sites["idc"].named("StatefulSet", "a-idc-0")["spec"]["template"]["spec"]
+    assert spec["terminationGracePeriodSeconds"] >= 2 * MOVE_SECONDS
+
+
+def test_an_api_pod_has_time_to_finish_what_runs(sites: dict[str, Recorder]) -> None:
+    spec = sites["idc"].named("Deployment", "api")["spec"]["template"]["spec"]
+    pause = spec["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert spec["terminationGracePeriodSeconds"] > pause + ApiSettings().grace_seconds
+
+
+@pytest.mark.parametrize("site", SITES)
+def test_the_processes_can_read_the_documents_they_are_given(
+    sites: dict[str, Recorder], site: str, tmp_path: Path
+) -> None:
+    maps = {name: spec["data"] for name, spec in sites[site].all("ConfigMap").items()}
+    path = tmp_path / "site.json"
+    for name, data in maps.items():
+        path.write_text(data["site.json"])
+        settings = read_site_settings(path)
+        assert settings.site == site
+        assert settings.listen_host == "0.0.0.0"
+        assert str(settings.tls_dir) == IDENTITY
+        assert settings.health_port == HEALTH_PORT
+        assert all(url.startswith("https://") for url in settings.agent_urls.values())
+        assert [cell.name for cell in settings.cells] == ["a", "b"]
+        own = [place.name for place in settings.places if place.data_dir]
+        assert own == ([] if name == "site-settings" else [name.removesuffix("-settings")])
+        assert all(str(place.data_dir).startswith(HOME) for place in settings.places if place.data_dir)
+        assert is_ring(settings.key_file)
+        assert settings.etcd_urls[0] == f"https://etcd.{site}.biyi.internal:2379"
+    path.with_name("channels.json").write_text(maps["site-settings"]["channels.json"])
+    assert read_payer_settings(path.with_name("channels.json")).status_port == 7200
+
+
+@pytest.mark.parametrize("site", SITES)
+def test_every_pod_that_talks_may_and_no_other_does(sites: dict[str, Recorder], site: str) -> None:
+    policies = {name: spec["spec"] for name, spec in sites[site].all("NetworkPolicy").items()}
+    assert policies["deny-all"]["podSelector"] == {}
+    into = policies["copies-in"]["ingress"][0]
+    assert {port["port"] for port in into["ports"]} == {5432, 7000}
+    assert {"ipBlock": {"cidr": "10.48.0.0/24"}} not in into["from"]
+    everywhere = [
+        name for name, spec in policies.items() for rule in spec.get("egress", [])
+        for peer in rule["to"] if peer.get("ipBlock", {}).get("cidr") == "0.0.0.0/0"
+    ]  # fmt: skip
+    assert everywhere == ["partners-out"]
+    assert {port["port"] for port in policies["partners-out"]["egress"][0]["ports"]} == {443}
+
+
+@pytest.mark.parametrize("site", SITES)
+def test_each_workload_is_chosen_by_its_service_and_budget(sites: dict[str, Recorder], site: str) -> None:
+    recorder = sites[site]
+    pods = [
+        spec["spec"]["template"]["metadata"]["labels"]
+        for kind in ("StatefulSet", "Deployment")
+        for spec in recorder.all(kind).values()
+    ]
+    selectors = {
+        f"service {name}": spec["spec"]["selector"] for name, spec in recorder.all("Service").items()
+    }
+    for name, spec in recorder.all("PodDisruptionBudget").items():
+        selectors[f"budget {name}"] = spec["spec"]["selector"]["matchLabels"]
+    for name, selector in selectors.items():
+        assert any(selector.items() <= labels.items() for labels in pods), name
+
+
+def test_others_may_change_how_many_serve(sites: dict[str, Recorder]) -> None:
+    hpa = sites["idc"].named("HorizontalPodAutoscaler", "api")["spec"]
+    assert (hpa["minReplicas"], hpa["maxReplicas"]) == (2, 12)
+    metrics = [metric.get("pods", metric.get("external"))["metric"]["name"] for metric in hpa["metrics"]]
+    assert metrics == ["biyi_api_requests_per_second", "biyi_outbox_age_seconds"]
+    assert "replicas" not in sites["idc"].named("Deployment", "api")["spec"]
