@@ -11,15 +11,21 @@ from xdist.scheduler import LoadScopeScheduling
 settings.register_profile("house", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("house")
 
-SERVERS = ("tests/faults/", "tests/integration/")
+STANDS = ("tests/faults/", "tests/integration/")
+CORE = "tests/integration/core_app/"
 
 
-class ServersTogether(LoadScopeScheduling):
-    """Keeps what starts servers in one process: two stands at once on two cores would measure each other."""
+class StandsTogether(LoadScopeScheduling):
+    """Keeps what starts stands in one process, since two stands on two cores would measure each other.
+
+    The tests of the core share one PostgreSQL; they go in one process too, beside the stands.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
-        return "servers" if nodeid.startswith(SERVERS) else nodeid
+        if nodeid.startswith(CORE):
+            return "core"
+        return "stands" if nodeid.startswith(STANDS) else nodeid
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ServersTogether:
-    return ServersTogether(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> StandsTogether:
+    return StandsTogether(config, log)

@@ -92,7 +92,7 @@ class Bank:
     @property
     def channel(self) -> FakeBankChannel:
         return FakeBankChannel(
-            self.name, f"http://127.0.0.1:{self.port}", self.session, self.answer_s, self.path
+            self.name, f"http://127.0.0.1:{self.port}", self.session, self.answer_s, path=self.path
         )
 
     async def start(self) -> None:

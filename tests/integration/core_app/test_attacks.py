@@ -52,6 +52,9 @@ async def lend(client: Any) -> dict[str, str]:
     }
 
 
+OF_A_LOAN = ("", "/payoff", "/funding", "/summary", "/rate-changes")
+
+
 def own_requests(ids: dict[str, str]) -> list[tuple[str, str, Any]]:
     """Return a good request for every route that a customer may call, with these ids."""
     reads = [
@@ -59,7 +62,7 @@ def own_requests(ids: dict[str, str]) -> list[tuple[str, str, Any]]:
         f"/v1/customers/{ids['customer_id']}/limits",
         f"/v1/customers/{ids['customer_id']}/bills/instalment-12",
         f"/v1/applications/{ids['application_id']}",
-        *(f"/v1/loans/{ids['loan_id']}{end}" for end in ("", "/payoff", "/funding", "/summary")),
+        *(f"/v1/loans/{ids['loan_id']}{end}" for end in OF_A_LOAN),
     ]
     wish = {
         "customer_id": ids["customer_id"],
@@ -79,6 +82,7 @@ def own_requests(ids: dict[str, str]) -> list[tuple[str, str, Any]]:
         ),
         ("/v1/draws", {"contract_id": ids["contract_id"]}),
         ("/v1/voids", {"contract_id": ids["contract_id"]}),
+        ("/v1/debit-agreements", {"customer_id": ids["customer_id"], "agreement": "test-0001"}),
     ]
     return [("GET", path, None) for path in reads] + [("POST", path, body) for path, body in writes]
 
