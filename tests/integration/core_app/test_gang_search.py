@@ -15,7 +15,8 @@ async def test_five_customers_of_one_device_in_two_cells_are_refused_as_a_gang(
     await publish_change(core, risk=DAY)
     device = {"device": "A1B2-C3D4-E5F6"}
     gang = [await register(client) for _ in range(5)]
-    assert len({core.cell_of_customer(one) for one in gang}) == 2
+    while len({core.cell_of_customer(one) for one in gang}) < 2:  # one time in sixteen all are of one cell
+        gang[-1] = await register(client)
     for customer_id in gang:
         assert (await apply(client, customer_id, evidence=device))["decision"] == "approved"
     alone = await register(client)
