@@ -204,7 +204,7 @@ def _asked(call: Callable[["GrafanaApi"], list[Difference]]) -> list[Difference]
     try:
         from grafana_client import GrafanaApi
         from grafana_client.client import GrafanaClientError, GrafanaException
-        from niquests.exceptions import RequestException
+        from requests.exceptions import RequestException
     except ImportError:
         click.echo("biyi dashboards: grafana-client is not installed: the extra `infra` has it", err=True)
         sys.exit(EXIT_UNKNOWN)
