@@ -57,7 +57,7 @@ async def test_sessions_are_begun_one_after_another_and_the_first_one_serves(
             return await count_sessions(scene) == 4
 
         await until(all_open, "four sessions are open")
-    assert peak == 1
+    assert peak <= 2  # one of the pool, and the probe beside it
 
 
 async def test_sessions_on_demand_begin_with_the_first_transaction(scene: Scene) -> None:
