@@ -149,6 +149,10 @@ def run_stream(folder: Path, told: Callable[[str], None]) -> dict[str, Any]:
     """Measure the streaming path on a Valkey of its own that writes every second."""
     import subprocess
 
+    from redis import Redis
+    from redis.backoff import ConstantBackoff
+    from redis.retry import Retry
+
     from runbooks.stand.binaries import find_valkey
 
     told("streaming")
@@ -159,7 +163,7 @@ def run_stream(folder: Path, told: Callable[[str], None]) -> dict[str, Any]:
                "--appendonly", "yes", "--appendfsync", "everysec", "--save", ""]  # fmt: skip
     server = subprocess.Popen([str(find_valkey()), *options], stdout=subprocess.DEVNULL)
     try:
-        time.sleep(1.0)
+        Redis(port=port, password=password, retry=Retry(ConstantBackoff(0.05), 200)).ping()  # it answers
         return asyncio.run(stream(port, password))
     finally:
         server.terminate()
