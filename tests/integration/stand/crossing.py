@@ -115,8 +115,11 @@ class Borders:
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", real)
-            with contextlib.suppress(OSError):
-                await asyncio.gather(pass_on(reader, far_writer), pass_on(far_reader, writer))
+            try:
+                with contextlib.suppress(OSError):
+                    await asyncio.gather(pass_on(reader, far_writer), pass_on(far_reader, writer))
+            finally:  # a reset of one half leaves the other reading
+                await closed(writer, far_writer)
 
         async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
             plain = json.loads(self.stand_path.read_text())
@@ -168,13 +171,16 @@ async def crossing(borders: Borders) -> AsyncIterator[Crossed]:
         await until(lambda: far.writer is not None, "the far server is reached")
         yield far, reader, writer
     finally:
-        for each in (writer, far.writer):
-            if each is not None:
-                each.close()
-                with contextlib.suppress(OSError):
-                    await each.wait_closed()
+        await closed(writer, *([far.writer] if far.writer else []))
         server.close()
         await server.wait_closed()
+
+
+async def closed(*writers: asyncio.StreamWriter) -> None:
+    for each in writers:
+        each.close()
+        with contextlib.suppress(OSError):
+            await each.wait_closed()
 
 
 async def quiet(awaited: Awaitable[bytes], seconds: float) -> bool:
