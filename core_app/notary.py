@@ -24,7 +24,7 @@ from compliance.audit.signing import read_signer
 from core_app.audit.memory import FILE
 from core_app.audit.notary import Clerk, Notary
 from core_app.router import Router
-from core_app.router_line import Sessions
+from core_app.router_line import BACKGROUND_SECONDS, Sessions
 from replication.gate import admit_only
 from replication.health import alive_routes, health_served
 from replication.metrics import metrics_routes
@@ -32,7 +32,7 @@ from replication.postgres.copy import AUDIT
 from replication.settings import SettingsError, SiteSettings, read_site_settings
 from replication.tls import OPERATOR, Identity, open_identity
 
-SESSIONS = Sessions(1, 2, user=AUDIT, application="biyi-notary")
+SESSIONS = Sessions(1, 2, user=AUDIT, application="biyi-notary", after_seconds=BACKGROUND_SECONDS)
 """Two with a cell under load: one seals while the other signs."""
 
 

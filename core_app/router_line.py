@@ -23,7 +23,7 @@ Connection = psycopg.AsyncConnection[Any]
 REQUIRE_EPOCH = b"select biyi.require_epoch(%s)"
 _PROBE = b"select biyi.require_epoch(%s), pg_is_in_recovery()"
 _PROBE_SECONDS = 2.0
-_PROBE_PAUSE_SECONDS = 0.03
+_PROBE_PAUSE_SECONDS = 0.015
 """Pause between two probes. Source: our choice; a refused connection costs the server about 2 ms."""
 _OPENED_AT_ONCE = 1
 """Sessions a process begins at once with one cell. Source: our choice; whoever waits gets the first, and
@@ -77,13 +77,18 @@ class Sessions:
     user: str = "biyi_app"
     application: str = "biyi-core"
     on_demand: bool = False
+    after_seconds: float = 0.0
+    """How long a new line waits before its first session: after a take-over customers go first."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.least <= self.most:
             raise ValueError(f"sessions: least {self.least}, most {self.most}: needs 1 <= least <= most")
 
 
-ONE_SESSION = Sessions(1, 1)
+BACKGROUND_SECONDS = 0.3
+"""`after_seconds` of a process that no customer waits for. Source: our choice; the sessions of payers and
+notaries, begun with those of the customers' entrances, held up the first commits by about 50 ms."""
+ONE_SESSION = Sessions(1, 1, after_seconds=BACKGROUND_SECONDS)
 """For a process that writes one transaction of a cell after another."""
 STAFF_SESSIONS = Sessions(1, 3, "biyi_staff", on_demand=True)
 """For the staff portal. Source: our choice; people ask a few times a minute, and those of both entrances
@@ -99,6 +104,20 @@ def abort(connection: Connection) -> None:
     if connection.pgconn.status != psycopg.pq.ConnStatus.BAD:
         with contextlib.suppress(OSError), socket.socket(fileno=os.dup(connection.pgconn.socket)) as same:
             same.shutdown(socket.SHUT_RDWR)
+
+
+def _handing_over(opened: list[Connection]) -> type[Connection]:
+    """Return a class of connections whose `connect` gives those of `opened` before it makes any.
+
+    So a pool begins with the session of the probe: one begun anew came 20-60 ms later after a take-over.
+    """
+
+    class HandedOver(psycopg.AsyncConnection[Any]):
+        @classmethod
+        async def connect(cls, *words: Any, **named: Any) -> Any:
+            return opened.pop() if opened else await psycopg.AsyncConnection.connect(*words, **named)
+
+    return HandedOver
 
 
 class Tasks:
@@ -153,6 +172,7 @@ class Line:
         self._pool: AsyncConnectionPool[Connection] | None = None
         self._borrowed: dict[Connection, AsyncConnectionPool[Connection]] = {}
         self._probing: Connection | None = None
+        self._opened: list[Connection] = []  # by a probe, for the next pool
         self._closed = False
         tasks.spawn(self._open())
 
@@ -197,17 +217,23 @@ class Line:
     def _drop_pool(self) -> None:
         for connection in tuple(self._borrowed):
             abort(connection)
+        while self._opened:
+            unused = self._opened.pop()
+            abort(unused)
+            self._tasks.spawn(unused.close())
         pool, self._pool = self._pool, None
         if pool is not None:
             self._tasks.spawn(pool.close(timeout=_CLOSE_SECONDS))
 
     async def _open(self) -> None:
+        await asyncio.sleep(self._sessions.after_seconds)
         while not self._closed and not await self._probe():
             await asyncio.sleep(_PROBE_PAUSE_SECONDS)
         if self._closed:
             return
         pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             kwargs=self._arguments,
+            connection_class=_handing_over(self._opened),
             min_size=self._sessions.least,
             max_size=self._sessions.least,
             num_workers=_OPENED_AT_ONCE,
@@ -239,15 +265,19 @@ class Line:
 
     async def _probe(self) -> bool:
         """Say whether the primary admits us and is one, in this line's epoch."""
+        connection: Connection | None = None
         timer: asyncio.TimerHandle | None = None
         try:
             async with asyncio.timeout(_PROBE_SECONDS):
-                connection: Connection = await psycopg.AsyncConnection.connect(**self._arguments)
+                connection = await psycopg.AsyncConnection.connect(**self._arguments)
             self._probing = connection
             timer = asyncio.get_running_loop().call_later(_PROBE_SECONDS, abort, connection)
-            async with connection:
-                row = await (await connection.execute(_PROBE, [self.epoch])).fetchone()
-            return row is not None and row[1] is False
+            row = await (await connection.execute(_PROBE, [self.epoch])).fetchone()
+            found = row is not None and row[1] is False
+            if found and self._pool is None and not self._closed:
+                self._opened.append(connection)
+                connection = None
+            return found
         except psycopg.errors.TooManyConnections:
             return self._pool is not None
         except (psycopg.Error, TimeoutError, OSError):
@@ -256,3 +286,5 @@ class Line:
             self._probing = None
             if timer is not None:
                 timer.cancel()
+            if connection is not None:
+                await connection.close()

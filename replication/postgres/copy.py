@@ -128,17 +128,19 @@ def write_copy_id(copy: Copy, copy_id: CopyId, *, directory: Path | None = None)
     write_file(copy, (directory or copy.data_dir) / COPY_ID_FILE, f"{copy_id}\n")
 
 
-def write_file(copy: Copy, path: Path, text: str) -> None:
-    """Replace `path` in one piece, on disk before it is seen, 0600 and owned by PostgreSQL's user."""
+def write_file(copy: Copy, path: Path, text: str, *, durable: bool = True) -> None:
+    """Replace `path` in one piece, 0600, of PostgreSQL's user; if `durable` on disk before it is seen."""
     aside = path.with_name(path.name + ".tmp")
     descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
         file.flush()
-        os.fsync(file.fileno())
+        if durable:
+            os.fsync(file.fileno())
     give_to_owner(copy, aside)
     aside.replace(path)
-    sync_directory(path.parent)
+    if durable:
+        sync_directory(path.parent)
 
 
 def sync_directory(directory: Path) -> None:

@@ -1,6 +1,5 @@
 """Figures of a drill from its recorded history. Pure; seconds as floats, instants as monotonic ns."""
 
-import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -64,20 +63,24 @@ def compute_rto_seconds(ops: Iterable[Op], cell: str, kill_ns: int, epoch_before
 
 
 def compute_write_pause_seconds(ops: Iterable[Op], cell: str, window: Window) -> float:
-    """Return the longest time within the window in which the cell acknowledged no write.
+    """Return the longest time in the window in which writes of the cell were due and none was acknowledged.
 
-    The edges count: silence from the last write to the end of the window is a pause, too.
+    A write is due from its scheduled arrival until its outcome is known. Silence while nothing is due is no
+    pause: nobody waited. The edges count: what is due at the end of the window waits, too.
     """
-    done = sorted(
+    writes = sorted((op for op in ops if op.is_write and op.cell == cell), key=lambda op: op.completed_ns)
+    acknowledged = [
         op.completed_ns
-        for op in ops
-        if op.is_write
-        and op.cell == cell
-        and op.outcome is Outcome.OK
-        and window.start_ns <= op.completed_ns <= window.end_ns
-    )
-    instants = [window.start_ns, *done, window.end_ns]
-    return max(later - earlier for earlier, later in itertools.pairwise(instants)) / 1e9
+        for op in writes
+        if op.outcome is Outcome.OK and window.start_ns <= op.completed_ns <= window.end_ns
+    ]
+    instants = [window.start_ns, *acknowledged, window.end_ns]
+    longest_ns, due_ns = 0, window.end_ns
+    for earlier, later in zip(reversed(instants[:-1]), reversed(instants[1:]), strict=True):
+        while writes and writes[-1].completed_ns > earlier:
+            due_ns = min(due_ns, writes.pop().scheduled_ns)
+        longest_ns = max(longest_ns, later - max(earlier, due_ns))
+    return longest_ns / 1e9
 
 
 def select_in(ops: Iterable[Op], window: Window) -> list[Op]:

@@ -44,10 +44,10 @@ from runbooks.drills.watch import Grants
 from runbooks.evidence import StageMark, keep_journals, write_report, write_verdict
 
 PAUSE_P99_LIMIT_S = 0.5
-"""Longest write pause of a planned move, p99. Source: issue 3."""
+"""Longest write pause of a planned move, p99. Source: our promise (README, measured figures)."""
 MOVE_RATE = 60.0
-"""Operations a second. Source: our choice. A pause is measured from one acknowledged write to the next, and
-at 40 a second a cell has natural gaps of up to 0.4 s between two of them; 120 saturate two cores."""
+"""Operations a second. Source: our choice. A pause is seen only while a write is due: about 20 a second a
+cell show it to within 50 ms; 120 operations a second saturate two cores."""
 _BEFORE_S = 3.0
 """Load before the first move. Source: our choice, 180 operations to compare with."""
 _BETWEEN_S = 1.5

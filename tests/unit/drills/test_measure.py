@@ -12,7 +12,7 @@ from runbooks.drills.measure import (
     count_failed,
     find_rejoined_ns,
 )
-from runbooks.drills.records import Kind, Outcome
+from runbooks.drills.records import Kind, Op, Outcome
 from tests.unit.drills.making import SECOND, make_grant, make_op
 
 
@@ -36,15 +36,39 @@ def test_rto_is_none_when_the_cell_never_came_back() -> None:
     assert compute_rto_seconds([make_op(3)], "a", 2 * SECOND, 1) is None
 
 
-def test_write_pause_is_the_longest_silence_between_acknowledged_writes() -> None:
-    ops = [make_op(1), make_op(2), make_op(3, Kind.BALANCE), make_op(6), make_op(7)]
-    assert compute_write_pause_seconds(ops, "a", Window(SECOND, 7 * SECOND + 10_000_000)) == pytest.approx(
-        4.0
-    )
+WHOLE = Window(SECOND, 10 * SECOND)
 
 
-def test_write_pause_counts_the_silence_up_to_the_end() -> None:
-    assert compute_write_pause_seconds([make_op(1)], "a", Window(SECOND, 10 * SECOND)) == pytest.approx(8.99)
+def write_pause(*ops: Op) -> float:
+    return compute_write_pause_seconds(ops, "a", WHOLE)
+
+
+def test_write_pause_runs_from_when_a_write_was_due_to_the_first_acknowledgement() -> None:
+    waited = make_op(6, scheduled_ns=3 * SECOND)
+    assert write_pause(make_op(1), make_op(2), waited, make_op(7)) == pytest.approx(3.01)
+
+
+def test_write_pause_begins_with_the_last_acknowledgement_where_writes_were_due_before_it() -> None:
+    waited = make_op(6, scheduled_ns=1 * SECOND)
+    assert write_pause(make_op(2), waited) == pytest.approx(4.0)
+
+
+def test_write_pause_does_not_count_silence_in_which_nothing_was_due() -> None:
+    assert write_pause(make_op(1), make_op(2), make_op(9)) == pytest.approx(0.01)
+
+
+def test_write_pause_ignores_reads_and_other_cells() -> None:
+    others = [make_op(8, Kind.BALANCE, scheduled_ns=SECOND), make_op(8, cell="b", scheduled_ns=SECOND)]
+    assert write_pause(make_op(2), *others) == pytest.approx(0.01)
+
+
+def test_write_pause_goes_on_over_writes_that_failed() -> None:
+    failed = make_op(4, scheduled_ns=2 * SECOND, outcome=Outcome.FAIL)
+    assert write_pause(make_op(1), failed, make_op(6, scheduled_ns=3 * SECOND)) == pytest.approx(4.01)
+
+
+def test_write_pause_counts_what_is_due_at_the_end_of_the_window() -> None:
+    assert write_pause(make_op(1), make_op(12, scheduled_ns=4 * SECOND)) == pytest.approx(6.0)
 
 
 def test_latency_counts_from_the_scheduled_arrival() -> None:
