@@ -45,6 +45,19 @@ MOVE_SECONDS = 20.0
 """How long a move request waits for its end. Source: our choice, far above the 1 s a move takes."""
 
 
+async def show_life(view: SiteView, heartbeat: Heartbeat) -> None:
+    """Beat for the watchdog after each look: it ends the site's primaries when this loop stands still.
+
+    Not while they should have ended already: an agent that freezes, wakes and crashes would otherwise buy
+    a primary that nobody confirms the watchdog's whole patience once more, and again.
+    """
+    look = 0
+    while True:
+        look = await view.next_look(look)
+        if not view.sight.is_overdue():
+            heartbeat.beat()
+
+
 class Agent:
     """One data site's agent."""
 
@@ -63,7 +76,7 @@ class Agent:
         """Beat, look and loop until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.view.run())
-            tasks.create_task(self._show_life())
+            tasks.create_task(show_life(self.view, Heartbeat(heartbeat_path(self.settings))))
             tasks.create_task(self._beat())
             tasks.create_task(self._keep_leader_at_witness())
             tasks.create_task(ExposureKeeper(self.settings, self.view, self.loops.values(), self.etcd).run())
@@ -78,18 +91,6 @@ class Agent:
         for place, error in zip(self.loops, ended, strict=True):
             if isinstance(error, BaseException):
                 log.error("%s did not stop: %s: %s", place, type(error).__name__, error)
-
-    async def _show_life(self) -> None:
-        """Beat for the watchdog after each look: it ends the site's primaries when this loop stands still.
-
-        Not while they should have ended already: an agent that freezes, wakes and crashes would otherwise buy
-        a primary that nobody confirms the watchdog's whole patience once more, and again.
-        """
-        heartbeat, look = Heartbeat(heartbeat_path(self.settings)), 0
-        while True:
-            look = await self.view.next_look(look)
-            if not self.view.sight.is_overdue():
-                heartbeat.beat()
 
     async def _beat(self) -> None:
         """Write the site's beat; one key whatever the number of cells."""

@@ -1,11 +1,15 @@
 """The watchdog's patience runs once: an agent that should have ended its primaries beats no more."""
 
+import asyncio
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from replication import watchdog
+from replication.agent import show_life
 from replication.failover.sight import SiteSight
+from replication.failover.view import SiteView
 from replication.model import Site, other_data_site
 from replication.simulator.faults import Fault, Kind
 from replication.simulator.links import Line
@@ -55,3 +59,35 @@ def test_a_new_agent_goes_on_from_the_beat_before(tmp_path: Path, monkeypatch: p
     now[0] = 100  # the machine was started anew
     Heartbeat(path)
     assert read_heartbeat_ms(path) == 100
+
+
+class Looks:
+    """A site's view that looks once for each given word, in turn, and then ends."""
+
+    def __init__(self, overdue: list[bool], heartbeat: Path) -> None:
+        self.beats: list[int] = []
+        self.sight = self
+        self._overdue, self._heartbeat = iter(overdue), heartbeat
+
+    async def next_look(self, after: int) -> int:
+        self.beats.append(read_heartbeat_ms(self._heartbeat))
+        return after + 1
+
+    def is_overdue(self) -> bool:
+        try:
+            return next(self._overdue)
+        except StopIteration:
+            raise asyncio.CancelledError from None
+
+
+async def test_an_agent_beats_after_each_look_but_not_while_its_primaries_are_overdue(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(range(1, 100))
+    monkeypatch.setattr(watchdog, "now_ms", lambda: next(clock))
+    path = tmp_path / "agent.heartbeat"
+    looks = Looks([False, True, True, False], path)
+    with pytest.raises(asyncio.CancelledError):
+        await show_life(cast(SiteView, looks), Heartbeat(path))
+    at_start, after_beat, overdue, still_overdue, at_end = looks.beats
+    assert at_start < after_beat == overdue == still_overdue < at_end
