@@ -15,7 +15,7 @@ demo: venv-run ## bring up both sites, lend money, kill a site under load, show 
 	@$(VENV)/biyi demo
 
 test: venv-dev ## run the tests against real servers, at most 25 minutes (the slow ones: make faults)
-	@$(VENV)/python -m pytest -m "not slow and not spark" -n 2 --dist=loadscope --durations=10 --session-timeout=2700 $(ARGS)
+	@$(VENV)/python -m pytest -m "not slow and not spark" -n 2 --dist=loadscope --durations=10 --session-timeout=1490 $(ARGS)
 
 check: venv-dev ## style, types, import rules, house rules
 	@$(VENV)/ruff check --quiet . && echo "[check] ruff check: ok"
