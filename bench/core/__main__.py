@@ -56,7 +56,7 @@ def run_pgbench(ground: Ground, script: str, seconds: int, facts: dict[str, int]
         defines = [word for name, value in facts.items() for word in ("-D", f"{name}={value}")]
         command = [
             BIN / "pgbench", "-h", "127.0.0.1", "-p", str(ground.port), "-U", "biyi_app", "-n",
-            "-M", "prepared", "-c", str(CLIENTS), "-j", "2", "-T", str(seconds), "-f", file.name,
+            "-M", "prepared", "-c", str(facts["clients"]), "-j", "2", "-T", str(seconds), "-f", file.name,
             *defines, "core",
         ]  # fmt: skip
         before = processor_seconds(ground)
@@ -73,7 +73,7 @@ def run_ours(ground: Ground, kind: str, seconds: int, sizes: dict[str, int]) -> 
     """Return commands a second and processor time a command of the workers and of the server."""
     workers = sizes["workers"]
     works = [
-        Work(ground.dsn(), kind, number, CLIENTS // workers, seconds, sizes["loans"], sizes["first"], workers)
+        Work(ground.dsn(), kind, number, sizes["clients"] // workers, seconds, sizes["loans"], sizes["first"], workers)
         for number in range(workers)
     ]
     before = processor_seconds(ground)
@@ -123,8 +123,9 @@ def _run_bare(ground: Ground) -> float:
 @click.option("--seconds", default=10, show_default=True, help="Length of each measurement.")
 @click.option("--rounds", default=2, show_default=True, help="Turns of pgbench and ours; the medians count.")
 @click.option("--workers", default=2, show_default=True, help="Processes of the core.")
+@click.option("--clients", default=CLIENTS, show_default=True, help="Commands under way at once, in each.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def main(loans: int, seconds: int, rounds: int, workers: int, as_json: bool) -> None:
+def main(loans: int, seconds: int, rounds: int, workers: int, clients: int, as_json: bool) -> None:
     """Post repayments and draws through the core, and through pgbench with the same statements."""
     contracts, busy = 400_000 if seconds > 5 else 100_000, os.getloadavg()[0]
     plan = plan_equal_instalments(
@@ -136,9 +137,9 @@ def main(loans: int, seconds: int, rounds: int, workers: int, as_json: bool) -> 
         seed(ground, columns | {"loans": loans, "contracts": contracts, "day": DAY, "interest": 120_195})
         result["day_end"] = asyncio.run(run_day_end(ground))
         result["history"] = asyncio.run(measure_histories(ground))
-        sizes = {"loans": loans, "workers": workers, "first": loans}
+        sizes = {"loans": loans, "workers": workers, "first": loans, "clients": clients}
         for number in range(rounds):
-            facts = {"loans": loans, "clients": CLIENTS, "i": 0, "run": number}
+            facts = {"loans": loans, "clients": clients, "i": 0, "run": number}
             pair = run_pgbench(ground, repayment_script(), seconds, facts)
             result["repayments"].append(
                 {"pgbench": pair, "ours": run_ours(ground, "repayments", seconds, sizes)}
@@ -157,7 +158,7 @@ def main(loans: int, seconds: int, rounds: int, workers: int, as_json: bool) -> 
         "cpus": os.cpu_count(),
         "load_average": round(busy, 1),  # who else used the machine
         "python": platform.python_version(),
-        "clients": CLIENTS,
+        "clients": clients,
         "workers": workers,
     }
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
