@@ -73,7 +73,16 @@ def run_ours(ground: Ground, kind: str, seconds: int, sizes: dict[str, int]) -> 
     """Return commands a second and processor time a command of the workers and of the server."""
     workers = sizes["workers"]
     works = [
-        Work(ground.dsn(), kind, number, sizes["clients"] // workers, seconds, sizes["loans"], sizes["first"], workers)
+        Work(
+            ground.dsn(),
+            kind,
+            number,
+            sizes["clients"] // workers,
+            seconds,
+            sizes["loans"],
+            sizes["first"],
+            workers,
+        )
         for number in range(workers)
     ]
     before = processor_seconds(ground)
@@ -125,7 +134,7 @@ def _run_bare(ground: Ground) -> float:
 @click.option("--workers", default=2, show_default=True, help="Processes of the core.")
 @click.option("--clients", default=CLIENTS, show_default=True, help="Commands under way at once, in each.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def main(loans: int, seconds: int, rounds: int, workers: int, clients: int, as_json: bool) -> None:
+def main(*, loans: int, seconds: int, rounds: int, workers: int, clients: int, as_json: bool) -> None:
     """Post repayments and draws through the core, and through pgbench with the same statements."""
     contracts, busy = 400_000 if seconds > 5 else 100_000, os.getloadavg()[0]
     plan = plan_equal_instalments(
