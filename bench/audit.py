@@ -38,9 +38,9 @@ from core_app.products.catalogue import read_catalogue
 
 RESULT = Path(__file__).parent / "results" / "audit.json"
 EVENTS_A_DAY, DAYS, LIMIT_MINUTES = 1_000_000, 183, 15
-"""Source: issue 5."""
+"""Source: the promise in docs/decisions/025."""
 COST_LIMIT = 0.15
-"""Source: issue 5."""
+"""Most that the audit may add to a posted repayment. Source: our promise."""
 _AT = "2026-11-22T08:00:00.000000+00:00"
 _SEALING = Sealing("a", "", 7, "idc", _AT)
 

@@ -2,11 +2,14 @@
 
 A command may be sent again by a client, or re-run by the router in a newer epoch; the primary key
 of core.commands decides which run has the effect. Every later one answers from the stored row.
-A key is unique within its cell.
+A key is unique within its cell, and that is enough: the cell of a command follows from its body alone (the
+customer's slot, from the person or inside the id), so whoever repeats a request comes to the cell where it
+was done. The same key with a body of another cell is another command, done once too; decision 044.
 """
 
 import datetime as dt
 import json
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,10 +18,12 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from core_app.core import Connection, LendingCore
+from core_app.customers.identity import names_a_person
 from core_app.errors import FieldProblem, Kind, Refused
 from core_app.outbox import Told
 
 KEY_PATTERN = r"^[A-Za-z0-9_-]{8,64}$"
+KEY_NEEDED = "8 to 64 letters, digits, - or _ that hold no ID or mobile number"
 
 _CLAIM = """
 insert into core.commands (idempotency_key, request_sm3, kind, epoch, committed_by)
@@ -82,6 +87,14 @@ class Claim:
     command: Command
     epoch: int
     cursor: psycopg.AsyncCursor[Any]
+
+
+def is_key(text: str) -> bool:
+    """Say whether a text may be an idempotency key.
+
+    It is kept in clear wherever the command is told of, for years: one that names a person is refused.
+    """
+    return re.fullmatch(KEY_PATTERN, text) is not None and not names_a_person(text)
 
 
 def make_command(core: LendingCore, key: str, kind: str, body: Mapping[str, Any]) -> Command:

@@ -33,7 +33,7 @@ from core_app.funding.payer import Payer
 from core_app.funding.settings import FILE, PayerSettings, as_collector, read_payer_settings
 from core_app.products.catalogue import read_catalogue
 from core_app.router import Router
-from core_app.router_line import ONE_SESSION
+from core_app.router_line import PAYER_SESSIONS
 from replication.gate import admit_only
 from replication.health import alive_routes, health_served
 from replication.metrics import metrics_routes
@@ -51,7 +51,7 @@ async def serve(site: SiteSettings, settings: PayerSettings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with (
         open_identity(site.tls_dir, "payer") as identity,
-        Router.start(site, ONE_SESSION, tls=identity.to("etcd")) as router,
+        Router.start(site, PAYER_SESSIONS, tls=identity.to("etcd")) as router,
         aiohttp.ClientSession() as session,
     ):
         core = LendingCore(

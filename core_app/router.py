@@ -16,6 +16,7 @@ from typing import Generic, Literal, TypeVar
 
 import psycopg
 
+from core_app.acting import ACTOR
 from core_app.router_fate import Fate, UncertainCommit, decide_fate
 from core_app.router_line import REQUIRE_EPOCH, Connection, Line, Sessions, Tasks, abort
 from replication.etcd import Etcd
@@ -301,7 +302,7 @@ async def _transact(line: Line, connection: Connection, work: Work[T], flight: _
     try:
         async with connection.pipeline():
             await connection.execute(flight.opening)
-            await connection.execute(REQUIRE_EPOCH, [line.epoch])
+            await connection.execute(REQUIRE_EPOCH, [line.epoch, ACTOR.get()])
             value = await work(connection, line.epoch)
             if flight.abandoned:
                 raise _Abandoned

@@ -20,7 +20,8 @@ from replication.settings import PlaceSettings
 
 Connection = psycopg.AsyncConnection[Any]
 
-REQUIRE_EPOCH = b"select biyi.require_epoch(%s)"
+REQUIRE_EPOCH = b"select biyi.require_epoch(%s), set_config('biyi.actor', %s, true)"
+"""Head of each transaction: the epoch it is for, and for whom it acts (the audit writes it down)."""
 _PROBE = b"select biyi.require_epoch(%s), pg_is_in_recovery()"
 _PROBE_SECONDS = 2.0
 _PROBE_PAUSE_SECONDS = 0.015
@@ -88,8 +89,8 @@ class Sessions:
 BACKGROUND_SECONDS = 0.3
 """`after_seconds` of a process that no customer waits for. Source: our choice; the sessions of payers and
 notaries, begun with those of the customers' entrances, held up the first commits by about 50 ms."""
-ONE_SESSION = Sessions(1, 1, after_seconds=BACKGROUND_SECONDS)
-"""For a process that writes one transaction of a cell after another."""
+PAYER_SESSIONS = Sessions(1, 1, "biyi_payer", "biyi-payer", after_seconds=BACKGROUND_SECONDS)
+"""For the payer: one transaction of a cell after another, with no right to more than its orders need."""
 STAFF_SESSIONS = Sessions(1, 3, "biyi_staff", on_demand=True)
 """For the staff portal. Source: our choice; people ask a few times a minute, and those of both entrances
 fit beside the others."""

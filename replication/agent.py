@@ -41,6 +41,8 @@ LEADER_SECONDS = 5.0
 """Pause between two looks at where etcd's leader is. Source: our choice, far above an election."""
 WATCHDOG_PAUSE_SECONDS = 1.0
 """Pause before a watchdog that ended is started again. Source: our choice."""
+AGENTS_ASK = frozenset({"/v1/probe", "/v1/status"})
+"""All that another site's agent asks: whether it lives, and before a forced promotion what it sees."""
 MOVE_SECONDS = 20.0
 """How long a move request waits for its end. Source: our choice, far above the 1 s a move takes."""
 
@@ -275,7 +277,9 @@ async def serve(settings: SiteSettings, path: Path) -> None:
         ) as session,
     ):
         agent = Agent(settings, etcd, session)
-        application = web.Application(middlewares=admit_only(identity, asking={"agent", OPERATOR}))
+        application = web.Application(
+            middlewares=admit_only(identity, asking={"agent", OPERATOR}, only={"agent": AGENTS_ASK})
+        )
         application.add_routes(routes(agent))
         application.add_routes(forced_routes(agent.forcing))
         application.add_routes(metrics_routes(lambda: agent_figures(snapshot(agent))))

@@ -155,14 +155,16 @@ class Identity:
         return self._own(context, oldest)
 
     def serving_the_public(self) -> ssl.SSLContext | None:
-        """Return the context for serving customers, who have no certificate; None: plain."""
+        """Return the context for serving customers, who have no certificate; None: plain.
+
+        One of ours may show its own, and is told apart by it; a certificate of anybody else is refused.
+        """
         if self.directory is None:
             return None
         context = _TellingContext(ssl.PROTOCOL_TLS_SERVER)
         context.sslobject_class = _TellingObject
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.set_ciphers(CIPHERS)
-        return self._load(context)
+        context.verify_mode = ssl.CERT_OPTIONAL
+        return self._own(context, ssl.TLSVersion.TLSv1_2)
 
     def refresh(self) -> bool:
         """Take over renewed certificates and revocations, if there are any; say whether there were."""

@@ -12,6 +12,8 @@ from typing import Any
 from replication.model import DATA_SITES
 from runbooks.drills.report import Report, render_report
 
+AUDIT_CHAIN = "audit_chain_verifies"
+"""The finding that every drill has."""
 _SLACK_NS = 2_000_000_000
 """Journal kept before and after the drill. Source: our choice, 2 s of context."""
 
@@ -41,8 +43,26 @@ def keep_journals(folder: Path, home: Path, start_ns: int, end_ns: int) -> list[
     return sorted(stages, key=lambda mark: mark.at_ns)
 
 
+class EvidenceIncomplete(Exception):
+    """A drill did not look at what every drill has to: its verdict is not written."""
+
+
 def write_verdict(folder: Path, plain: Mapping[str, Any], findings: list[dict[str, Any]]) -> None:
-    """Write verdict.json: what `--json` prints, with every finding and its examples."""
+    """Write a drill's verdict.json: what `--json` prints, with every finding and its examples.
+
+    EvidenceIncomplete unless the audit trail was verified end to end, whatever came of it: no drill can be
+    written that leaves it out.
+    """
+    if AUDIT_CHAIN not in {finding["name"] for finding in findings}:
+        raise EvidenceIncomplete(
+            f"{plain.get('drill', folder.name)}: no finding {AUDIT_CHAIN}; needs `await "
+            "check_audit(scene, rows)` of runbooks/drills/audit_check.py among its findings"
+        )
+    write_outcome(folder, plain, findings)
+
+
+def write_outcome(folder: Path, plain: Mapping[str, Any], findings: list[dict[str, Any]]) -> None:
+    """Write verdict.json of a runbook that is no drill: it acts in an emergency, and nothing is judged."""
     text = json.dumps({**plain, "findings": findings}, indent=2, ensure_ascii=False)
     (folder / "verdict.json").write_text(text + "\n", encoding="utf-8")
 

@@ -16,7 +16,7 @@ from replication.failover.force import Objection
 from replication.model import DATA_SITES, Site, format_lsn
 from runbooks.cells import ask_agent, site_settings
 from runbooks.drills.scene import make_folder
-from runbooks.evidence import keep_journals, write_verdict
+from runbooks.evidence import keep_journals, write_outcome
 from runbooks.exposure import word_age, word_bytes, word_count, word_yuan
 from runbooks.stand.home import default_home
 
@@ -86,7 +86,7 @@ def keep_evidence(home: Path, answer: Mapping[str, Any], began_ns: int) -> Path:
     stamp = datetime.now(UTC)  # noqa: TID251  a runbook is a shell: it stamps people's time once
     folder = make_folder(home, f"{stamp:%Y%m%dT%H%M%SZ}-forced-promotion-{answer['cell']}")
     keep_journals(folder, home, began_ns, time.monotonic_ns())
-    write_verdict(folder, {"runbook": "forced-promotion", "ended": stamp.isoformat(), **answer}, [])
+    write_outcome(folder, {"runbook": "forced-promotion", "ended": stamp.isoformat(), **answer}, [])
     return folder
 
 

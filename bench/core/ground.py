@@ -134,6 +134,7 @@ async def _bootstrap(ground: Ground) -> None:
         roles = (
             "biyi_owner",
             "biyi_app",
+            "biyi_payer",
             "biyi_staff",
             "biyi_read",
             "biyi_audit",

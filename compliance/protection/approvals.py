@@ -15,7 +15,7 @@ from compliance.protection.errors import ApprovalRefused
 from compliance.protection.sm2 import is_signed
 
 NEEDED_HOLDERS = 2
-"""Source: issue 5, the two-person rule; JR/T 0071.2 asks for split knowledge of root keys [not read]."""
+"""Source: our two-person rule; JR/T 0071.2 asks for split knowledge of root keys [not read]."""
 LONGEST = dt.timedelta(hours=24)
 """Longest life of a request. Source: our choice, one working day of two people."""
 

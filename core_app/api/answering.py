@@ -5,10 +5,18 @@ from typing import Annotated, Any
 
 from fastapi import Header, Request
 from fastapi.responses import Response
+from pydantic import AfterValidator
 
 from core_app.api.problem import MEDIA_TYPE
-from core_app.commands import KEY_PATTERN, Command, Done, make_command
+from core_app.commands import KEY_NEEDED, KEY_PATTERN, Command, Done, is_key, make_command
 from core_app.core import LendingCore
+
+
+def _refuse_other(key: str) -> str:
+    if not is_key(key):
+        raise ValueError(KEY_NEEDED)
+    return key
+
 
 IdempotencyKey = Annotated[
     str,
@@ -16,9 +24,11 @@ IdempotencyKey = Annotated[
         alias="Idempotency-Key",
         pattern=KEY_PATTERN,
         description="Chosen by the client, new for each command. Repeating a request with the same key "
-        "gives the stored answer; the same key with another body gives 409.",
+        "gives the stored answer; the same key with another body gives 409. Never made of an ID or mobile "
+        "number: such a key is refused.",
         examples=["order-20261122-000001"],
     ),
+    AfterValidator(_refuse_other),
 ]
 
 

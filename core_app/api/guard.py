@@ -26,7 +26,9 @@ from compliance.access.errors import AccessRefused, Why
 from compliance.access.roles import Party, Role
 from compliance.access.rules import Scope, find_scope_fault
 from compliance.access.signing_in import TOKEN_PREFIX, authenticate
+from core_app.acting import ACTOR
 from core_app.api.ownership import check_owner, find_unowned
+from core_app.commands import KEY_NEEDED, is_key
 from core_app.core import LendingCore
 from core_app.errors import CoreError
 from core_app.staff.portal import Portal
@@ -34,7 +36,7 @@ from core_app.staff.portal import Portal
 APPROVAL_HEADER = "Biyi-Approval"
 _ATTRIBUTE = "biyi_allowed"
 _NO_ROUTE = frozenset({"/healthz", "/readyz", "/metrics", "/openapi.json"})
-"""Paths outside /v1 that anyone may ask: they hold nothing of anybody."""
+"""Paths outside /v1: they hold nothing of anybody; `/metrics` asks for a certificate by itself."""
 F = TypeVar("F", bound=Callable[..., Any])
 Caller = Session | Claims | None
 
@@ -121,10 +123,23 @@ class GuardedRoute(APIRoute):
         async def guarded(request: Request) -> Response:
             if declared is None:
                 raise Undeclared(self.path)
-            request.state.caller = await _admit(request, declared, self)
+            caller = await _admit(request, declared, self)
+            request.state.caller = caller
+            ACTOR.set(name_caller(caller))
             return await handle(request)
 
         return guarded
+
+
+def name_caller(caller: Caller) -> str:
+    """Return how the audit names a caller; a customer by the pseudonym, nobody by "".
+
+    >>> name_caller(Claims(Party.CHANNEL, "app", 0))
+    'channel:app'
+    """
+    if isinstance(caller, Session):
+        return f"staff:{caller.staff}"
+    return f"{caller.party}:{caller.subject}" if caller is not None else ""
 
 
 def check_session(declared: Allowed, session: Session) -> None:
@@ -205,6 +220,8 @@ async def _approve(request: Request, declared: Allowed, route: APIRoute, session
         raise AccessRefused(Why.INVALID, "body: needs a JSON object", "body") from error
     # Without a key a use is a use: nothing binds a repeat to it.
     key = request.headers.get("Idempotency-Key") or uuid.uuid4().hex
+    if not is_key(key):  # before it is written down
+        raise AccessRefused(Why.INVALID, f"needs {KEY_NEEDED}", "header.Idempotency-Key")
     await use_approval(portal_of(request).desk, session, approval, asked, key)
 
 

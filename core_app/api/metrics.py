@@ -18,8 +18,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from core_app.api.problem import make_answer
+from replication.tls import OPERATOR, PROMETHEUS, kind_of
+
 BUCKETS_SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Source: our choice, around the promises: a decision in 0.2 s, a takeover in 5 s, an answer in 10 s."""
+HOLDER = "biyi.holder"
+"""Where a scope says whose certificate the connection showed, "" when none (`server.py`)."""
+ASKING = frozenset({PROMETHEUS, OPERATOR})
 UNROUTED = "none"
 """Route of what no route took: 404s, and what a limit refused before routing."""
 
@@ -48,8 +54,14 @@ class ApiMetrics:
         self.requests.labels(method, route, str(status)).inc()
         self.seconds.labels(route).observe(seconds)
 
-    async def show(self, _: Request) -> Response:
-        """Answer `GET /metrics`."""
+    async def show(self, request: Request) -> Response:
+        """Answer `GET /metrics`: to Prometheus and the operator, by their certificates; to nobody else.
+
+        Routes, rates and failures of a lender are nobody's outside. Plain HTTP is for tests and benches.
+        """
+        if request.scope["scheme"] == "https" and kind_of(request.scope.get(HOLDER, "")) not in ASKING:
+            needed = "Needs a certificate of " + " or ".join(sorted(ASKING)) + "."
+            return make_answer(403, "Not allowed", "forbidden", needed)
         return Response(generate_latest(self.registry), media_type=CONTENT_TYPE_LATEST)
 
 

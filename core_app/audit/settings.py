@@ -14,7 +14,7 @@ class NotarySettings:
     """As above for a cell that is written at the other site, whose own notary may be gone. Source: our
     choice, three times the other."""
     checkpoint_every_s: float = 30.0
-    """Pause between two checkpoints. Source: issue 5 asks for one a minute at least; half of that, so that
+    """Pause between two checkpoints. Source: one a minute at least is asked for; half of that, so that
     one may fail."""
     deadline_s: float = 8.0
     """Patience with one cell. Source: our choice, above the promised 5 s of a failover."""
@@ -23,4 +23,4 @@ class NotarySettings:
         if not 0 < self.seal_every_s <= self.seal_far_every_s < self.checkpoint_every_s:
             raise ValueError("needs 0 < seal_every_s <= seal_far_every_s < checkpoint_every_s")
         if self.checkpoint_every_s + 2 * self.deadline_s > 60:
-            raise ValueError("checkpoint_every_s + 2 x deadline_s: above the minute of issue 5")
+            raise ValueError("checkpoint_every_s + 2 x deadline_s: above the minute that is promised")

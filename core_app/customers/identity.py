@@ -7,6 +7,8 @@ import unicodedata
 _WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 _CHECK_CHARACTERS = "10X98765432"
 _ID_NUMBER = re.compile(r"[1-9][0-9]{16}[0-9X]")
+_ID_INSIDE = re.compile(r"(?<![0-9])(?=([1-9][0-9]{16}[0-9X]))")
+_PHONE_INSIDE = re.compile(r"(?<![0-9A-F])(?:86)?1[3-9][0-9]{9}(?![0-9A-F])")
 _PHONE = re.compile(r"(?:\+?86)?(1[3-9][0-9]{9})")
 
 
@@ -51,6 +53,22 @@ def province(id_number: str) -> str:
     '11'
     """
     return id_number[:2]
+
+
+def names_a_person(text: str) -> bool:
+    """Say whether an identifier chosen by a client holds an ID number or a mainland mobile number.
+
+    An ID number counts by its own date and check character, wherever it stands among other characters; a
+    mobile number where no hexadecimal digit stands next to it, so that a random id is not taken for one.
+
+    >>> names_a_person("order-11010519491231002X"), names_a_person("tel_13912345678")
+    (True, True)
+    >>> names_a_person("7f3e13912345678a9b0c1d2e3f4a5b6c"), names_a_person("order-20261122-000001")
+    (False, False)
+    """
+    upper = text.upper()
+    ids = (match.group(1) for match in _ID_INSIDE.finditer(upper))
+    return any(find_id_number_fault(one) is None for one in ids) or _PHONE_INSIDE.search(upper) is not None
 
 
 def read_mobile(phone: str) -> str | None:

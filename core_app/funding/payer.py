@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import psycopg
+from psycopg.errors import InsufficientPrivilege, UndefinedTable
 
 from core_app.commands import make_command
 from core_app.core import Connection, LendingCore
@@ -157,7 +157,8 @@ class Payer:
         while True:
             try:
                 taken = await self.look(cell)
-            except (CellUnavailable, psycopg.errors.UndefinedTable) as error:
+            except (CellUnavailable, UndefinedTable, InsufficientPrivilege) as error:
+                # While a cell is migrated its tables, and the rights on them, come one after another.
                 _log.warning("cell %s cannot be worked on yet: %s", cell, str(error).splitlines()[0])
                 taken = 0
             if taken < self._settings.batch:

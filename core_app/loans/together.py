@@ -14,6 +14,7 @@ from typing import Generic, Protocol, TypeVar
 
 from psycopg.errors import UniqueViolation
 
+from core_app.acting import ACTOR, act_for_each
 from core_app.commands import Answer, Done
 from core_app.core import Connection, LendingCore
 from core_app.errors import Refused
@@ -94,6 +95,7 @@ class _Waiting(Generic[W]):
     wanted: W
     deadline: float
     outcome: "asyncio.Future[Done]"
+    actor: str
 
 
 @dataclass(slots=True)
@@ -140,7 +142,7 @@ class GroupQueue(Generic[W]):
             raise CellUnavailable(wanted.cell, "not_done")
         outcome: asyncio.Future[Done] = asyncio.get_running_loop().create_future()
         deadline = time.monotonic() + self._core.deadline_seconds
-        cell.waiting.append(_Waiting(wanted, deadline, outcome))
+        cell.waiting.append(_Waiting(wanted, deadline, outcome, ACTOR.get()))
         if len(cell.running) < AT_ONCE:
             task = asyncio.create_task(self._work(cell))
             cell.running.add(task)
@@ -162,6 +164,7 @@ class GroupQueue(Generic[W]):
     async def _post(self, cell: _Cell[W], group: list[_Waiting[W]]) -> None:
         deadline = min(one.deadline for one in group)
         seconds = max(deadline - time.monotonic(), 0.001)
+        act_for_each({name: one.actor for one in group for name in one.wanted.names})
         try:
             found = await self._send(self._core, [one.wanted for one in group], seconds)
         except CellUnavailable as error:

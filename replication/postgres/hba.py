@@ -16,6 +16,7 @@ from replication.postgres.copy import (
     AUDIT,
     DATABASE,
     OWNER,
+    PAYER,
     READ,
     REPL,
     REPORT,
@@ -29,7 +30,7 @@ from replication.postgres.observe import AdminConnection
 from replication.postgres.processes import POLL_SECONDS
 
 _TERMINATE_SECONDS = 2.0
-_WRITERS = [APP, OWNER, STAFF, AUDIT]
+_WRITERS = [APP, OWNER, PAYER, STAFF, AUDIT]
 """Roles that write: a fenced copy admits none of them."""
 _OPEN_MARK = "# biyi: open"
 

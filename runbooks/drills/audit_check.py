@@ -19,6 +19,7 @@ from runbooks.audit_source import NoGrant, export_stand, read_keys
 from runbooks.drills.checkers import Finding, Verdict
 from runbooks.drills.rows import CellRows
 from runbooks.drills.scene import Scene
+from runbooks.evidence import AUDIT_CHAIN
 from runbooks.stand.topology import audit_key_path, read_stand
 
 FILE = "trail.audit"
@@ -74,7 +75,7 @@ def judge_audit(
     report: Report | None, keys: Mapping[str, int], rows: Mapping[str, CellRows | None], why: str
 ) -> tuple[Finding, ...]:
     """Return whether the trail verifies, and whether it has every command of the books exactly once."""
-    chain, complete = "audit_chain_verifies", "audit_has_every_command"
+    chain, complete = AUDIT_CHAIN, "audit_has_every_command"
     if report is None:
         return tuple(Finding(name, Verdict.UNKNOWN, 0, 0, (why,)) for name in (chain, complete))
     bad = [f"{one.where}, number {one.number}: {one.defect}: {one.text}" for one in report.findings]

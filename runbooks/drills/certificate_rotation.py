@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from replication.model import Site
+from runbooks.drills.audit_check import check_audit
 from runbooks.drills.checkers import Finding, check_all, count_of, overall
 from runbooks.drills.history import read_history
 from runbooks.drills.load import LoadError
@@ -77,7 +78,7 @@ async def run_certificate_rotation(
         scene.mark("resolve", "repeat the keys of unknown operations")
         await scene.load.resolve()
         rows = await read_final(scene)
-        return _judge(scene, done, rows)
+        return _judge(scene, done, rows, await check_audit(scene, rows))
 
 
 async def _renew_under_load(scene: Scene) -> _Done:
@@ -121,7 +122,9 @@ def judge_doors(doors: Sequence[tuple[Door, Knock, Knock]], in_force: frozenset[
     )
 
 
-def _judge(scene: Scene, done: _Done, rows: dict[str, CellRows | None]) -> RotationResult:
+def _judge(
+    scene: Scene, done: _Done, rows: dict[str, CellRows | None], audit: tuple[Finding, ...]
+) -> RotationResult:
     history = read_history(scene.folder / "history.jsonl")
     checks = check_all(history.settled(), rows, scene.load.settings.key_prefix)
     requests = summarise_requests(history)
@@ -132,6 +135,7 @@ def _judge(scene: Scene, done: _Done, rows: dict[str, CellRows | None]) -> Rotat
             "no_failed_request", [f"{not_good} not acknowledged"] if not_good else [], requests["requests"]
         ),
         *judge_doors(done.doors, serials_in_force(scene.options.home)),
+        *audit,
     )
     latency = compute_latency(op for op in history.ops if op.phase == "load")
     plain = {

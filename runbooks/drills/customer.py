@@ -22,7 +22,7 @@ class Patience:
     """How long a customer waits, in seconds."""
 
     op_s: float = 20.0
-    """Whole operation. Source: issue 2, four times the 5 s limit for taking over."""
+    """Whole operation. Source: our choice, four times the 5 s limit for taking over."""
     attempt_s: float = 3.0
     """One attempt. Source: our choice, above the 2 s after which a primary gives up a mute sync copy."""
     connect_s: float = 0.4

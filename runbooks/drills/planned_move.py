@@ -3,7 +3,7 @@
 When: before maintenance of a site, and after any change to the move itself.
 Who approves: the operations lead on duty.
 Expected time: about 3 s a move (the move itself under 1 s), two moves a cell and round. Source: our
-choice of pauses below; issue 3 asks for a write pause of p99 at most 0.5 s and no failed request.
+choice of pauses below; promised are a write pause of p99 at most 0.5 s and no failed request.
 Abort rule: Ctrl-C at any time; the hold is released and the cells go home by themselves.
 
 Steps: check -> load -> hold fail-back -> for each round and cell: move away, settle, move home,

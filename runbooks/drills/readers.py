@@ -14,6 +14,7 @@ import aiohttp
 
 from compliance.protection.fields import CUSTOMER_ID_NUMBER, CUSTOMER_NAME, CUSTOMER_PHONE
 from compliance.protection.masking import mask
+from replication.tls import Tls
 from runbooks.drills.arrivals import Person, make_person
 from runbooks.drills.load import LoadError
 
@@ -31,6 +32,10 @@ class Readers:
 
     entrances: Mapping[str, str]
     token: str
+    """What the people of this run are made from."""
+    tls: Tls
+    bearer: str = field(repr=False)
+    """The token of a channel: only who may read people reads them."""
     people: dict[str, Person] = field(default_factory=dict)
     reads: int = 0
     defects: list[str] = field(default_factory=list)
@@ -49,13 +54,13 @@ class Readers:
                     raise LoadError(f"a person could not be registered: {answer.status} from {url}")
                 self.people[(await answer.json())["customer_id"]] = person
 
-        async with _session() as session:
+        async with self._session() as session:
             await asyncio.gather(*(one(session, n, next(urls)) for n in range(count)))
 
     async def read_until(self, stop: asyncio.Event) -> None:
         """Read people one after the other, by both entrances in turn, until `stop`."""
         rounds = itertools.cycle(itertools.product(self.people, self.entrances))
-        async with _session() as session:
+        async with self._session() as session:
             for customer_id, site in rounds:
                 if stop.is_set():
                     return
@@ -64,9 +69,16 @@ class Readers:
 
     async def read_all(self) -> None:
         """Read every person once by each entrance."""
-        async with _session() as session:
+        async with self._session() as session:
             for customer_id, site in itertools.product(self.people, self.entrances):
                 await self._read(session, customer_id, site)
+
+    def _session(self) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=self.tls),
+            headers={"Authorization": f"Bearer {self.bearer}"},
+            timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S),
+        )
 
     async def _read(self, session: aiohttp.ClientSession, customer_id: str, site: str) -> None:
         self.reads += 1
@@ -84,7 +96,3 @@ class Readers:
 def _seen(person: Person) -> dict[str, str]:
     clear = {CUSTOMER_NAME: person.name, CUSTOMER_ID_NUMBER: person.id_number, CUSTOMER_PHONE: person.phone}
     return {column.name: mask(value, column.shape, column.data_class) for column, value in clear.items()}
-
-
-def _session() -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S))

@@ -3,7 +3,7 @@
 When: before each release, after any change to failover, and quarterly on the production twin.
 Who approves: the operations lead on duty and the business owner of the day (on the stand: nobody).
 Expected time: about 60 s; 8 s of load, 12 s without the site, restart and rejoin (a few seconds for
-a small cell, limit 60 s), 8 s of `home_after`, the move home, 5 s more. Source: issue 2 and
+a small cell, limit 60 s), 8 s of `home_after`, the move home, 5 s more. Source: the README's promises and
 replication/settings.py.
 Abort rule: Ctrl-C at any time. The killed site is started again and its links are healed; the
 evidence written so far is kept. Abort by hand when a cell of the surviving site stops serving.
@@ -49,7 +49,7 @@ class Timeline:
     dead_s: float = 12.0
     """Time without the site. Source: our choice, over twice the 5 s limit."""
     rejoin_s: float = 60.0
-    """Limit for the dead site's copies to be back. Source: issue 2."""
+    """Limit for the dead site's copies to be back. Source: the promise in the README."""
     home_s: float = 60.0
     """Limit for the cells to go home. Source: our choice; home_after 8 s and one move a cell."""
     after_s: float = 5.0

@@ -99,8 +99,8 @@ def print_key_rotation(console: Console, result: KeyRotationResult) -> None:
     rows = sum(count for found in plain["rows"].values() for count in found.values())
     console.print()
     console.print(
-        f"The customers' key was replaced under load within {plain['seconds']} s, cut off and resumed: "
-        f"{rows:,} rows are under version {plain['version']}, none under an older one. "
+        f"All keys replaced under load within {plain['seconds']} s, cut off, resumed, through a failover: "
+        f"{rows:,} customers are under version {plain['version']}, none under an older one. "
         f"{plain['reads']:,} reads of people meanwhile, {say_count(plain['bad_reads'])} wrong.",
         highlight=False,
     )

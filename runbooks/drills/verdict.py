@@ -20,11 +20,11 @@ from runbooks.drills.measure import (
 from runbooks.drills.records import GrantNote, History, Op, Outcome
 
 RTO_LIMIT_S = 5.0
-"""Kill to first acknowledged write. Source: issue 2."""
+"""Kill to first acknowledged write. Source: the promise in the README."""
 PAUSE_LIMIT_S = 5.0
-"""Write pause of a cell at home in the surviving site. Source: issue 2."""
+"""Write pause of a cell at home in the surviving site. Source: the promise in the README."""
 REJOIN_LIMIT_S = 60.0
-"""Restart of the dead site to all its copies in the sync set. Source: issue 2."""
+"""Restart of the dead site to all its copies in the sync set. Source: the promise in the README."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,13 +68,17 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
         "客户信息自始至终可读且正确（双入口）",
     ),
     "keys_no_row_under_a_retired_version": (
-        "No row is under an older key version",
-        "没有任何行停留在旧版本密钥下",
+        "No value of any sealed column is under an older key version",
+        "任何加密字段均未停留在旧版本密钥下",
     ),
     "keys_sites_agree": ("Both sites seal with the new version only", "两个站点仅使用新版本密钥加密"),
     "keys_rotation_was_resumed": (
         "The rotation was cut off among the rows and went on",
         "轮换中断后可继续完成",
+    ),
+    "keys_rotation_saw_a_failover": (
+        "A primary was killed and another copy took over a cell meanwhile",
+        "轮换期间一个主库被终止，另一单元由其他副本接管",
     ),
     "moves_were_done": ("Every planned move reached its site", "每次计划迁移都已到位"),
     "matrix_acknowledged_is_kept": (

@@ -10,6 +10,7 @@ import psycopg
 from replication.etcd import Etcd, EtcdUnavailable
 from replication.grants import read_world
 from replication.settings import SiteSettings
+from replication.tls import calling
 
 T = TypeVar("T")
 Connection = psycopg.AsyncConnection[Any]
@@ -50,7 +51,7 @@ async def run_in_cell(
 
 
 async def _once(settings: SiteSettings, cell: str, work: Callable[[Connection], Awaitable[T]]) -> T:
-    async with Etcd(settings.etcd_urls) as etcd:
+    async with Etcd(settings.etcd_urls, calling(settings.tls_dir, "etcd")) as etcd:
         grant = (await read_world(etcd)).grants[cell].grant
     place = settings.place(grant.primary.place)
     connection = await psycopg.AsyncConnection.connect(

@@ -29,10 +29,10 @@ from compliance.protection.errors import ProtectionError
 from compliance.protection.receipt import is_genuine
 from compliance.protection.ring_keeper import LocalKeeper
 from compliance.protection.vault import open_vault
-from core_app.customers.reseal import TABLE, VersionUse, count_uses
+from core_app.customers.reseal import SEALED_TABLES, TABLE, SealedTable, VersionUse, count_uses
 from replication.model import DATA_SITES, Site
 from replication.settings import SiteSettings
-from runbooks.keys.cells import CellSilent, run_in_cell
+from runbooks.keys.cells import CellSilent, Connection, run_in_cell
 from runbooks.keys.documents import make_holder_key, read_asked, read_holder_key, write_asked
 from runbooks.keys.root_operations import ask, carry_out
 from runbooks.keys.rotate import Rotated, Rotation, RotationStuck
@@ -44,7 +44,6 @@ R = TypeVar("R")
 SEALS_CAP = 2**31
 """Seals of one key after which it should be rotated. Source: research/compliance.md 2.4: random 96-bit
 nonces allow 2**32 fields a key; half of it leaves time."""
-_COLUMNS_A_ROW = 3
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 _file = click.Path(dir_okay=False, path_type=Path)
 
@@ -71,7 +70,7 @@ def keys() -> None:
     biyi keys status                                     versions, rows, how often each was used
     biyi keys rotate                                     a new key while both sites write; resumable
     biyi keys holder zhang --out zhang.key               a holder's SM2 key
-    biyi keys ask set-holders zhang=<public> li=<public> --out r.json
+    biyi keys ask set-holders zhang=<public> li=<public> --out r.json     names of accounts (biyi staff)
     biyi keys carry-out r.json --execute                 the first holders need nobody's approval
     biyi keys ask shred C0123... --out r.json            then each holder, on a machine of their own:
     biyi keys approve r.json --holder zhang --key zhang.key
@@ -99,44 +98,58 @@ def _now() -> dt.datetime:
 def status_command(as_json: bool) -> None:
     """Show each site's key versions, the rows under them in each cell, and how often each was used."""
     heads = {site: keeper.head() for site, keeper in _keepers().items()}
-    uses = _run(_count(_settings()))
+    uses = {name: _run(_count(_settings(), table)) for name, table in SEALED_TABLES.items()}
     plain = {
-        "table": TABLE,
         "sites": {
             site: {"generation": head.generation, "root": head.root["kind"], "holders": sorted(head.holders),
                    "states": head.states}
             for site, head in heads.items()
         },
-        "cells": {cell: {v: asdict(use) for v, use in found.items()} for cell, found in uses.items()},
-        "seals": _seals(uses),
+        "tables": {
+            name: {
+                "cells": {cell: {v: asdict(use) for v, use in one.items()} for cell, one in found.items()},
+                "seals": _seals(found, len(SEALED_TABLES[name].columns)),
+            }
+            for name, found in uses.items()
+        },
     }  # fmt: skip
     if as_json:
         click.echo(json.dumps(plain))
         return
+    cells = next(iter(uses.values()))
     table = Table(
-        "version", *heads, *(f"rows in {cell}" for cell in uses), "seals", box=None, header_style="bold"
+        "table",
+        "version",
+        *heads,
+        *(f"rows in {cell}" for cell in cells),
+        "seals",
+        box=None,
+        header_style="bold",
     )
-    for version in sorted({v for head in heads.values() for v in head.states[TABLE]}, key=int):
-        states = [head.states[TABLE].get(version, "-") for head in heads.values()]
-        rows = [str(found[int(version)].rows if int(version) in found else 0) for found in uses.values()]
-        seals = _seals(uses).get(int(version), 0)
-        table.add_row(version, *states, *rows, f"{seals:,} ({seals / SEALS_CAP:.2%} of the cap)")
+    for name, found in uses.items():
+        seals = _seals(found, len(SEALED_TABLES[name].columns))
+        for version in sorted({v for head in heads.values() for v in head.states[name]}, key=int):
+            states = [head.states[name].get(version, "-") for head in heads.values()]
+            rows = [str(one[int(version)].rows if int(version) in one else 0) for one in found.values()]
+            used = seals.get(int(version), 0)
+            table.add_row(name, version, *states, *rows, f"{used:,} ({used / SEALS_CAP:.2%} of the cap)")
     Console().print(table)
 
 
-def _seals(uses: Mapping[str, Mapping[int, VersionUse]]) -> dict[int, int]:
-    """Return how many fields were ever sealed and committed under each version."""
+def _seals(uses: Mapping[str, Mapping[int, VersionUse]], columns: int) -> dict[int, int]:
+    """Return how many fields were ever sealed and committed under each version; `columns` a row."""
     seals: dict[int, int] = {}
     for found in uses.values():
         for version, use in found.items():
-            seals[version] = seals.get(version, 0) + _COLUMNS_A_ROW * (
-                use.rows + use.rewrapped + use.shredded
-            )
+            seals[version] = seals.get(version, 0) + columns * (use.rows + use.rewrapped + use.shredded)
     return seals
 
 
-async def _count(settings: SiteSettings) -> dict[str, dict[int, VersionUse]]:
-    return {cell.name: await run_in_cell(settings, cell.name, count_uses) for cell in settings.cells}
+async def _count(settings: SiteSettings, table: SealedTable) -> dict[str, dict[int, VersionUse]]:
+    async def work(connection: Connection) -> dict[int, VersionUse]:
+        return await count_uses(connection, table)
+
+    return {cell.name: await run_in_cell(settings, cell.name, work) for cell in settings.cells}
 
 
 @keys.command("rotate")
@@ -151,7 +164,9 @@ async def _count(settings: SiteSettings) -> dict[str, dict[int, VersionUse]]:
 @_json
 @_says_what_failed
 def rotate_command(rate: float, resume: bool, as_json: bool) -> None:
-    """Give the customers' table a new key while both sites write; about 20 s and 1 s for 2,000 rows.
+    """Give every sealed table a new key while both sites write; about 20 s and 1 s for 2,000 rows.
+
+    Those are the customers and the administrators' second factors; the register says so.
 
     Cut off at any point, run it again: it goes on where it stood.
     """
@@ -163,18 +178,19 @@ def rotate_command(rate: float, resume: bool, as_json: bool) -> None:
 async def rotate(
     rate: float, say: Callable[[str], None], advance: Callable[[int, int], None], *, begin: bool = True
 ) -> Rotated:
-    """Rotate the customers' key on the stand of $BIYI_HOME."""
+    """Rotate the keys of all sealed tables on the stand of $BIYI_HOME."""
     keepers = _keepers()
     vault = open_vault(keepers[Site.IDC].path)
     return await Rotation(dict(keepers), vault, _settings(), rate, say, advance).run(begin=begin)
 
 
 def _tell(rotated: Rotated) -> str:
+    versions = ", ".join(f"{table} is under version {version}" for table, version in rotated.versions.items())
     cells = ", ".join(
-        f"{cell}: 0 rows under {list(proof.closed)} at {proof.lsn}" for cell, proof in rotated.proofs.items()
+        f"{cell}: {proof.rows_left} values under older ones at {proof.lsn}"
+        for cell, proof in rotated.proofs.items()
     )
-    done = f"{rotated.table} is under version {rotated.version}; {rotated.rows} rows re-wrapped"
-    return f"{done}; {cells or 'nothing to do'}"
+    return f"{versions}; {rotated.rows} rows re-wrapped; {cells or 'nothing to do'}"
 
 
 @keys.command("holder")
@@ -182,7 +198,7 @@ def _tell(rotated: Rotated) -> str:
 @click.option("--out", type=_file, required=True, help="Where the private key goes (mode 0600).")
 @_says_what_failed
 def holder_command(name: str, out: Path) -> None:
-    """Make a holder's SM2 key and print NAME=PUBLIC for `ask set-holders`."""
+    """Make a holder's SM2 key and print NAME=PUBLIC for `ask set-holders`; NAME is that of the account."""
     click.echo(f"{name}={make_holder_key(out).public.hex()}")
 
 
@@ -198,6 +214,9 @@ def _ask(operation: Operation, about: Mapping[str, str], out: Path) -> None:
 
 
 _out = click.option("--out", type=_file, required=True, help="Where the request goes.")
+_table = click.option(
+    "--table", type=click.Choice(list(SEALED_TABLES)), default=TABLE, show_default=True, help="Whose version."
+)
 
 
 @ask_group.command("shred")
@@ -211,20 +230,22 @@ def ask_shred_command(customer_id: str, out: Path) -> None:
 
 @ask_group.command("destroy")
 @click.argument("version", type=int)
+@_table
 @_out
 @_says_what_failed
-def ask_destroy_command(version: int, out: Path) -> None:
+def ask_destroy_command(version: int, table: str, out: Path) -> None:
     """Destroy a retired version: backups from its time do not open any more."""
-    _ask(Operation.DESTROY, {"table": TABLE, "version": str(version)}, out)
+    _ask(Operation.DESTROY, {"table": table, "version": str(version)}, out)
 
 
 @ask_group.command("reopen")
 @click.argument("version", type=int)
+@_table
 @_out
 @_says_what_failed
-def ask_reopen_command(version: int, out: Path) -> None:
+def ask_reopen_command(version: int, table: str, out: Path) -> None:
     """Open values under a retired version again, after a backup of its time was restored."""
-    _ask(Operation.REOPEN, {"table": TABLE, "version": str(version)}, out)
+    _ask(Operation.REOPEN, {"table": table, "version": str(version)}, out)
 
 
 @ask_group.command("set-holders")
@@ -232,7 +253,7 @@ def ask_reopen_command(version: int, out: Path) -> None:
 @_out
 @_says_what_failed
 def ask_holders_command(holders: tuple[str, ...], out: Path) -> None:
-    """Name all who may approve from now on, with their public keys."""
+    """Name all who may approve from now on: security or system administrators, with their public keys."""
     if any("=" not in text for text in holders):
         raise click.UsageError("holders: each needs NAME=PUBLIC, as `biyi keys holder` prints it")
     _ask(Operation.HOLDERS, dict(text.split("=", 1) for text in holders), out)

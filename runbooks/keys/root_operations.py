@@ -14,12 +14,13 @@ from compliance.protection.errors import ApprovalRefused
 from compliance.protection.ring import State
 from compliance.protection.ring_keeper import LocalKeeper
 from compliance.protection.vault import open_vault
-from core_app.customers.reseal import TABLE, forget_customer, reopen_version
+from core_app.customers.reseal import forget_customer, reopen_version
 from core_app.ids import is_customer_id
 from core_app.slots import cell_of_slot, compute_slot
 from replication.settings import SiteSettings
 from runbooks.keys.cells import run_in_cell
 from runbooks.keys.documents import keep_receipt
+from runbooks.keys.people import check_people, named_holders, note_operation
 
 RECEIPTS = "receipts"
 
@@ -43,8 +44,13 @@ async def carry_out(
 ) -> list[dict[str, Any]]:
     """Do it at every site, then in the customer's cell; return the receipts of a shredding.
 
-    ApprovalRefused, RingRefused: nothing was done at the site named, what other sites did stands.
+    ApprovalRefused, RingRefused: nothing was done at the site named, what other sites did stands. Nothing
+    at all is done when a holder is no member of staff who may (`people.py`).
     """
+    holders = {name for keeper in keepers.values() for name in keeper.head().holders}
+    names = named_holders(request, (approval.holder for approval in approvals), holders)
+    first = settings.cells[0].name  # where accounts live (decision 026)
+    await run_in_cell(settings, first, functools.partial(check_people, names=names))
     receipts = []
     for site, keeper in sorted(keepers.items()):
         kept = _receipt_of(keeper.path.parent, request)
@@ -53,10 +59,13 @@ async def carry_out(
             kept = keep_receipt(keeper.path.parent / RECEIPTS, receipt) if receipt is not None else None
         if kept is not None:
             receipts.append({"site": site, "file": str(kept)})
+    if names:
+        await run_in_cell(settings, first, functools.partial(note_operation, request=request, names=names))
     if request.operation is Operation.SHRED:
         await _forget(request.about["subject"], keepers, settings)
     if request.operation is Operation.REOPEN:
-        work = functools.partial(reopen_version, version=int(request.about["version"]))
+        about = request.about
+        work = functools.partial(reopen_version, version=int(about["version"]), table=about["table"])
         for cell in settings.cells:
             await run_in_cell(settings, cell.name, work)
     return receipts
@@ -76,9 +85,9 @@ def _was_done(request: Request, site: str, keeper: LocalKeeper) -> bool:
     head, about = keeper.head(), request.about
     match request.operation:
         case Operation.DESTROY:
-            return head.states[TABLE].get(about["version"]) == State.DESTROYED
+            return head.states[about["table"]].get(about["version"]) == State.DESTROYED
         case Operation.REOPEN:
-            return head.states[TABLE].get(about["version"]) == State.OLD
+            return head.states[about["table"]].get(about["version"]) == State.OLD
         case Operation.HOLDERS:
             return head.holders == about
         case Operation.CHANGE_ROOT:

@@ -46,7 +46,7 @@ from runbooks.stand.topology import (
 )
 
 ROLES = (
-    *("biyi_admin", "biyi_repl", "biyi_owner", "biyi_app"),
+    *("biyi_admin", "biyi_repl", "biyi_owner", "biyi_app", "biyi_payer"),
     *("biyi_staff", "biyi_read", "biyi_audit", "biyi_report", "biyi_ueba"),
 )
 _PORTS_FOR_LATER = 200

@@ -6,6 +6,7 @@ stand's directories is searched, and every value in both caches.
 
 import asyncio
 import random
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from tests.integration.core_app.conftest import Client
 from tests.integration.core_app.lending import confirm
 from tests.integration.failover.town import biyi, entrances_of, settings_of
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 _DRAW = random.Random("canaries of this test")
 FIRST_17 = f"4403071987{_DRAW.randint(1, 12):02}{_DRAW.randint(10, 28)}{_DRAW.randint(100, 999)}"
@@ -40,6 +41,8 @@ EVIDENCE = {
     "ip": "203.0.113.217",
     "address": "深圳市金丝雀路八十八号三单元",
 }
+BACKUP_S = 300.0
+"""Patience with the first backup: on a busy machine a copy may be away, or its archive late."""
 LEAKS = [*PERSON.values(), *EVIDENCE.values(), "C0FFEECA4A17"]
 
 
@@ -47,7 +50,10 @@ LEAKS = [*PERSON.values(), *EVIDENCE.values(), "C0FFEECA4A17"]
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     made = tmp_path_factory.mktemp("canary-stand")
     try:
-        up = biyi(made, "stand", "up")
+        for _ in range(3):  # on a busy machine the next one finishes what was not ready in time
+            up = biyi(made, "stand", "up")
+            if up.returncode == 0:
+                break
         assert up.returncode == 0, up.stderr
         yield made
     finally:
@@ -97,36 +103,63 @@ async def search_cache(home: Path) -> tuple[list[str], int]:
     return found, seen
 
 
-async def test_no_canary_is_in_clear_anywhere(home: Path) -> None:
-    answers: list[str] = []
-    settings = settings_of(home, Site.IDC)
-    connector = aiohttp.TCPConnector(ssl=public_tls(settings.tls_dir))
-    async with aiohttp.ClientSession(connector=connector) as session:
-        for entrance in entrances_of(home).values():
-            client = Client(session, entrance, channel_token(settings))
-            await lend(client)
-            answers += client.seen
-    assert len(answers) > 50
-    repeated = [answer for answer in answers if find_in(answer.encode(), LEAKS)]
-    assert repeated == [], "an answer repeats what it was given"
-    for _ in range(3):  # a busy machine archives late, and the command says so
-        taken = await asyncio.to_thread(biyi, home, "backup", "now")
-        if taken.returncode == 0:
-            break
-    assert taken.returncode == 0, taken.stderr
-    cached, keys = await search_cache(home)
-    assert keys > 0
-    assert cached == []
-    stand = read_stand(home)
+@pytest.fixture(scope="module")
+def answers(home: Path) -> list[str]:
+    """What the entrances of both sites answered to whoever sent the canaries."""
+
+    async def send() -> list[str]:
+        found: list[str] = []
+        settings = settings_of(home, Site.IDC)
+        connector = aiohttp.TCPConnector(ssl=public_tls(settings.tls_dir))
+        async with aiohttp.ClientSession(connector=connector) as session:
+            for entrance in entrances_of(home).values():
+                client = Client(session, entrance, channel_token(settings))
+                await lend(client)
+                found += client.seen
+        return found
+
+    return asyncio.run(send())
+
+
+def search_files(home: Path) -> int:
+    """Find no canary in any file of the stand; returns how many bytes were looked at."""
     looked = 0
-    for root in {home, stand.data_root or home}:
+    for root in {home, read_stand(home).data_root or home}:
         found, size = find_in_tree(root, LEAKS)
         looked += size
         assert found == []
-    kinds = ("wal", "backup")
-    names = [path for path in home.rglob("*") if any(kind in str(path).lower() for kind in kinds)]
-    assert names, "there is neither a backup nor archived WAL: nothing was shown"
-    assert looked > 50_000_000, "the data directories were not searched"
+    return looked
+
+
+def test_no_answer_repeats_a_canary(answers: list[str]) -> None:
+    assert len(answers) > 50
+    assert [answer for answer in answers if find_in(answer.encode(), LEAKS)] == []
+
+
+@pytest.mark.usefixtures("answers")
+async def test_no_canary_is_in_a_cache(home: Path) -> None:
+    cached, keys = await search_cache(home)
+    assert keys > 0
+    assert cached == []
+
+
+@pytest.mark.usefixtures("answers")
+def test_no_canary_is_in_data_wal_outbox_journals_or_logs(home: Path) -> None:
+    """Outbox and audit lie in the data directories; figures and errors were answers, or are in logs."""
+    assert search_files(home) > 50_000_000, "the data directories were not searched"
+    assert list(home.glob("*/logs/*.log"))
+
+
+@pytest.mark.usefixtures("answers")
+def test_no_canary_is_in_a_backup_or_the_archive(home: Path) -> None:
+    end = time.monotonic() + BACKUP_S
+    while (taken := biyi(home, "backup", "now")).returncode != 0:
+        assert time.monotonic() < end, taken.stderr
+        time.sleep(5)
+    kept = [path for path in home.glob("*/backup/*/base/*/*") if path.is_file()]
+    assert sum(path.stat().st_size for path in kept) > 1_000_000, "there is no backup: nothing was shown"
+    assert [path for path in home.glob("*/backup/*/wal/*") if path.is_file()], "no WAL was archived"
+    search_files(home)
 
 
 async def test_no_key_is_in_clear_outside_its_files(home: Path) -> None:

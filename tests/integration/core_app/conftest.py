@@ -31,6 +31,7 @@ from compliance.access.bearer import Claims, make_bearer
 from compliance.access.roles import BUSINESS, Party
 from compliance.protection.keys import RootKey
 from compliance.protection.vault import make_vault
+from core_app.acting import ACTOR
 from core_app.api.app import make_app
 from core_app.api.rate_limit import Buckets
 from core_app.api.server import make_config
@@ -38,6 +39,7 @@ from core_app.core import LendingCore
 from core_app.decisions.fake_bureau import FakeBureau
 from core_app.products.catalogue import read_catalogue
 from core_app.read_models.read import Cache
+from core_app.router_line import REQUIRE_EPOCH
 from core_app.settings import ApiSettings
 from core_app.sql.apply import apply_migrations, read_migrations
 from core_app.staff.portal import Portal, make_portal
@@ -50,7 +52,10 @@ assert _WHEEL.origin is not None
 BIN = Path(_WHEEL.origin).parent / "pginstall" / "bin"
 EPOCH = 7
 TODAY = dt.date(2026, 1, 15)
-ROLES = ("biyi_owner", "biyi_app", "biyi_staff", "biyi_read", "biyi_audit", "biyi_report", "biyi_ueba")
+ROLES = (
+    *("biyi_owner", "biyi_app", "biyi_payer", "biyi_staff"),
+    *("biyi_read", "biyi_audit", "biyi_report", "biyi_ueba"),
+)
 DATABASES = {"a": "cell_a", "b": "cell_b"}
 
 TABLES = (
@@ -115,8 +120,8 @@ begin
         raise exception 'another epoch' using errcode = 'BY001';
     end if;
 end $$;
-grant usage on schema biyi to biyi_app, biyi_staff, biyi_owner;
-grant execute on function biyi.require_epoch to biyi_app, biyi_staff, biyi_owner;
+grant usage on schema biyi to biyi_app, biyi_payer, biyi_staff, biyi_owner;
+grant execute on function biyi.require_epoch to biyi_app, biyi_payer, biyi_staff, biyi_owner;
 create function biyi.copy_as_of() returns timestamptz language sql as 'select statement_timestamp()';
 grant usage on schema biyi to biyi_read;
 grant select on biyi.epoch to biyi_read;
@@ -204,6 +209,7 @@ class Routed:
 class DirectRouter:
     pools: dict[str, AsyncConnectionPool[Any]]
     staff: "DirectRouter | None" = None
+    payer: "DirectRouter | None" = None
 
     @property
     def cells(self) -> tuple[str, ...]:
@@ -213,7 +219,7 @@ class DirectRouter:
         self, cell: str, work: Callable[[Any, int], Awaitable[Any]], *, deadline_seconds: float = 10.0
     ) -> Routed:
         async with self.pools[cell].connection(deadline_seconds) as connection, connection.pipeline():
-            await connection.execute("select biyi.require_epoch(%s)", [EPOCH])
+            await connection.execute(REQUIRE_EPOCH, [EPOCH, ACTOR.get()])
             value = await work(connection, EPOCH)
             await connection.commit()
         return Routed(value, EPOCH)
@@ -288,8 +294,9 @@ async def core(cells: Cells) -> AsyncIterator[LendingCore]:
             }
 
         staff = DirectRouter(await open_pools("biyi_staff", 0))
+        payer = DirectRouter(await open_pools("biyi_payer", 0))
         yield LendingCore(
-            router=DirectRouter(await open_pools("biyi_app", 1), staff),
+            router=DirectRouter(await open_pools("biyi_app", 1), staff, payer),
             vault=make_vault(RootKey(1, bytes(range(32))), lambda: os.urandom(12)),
             catalogue=read_catalogue(),
             site="idc",

@@ -12,6 +12,8 @@ import psycopg
 import pytest
 from psycopg_pool import AsyncConnectionPool
 
+from compliance.access.bearer import Claims, make_bearer
+from compliance.access.roles import Party
 from compliance.audit.chain import Sealing
 from compliance.audit.checkpoint import Mark
 from compliance.audit.export import Export, Source, write_export
@@ -100,6 +102,35 @@ async def test_each_command_leaves_one_entry_that_says_what_it_did(client: Any, 
     assert repayment["role"] == "biyi_app"
     assert "loan" not in repayment["body"]
     assert any(entry["what"] == "payout_events.insert" for entry in found)
+
+
+async def test_each_entry_says_for_whom_it_was_done_also_where_many_share_a_transaction(
+    client: Any, core: Any, cells: Any
+) -> None:
+    """Channel, customers and staff; repayments of different callers that arrive together."""
+    loans = [await draw(client) for _ in range(6)]
+    sign = core.vault.request_digest
+
+    async def pay(number: int, loan: Any) -> None:
+        token = make_bearer(sign, Claims(Party.CUSTOMER, loan["customer_id"], 4_000_000_000))
+        headers = {"Idempotency-Key": f"own-repayment-{number}", "Authorization": f"Bearer {token}"}
+        body = {"loan_id": loan["loan_id"], "amount_fen": 100}
+        assert (await client.send("POST", "/v1/repayments", json=body, headers=headers))[0] == 201
+
+    await asyncio.gather(*(pay(number, loan) for number, loan in enumerate(loans)))
+    for loan in loans[:1]:
+        body = {"loan_id": loan["loan_id"], "reason": "by mistake"}
+        assert (await client.post("/v1/write-offs", body))[0] in (201, 409, 422)
+    found = await entries(cells)
+    by_key = {entry["key"]: entry.get("actor") for entry in found if "key" in entry}
+    for number, loan in enumerate(loans):
+        assert by_key[f"own-repayment-{number}"] == f"customer:{loan['customer_id']}"
+    assert {by_key[entry["key"]] for entry in found if entry.get("kind") == "draw"} == {"channel:app"}
+    told = {entry["what"]: entry.get("actor") for entry in found if entry["what"].startswith("staff.")}
+    assert set(told.values()) <= {"li.wei", "wang.fang"}
+    assert told
+    blank = [entry for entry in found if entry.get("kind") and not entry.get("actor")]
+    assert blank == []
 
 
 async def test_a_refused_command_leaves_no_entry(client: Any, cells: Any) -> None:

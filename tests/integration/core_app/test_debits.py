@@ -49,7 +49,8 @@ async def banks(tmp_path: Path) -> AsyncIterator[tuple[Bank, Bank]]:
 
 def make_collector(core: Any, banks: tuple[Bank, Bank], site: str = "idc") -> Payer:
     channels = {bank.name: replace(bank.channel, path=DEBITS_PATH) for bank in banks}
-    return Payer(replace(core, site=site), SETTINGS, channels, time.monotonic, DEBITS)
+    own = replace(core, site=site, router=core.router.payer)  # its own rights, none of the core's
+    return Payer(own, SETTINGS, channels, time.monotonic, DEBITS)
 
 
 async def lend(client: Any, agreement: str | None = "AGR-0001") -> Any:
@@ -191,7 +192,9 @@ async def test_two_who_book_the_last_instalment_at_once_book_it_on_the_loan_and_
     await close_eve(core, cells, [loan], dt.date(2027, 1, 14))
     without_booking = OrderBook(DEBITS.due, DEBITS.write, DEBITS.give_up, DEBITS.before)
     channels = {bank.name: replace(bank.channel, path=DEBITS_PATH) for bank in banks}
-    await look([Payer(core, SETTINGS, channels, time.monotonic, without_booking)])
+    await look(
+        [Payer(replace(core, router=core.router.payer), SETTINGS, channels, time.monotonic, without_booking)]
+    )
     assert [row[2:4] for row in await cells.rows(ORDERS)] == [(7, "paid")]
     cell = core.cell_of_customer(loan["customer_id"])
     ((order_id, amount_fen),) = await cells.rows("select order_id, amount_fen from core.debit_orders")

@@ -1,11 +1,16 @@
 """A key has one effect: repeated, concurrent, or re-run in a newer epoch."""
 
 import asyncio
+import datetime as dt
+import uuid
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from core_app.commands import make_command
+from core_app.commands import is_key, make_command
+from core_app.ids import Letter
 from core_app.loans.repay import repay_loan
 from tests.integration.core_app.lending import draw, make_person, repay
 
@@ -19,6 +24,60 @@ async def test_the_same_key_and_body_get_the_stored_answer_and_one_booking(clien
     assert client.seen[-1] == client.seen[-2]
     assert (first[2].get("Biyi-Replayed"), again[2]["Biyi-Replayed"]) == (None, "true")
     assert await cells.counts() == after_first
+
+
+PERSONAL_KEYS = [
+    "11010519491231002X", "order-11010519491231002x", "id11010519491231002X_1", "a1-11010519491231002X-b2",
+    "13912345678", "tel13912345678", "order_13912345678-1", "8613912345678",
+]  # fmt: skip
+
+
+async def test_a_key_that_names_a_person_is_refused_and_stored_nowhere(client: Any, cells: Any) -> None:
+    before = await cells.counts()
+    body = {"loan_id": "L000-" + "0" * 32, "reason": "x"}
+    approval = await client.approve("/v1/write-offs", body)
+    for key in PERSONAL_KEYS:
+        status, problem, _ = await client.post("/v1/customers", make_person(), key)
+        assert (status, problem["errors"][0]["path"]) == (400, "header.Idempotency-Key")
+        assert "no ID or mobile number" in problem["errors"][0]["needed"]
+        # Approvals keep the key of their use: it is looked at before it is written.
+        headers = {"Idempotency-Key": key, "Biyi-Approval": approval}
+        status, problem, _ = await client.send("POST", "/v1/write-offs", json=body, headers=headers)
+        assert status == 422
+        assert key not in str(client.seen)
+    assert await cells.rows("select used_key from access.approvals where used_key is not null") == []
+    after = await cells.counts()
+    assert {name for name in after if after[name] != before[name]} <= {"outbox"}, "told: asked and approved"
+
+
+@given(st.uuids(version=4), st.integers(1_577_836_800, 2_051_222_400))
+def test_keys_that_programs_make_are_taken(one: uuid.UUID, seconds: int) -> None:
+    at, milliseconds = dt.datetime.fromtimestamp(seconds, dt.UTC), seconds * 1000
+    for key in (str(one), one.hex, f"order-{at:%Y%m%d}-000001", f"{at:%Y%m%dT%H%M%S}-{one.hex[:8]}",
+                f"ts-{milliseconds}", f"{milliseconds}"):  # fmt: skip
+        assert is_key(key), key
+
+
+async def test_the_same_key_in_two_cells_is_two_commands_each_done_once(
+    client: Any, core: Any, cells: Any
+) -> None:
+    """A command's cell follows from its body: a repeat always meets its first run, a stranger never."""
+    loans: dict[str, str] = {}
+    while len(loans) < 2:
+        loan_id = (await draw(client))["loan_id"]
+        loans[core.cell_of_id(Letter.LOAN, loan_id)] = loan_id
+    first = [await repay(client, loan_id, 1_000, "one-key-for-all") for loan_id in loans.values()]
+    again = [await repay(client, loan_id, 1_000, "one-key-for-all") for loan_id in loans.values()]
+    assert [answer[0] for answer in first + again] == [201] * 4
+    assert [answer[1] for answer in again] == [answer[1] for answer in first]
+    assert [answer[2].get("Biyi-Replayed") for answer in again] == ["true", "true"]
+    booked = "select count(*) from core.repayments where idempotency_key = 'one-key-for-all'"
+    assert await cells.rows(booked) == [(1,), (1,)]
+    person = make_person()
+    registered = [await client.post("/v1/customers", person, "one-person-once") for _ in range(3)]
+    assert len({answer[1]["customer_id"] for answer in registered}) == 1
+    cell = core.cell_of_customer(registered[0][1]["customer_id"])
+    assert {answer[2]["Biyi-Cell"] for answer in registered} == {cell}
 
 
 async def test_the_spelling_of_a_body_does_not_matter_to_its_key(client: Any) -> None:

@@ -51,7 +51,8 @@ def make_payer(
     core: Any, banks: tuple[Bank, Bank], site: str = "idc", settings: PayerSettings = SETTINGS
 ) -> Payer:
     channels = {bank.name: bank.channel for bank in banks}
-    return Payer(replace(core, site=site), settings, channels, time.monotonic)
+    own = replace(core, site=site, router=core.router.payer)  # its own rights, none of the core's
+    return Payer(own, settings, channels, time.monotonic)
 
 
 async def look_until_final(payers: list[Payer], cells: Any, seconds: float = 15.0) -> list[Any]:

@@ -8,23 +8,28 @@ from typing import Any
 import psycopg
 import pytest
 
+from compliance.access.roles import Role
 from compliance.protection import ring as rings
 from compliance.protection.errors import SealBroken
-from compliance.protection.fields import CUSTOMER_NAME, CUSTOMER_PHONE
+from compliance.protection.fields import CUSTOMER_NAME, CUSTOMER_PHONE, PROTECTED_COLUMNS, STAFF_TOTP_SECRET
 from compliance.protection.held_keys import HeldKeys, hold_ring
 from compliance.protection.vault import Vault
 from core_app.core import LendingCore
 from core_app.customers.reseal import (
+    SEALED_TABLES,
     TABLE,
     VersionUse,
     close_versions,
+    count_columns,
     count_uses,
     forget_customer,
     reopen_version,
     reseal_batch,
 )
+from core_app.staff.portal import make_portal
 from tests.integration.core_app.conftest import Client, serve_api
 from tests.integration.core_app.lending import make_person
+from tests.integration.core_app.people import seat
 
 
 class TurningKeys:
@@ -38,10 +43,11 @@ class TurningKeys:
 
     refresh = __call__
 
-    def turn(self) -> None:
-        newest = max(each.version for each in self.ring.tables[TABLE])
-        fresh = rings.grow_version(newest + 1, ["id_number", "phone"], os.urandom)
-        self.ring = rings.promote(rings.add_version(self.ring, TABLE, fresh), TABLE, newest + 1)
+    def turn(self, table: str = TABLE) -> None:
+        newest = max(each.version for each in self.ring.tables[table])
+        indexed = ["id_number", "phone"] if table == TABLE else []
+        fresh = rings.grow_version(newest + 1, indexed, os.urandom)
+        self.ring = rings.promote(rings.add_version(self.ring, table, fresh), table, newest + 1)
 
 
 @pytest.fixture
@@ -220,3 +226,48 @@ def test_every_sealed_field_counts_as_a_seal(vault: Vault) -> None:
     for number in range(3):
         vault.encrypt(CUSTOMER_NAME, f"C{number:024x}", "张三")
     assert vault.now().seals() == {(TABLE, 1): 3}
+
+
+ACCOUNTS = SEALED_TABLES["access.accounts"]
+
+
+def test_every_sealed_column_of_the_register_is_re_wrapped() -> None:
+    sealed = {(column.table, column.name) for column in PROTECTED_COLUMNS if column.sealed}
+    assert {(t.name, c.name) for t in SEALED_TABLES.values() for c in t.columns} == sealed
+
+
+async def test_an_administrators_second_factor_is_resealed_and_still_opens(
+    core: LendingCore, keys: TurningKeys, vault: Vault, owners: list[Any]
+) -> None:
+    portal = make_portal(replace(core, vault=vault), core.router.staff)  # type: ignore[attr-defined]
+    for name in ("an.bo", "chen.yu"):
+        await seat(portal, name, Role.SYSTEM_ADMIN)
+    keys.turn("access.accounts")
+    first = owners[0]
+    async with first.transaction():
+        assert await reseal_batch(first, vault, 1, 100, ACCOUNTS) == 2
+    assert (await count_columns(first))["access.accounts.totp_secret"] == {2: 2}
+    assert (await count_uses(first, ACCOUNTS))[1].rewrapped == 2
+    keys.ring = rings.retire(keys.ring, "access.accounts", 1)
+    rows = await (await first.execute("select staff, totp_secret from access.accounts")).fetchall()
+    assert {vault.decrypt(STAFF_TOTP_SECRET, staff, bytes(sealed)) for staff, sealed in rows} == {"00" * 20}
+
+
+async def test_a_closed_version_takes_no_second_factor(
+    core: LendingCore, keys: TurningKeys, vault: Vault, owners: list[Any]
+) -> None:
+    portal = make_portal(replace(core, vault=vault), core.router.staff)  # type: ignore[attr-defined]
+    await close_versions(owners[0], [1], "access.accounts")
+    with pytest.raises(psycopg.Error) as refused:
+        await seat(portal, "an.bo", Role.SYSTEM_ADMIN)
+    assert refused.value.sqlstate == "BY120"
+    keys.turn("access.accounts")
+    await seat(portal, "an.bo", Role.SYSTEM_ADMIN)
+
+
+async def test_the_database_takes_no_second_factor_in_clear(core: LendingCore, owners: list[Any]) -> None:
+    with pytest.raises(psycopg.errors.CheckViolation, match="accounts_sealed"):
+        await owners[0].execute(
+            "insert into access.accounts (staff, branch, password_hash, totp_secret)"
+            " values ('an.bo', 'branch-7', '$argon2id$x', convert_to(repeat('0', 40), 'UTF8'))"
+        )

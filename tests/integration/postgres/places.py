@@ -24,7 +24,7 @@ assert _WHEEL is not None
 assert _WHEEL.origin is not None
 PG_BIN = Path(_WHEEL.origin).parent / "pginstall" / "bin"
 ROLES = (
-    *("biyi_admin", "biyi_repl", "biyi_owner", "biyi_app"),
+    *("biyi_admin", "biyi_repl", "biyi_owner", "biyi_app", "biyi_payer"),
     *("biyi_staff", "biyi_read", "biyi_audit", "biyi_report", "biyi_ueba"),
 )
 _given: set[int] = set()

@@ -1,13 +1,15 @@
 """How many sessions a process has with a primary, and how it begins them."""
 
 import asyncio
+import contextvars
+from collections import Counter
 from typing import Any
 
 import psycopg
 import pytest
 
 from core_app import router_line
-from core_app.router_line import ONE_SESSION, Sessions
+from core_app.router_line import Line, Sessions
 from tests.integration.postgres.places import admin, until, value
 from tests.integration.router.scene import Scene, add, serving
 
@@ -23,7 +25,7 @@ async def test_a_process_of_one_session_has_one_however_much_it_writes(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(router_line, "_GROW_AFTER_SECONDS", 0.05)
-    async with scene.router(ONE_SESSION) as router:
+    async with scene.router(Sessions(1, 1)) as router:
         await serving(router, 1)
         await asyncio.sleep(0.1)
         written = await asyncio.gather(*(router.write("a", add(f"k{n}")) for n in range(40)))
@@ -36,19 +38,28 @@ async def test_sessions_are_begun_one_after_another_and_the_first_one_serves(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after a take-over: everyone waits, and nothing is open yet."""
-    connect = psycopg.AsyncConnection.connect
-    beginning, peak = 0, 0
+    connect, probe = psycopg.AsyncConnection.connect, Line._probe
+    probing = contextvars.ContextVar("probing", default=False)
+    beginning, peak = Counter[str](), Counter[str]()
 
     async def watched(*words: Any, **named: Any) -> Any:
-        nonlocal beginning, peak
-        beginning += 1
-        peak = max(peak, beginning)
+        kind = "probe" if probing.get() else "pool"
+        beginning[kind] += 1
+        peak[kind] = max(peak[kind], beginning[kind])
         try:
             return await connect(*words, **named)
         finally:
-            beginning -= 1
+            beginning[kind] -= 1
+
+    async def probed(line: Line) -> bool:
+        token = probing.set(True)
+        try:
+            return await probe(line)
+        finally:
+            probing.reset(token)
 
     monkeypatch.setattr(psycopg.AsyncConnection, "connect", watched)
+    monkeypatch.setattr(Line, "_probe", probed)
     async with scene.router(Sessions(4, 4)) as router:
         waiting = [asyncio.create_task(router.write("a", add(f"k{n}"))) for n in range(12)]
         await asyncio.gather(*waiting)
@@ -57,7 +68,7 @@ async def test_sessions_are_begun_one_after_another_and_the_first_one_serves(
             return await count_sessions(scene) == 4
 
         await until(all_open, "four sessions are open")
-    assert peak <= 2  # one of the pool, and the probe beside it
+    assert peak == {"pool": 1, "probe": 1}, "each kind begins one at a time; the two may overlap"
 
 
 async def test_sessions_on_demand_begin_with_the_first_transaction(scene: Scene) -> None:

@@ -1,3 +1,4 @@
+import asyncio
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -7,11 +8,17 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+import uvicorn
 from aiohttp import web
+from fastapi import FastAPI
 
+from core_app.api.metrics import ApiMetrics
+from core_app.api.server import make_config
+from core_app.settings import ApiSettings
+from replication.agent import AGENTS_ASK
 from replication.gate import METRICS, admit_only
 from replication.health import alive_routes, health_served
-from replication.tls import OPERATOR, PROMETHEUS, Identity
+from replication.tls import OPERATOR, PROMETHEUS, Identity, public_tls
 from runbooks.stand.certificates import tls_dir
 from tests.unit.replication.test_agent_metrics import SETTINGS
 from tests.unit.replication.test_tls import made as made
@@ -79,6 +86,68 @@ async def test_figures_are_for_prometheus_and_for_who_may_ask(
         http.request(method, url + METRICS, ssl=tls) as answer,
     ):
         assert answer.status == status
+
+
+async def test_an_agent_asks_what_agents_need_and_nothing_else(made: Path):
+    """The same certificate, another path: a stolen agent's key tells neither figures nor anything new."""
+    identity = Identity(tls_dir(made, "cloud"), "agent")
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.json_response({})
+
+    gate = admit_only(identity, asking={"agent", OPERATOR}, only={"agent": AGENTS_ASK})
+    application = web.Application(middlewares=gate)
+    paths = ("/v1/probe", "/v1/status", "/v1/other", METRICS)
+    for path in paths:
+        application.router.add_route("*", path, answer)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=identity.serving()).start()
+    url = f"https://127.0.0.1:{runner.addresses[0][1]}"
+    found = {}
+    async with aiohttp.ClientSession() as http:
+        for caller in ("agent", OPERATOR):
+            tls = Identity(tls_dir(made, "idc"), caller).to("agent")
+            for path in paths:
+                async with http.get(url + path, ssl=tls) as answered:
+                    found[caller, path] = answered.status
+    await runner.cleanup()
+    assert found == {("agent", p): 200 if p in AGENTS_ASK else 403 for p in paths} | {
+        (OPERATOR, p): 200 for p in paths
+    }
+
+
+@pytest.mark.parametrize(
+    ("caller", "status"),
+    [(None, 403), (PROMETHEUS, 200), (OPERATOR, 200), ("agent", 403), ("api", 403), ("payer", 403)],
+)
+async def test_the_public_entrance_shows_its_figures_to_prometheus_only(
+    made: Path, caller: str | None, status: int
+):
+    """Customers come without a certificate and are served; who has one is told apart by it."""
+    app = FastAPI()
+    app.add_route("/metrics", ApiMetrics().show)
+    app.add_api_route("/healthz", lambda: {"status": "up"})
+    serving = Identity(tls_dir(made, "idc"), "api").serving_the_public()
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    url = f"https://127.0.0.1:{listener.getsockname()[1]}"
+    api = uvicorn.Server(make_config(app, ApiSettings(), ("127.0.0.1", 0), log_config=None, tls=serving))
+    task = asyncio.create_task(api.serve(sockets=[listener]))
+    tls = (
+        public_tls(tls_dir(made, "idc"))
+        if caller is None
+        else Identity(tls_dir(made, "idc"), caller).to("api")
+    )
+    async with aiohttp.ClientSession() as http:
+        async with http.get(url + "/healthz", ssl=tls) as answer:
+            assert answer.status == 200
+        async with http.get(url + METRICS, ssl=tls) as answer:
+            assert answer.status == status
+            assert ("biyi_api_requests" in await answer.text()) == (status == 200)
+    api.should_exit = True
+    await task
 
 
 async def test_health_is_told_without_a_certificate_and_nothing_else_is(made: Path):

@@ -1,0 +1,100 @@
+"""Two holders approve a key operation; each is a member of staff with an open account that may."""
+
+import datetime as dt
+import json
+import os
+import secrets
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from compliance.access.roles import Role
+from compliance.protection.approvals import Approval, Operation, Request
+from compliance.protection.errors import ApprovalRefused
+from compliance.protection.sm2 import SigningKey, make_signing_key, private_key_of
+from core_app.core import LendingCore
+from core_app.staff.portal import make_portal
+from runbooks.keys.root_operations import ask, carry_out
+from tests.integration.core_app.people import seat
+from tests.integration.core_app.test_rotation import CELLS, Site
+from tests.integration.core_app.test_rotation import site as site
+
+NOW = dt.datetime(2026, 1, 15, 8, tzinfo=dt.UTC)
+KEYS = {name: make_signing_key(private_key_of(os.urandom(32))) for name in ("chen.yu", "an.bo", "he.jing")}
+SETTINGS: Any = CELLS
+DESTROY = {"table": "core.customers", "version": "1"}
+
+
+def sign(request: Request, *names: str, keys: dict[str, SigningKey] = KEYS) -> list[Approval]:
+    return [Approval(name, keys[name].sign(request.text(), secrets.token_bytes(32))) for name in names]
+
+
+async def perform(site: Site, operation: Operation, about: dict[str, str], *names: str) -> Any:
+    request = ask(operation, about, site.keepers, NOW)
+    return await carry_out(request, sign(request, *names), site.keepers, SETTINGS, NOW)
+
+
+@pytest.fixture
+async def staffed(site: Site, core: LendingCore) -> Site:
+    portal = make_portal(replace(core, vault=site.vault), core.router.staff)  # type: ignore[attr-defined]
+    await seat(portal, "chen.yu", Role.SECURITY_ADMIN)
+    await seat(portal, "an.bo", Role.SYSTEM_ADMIN)
+    await seat(portal, "he.jing", Role.AUDIT_ADMIN)
+    await perform(site, Operation.HOLDERS, {n: KEYS[n].public.hex() for n in ("chen.yu", "an.bo")})
+    assert [sorted(keeper.head().holders) for keeper in site.keepers.values()] == [["an.bo", "chen.yu"]] * 2
+    return site
+
+
+async def changes(cells: Any) -> list[tuple[Any, ...]]:
+    operations = "select detail ->> 'operation', detail -> 'approved_by' from access.changes"
+    return sorted(await cells.rows(f"{operations} where what = 'key_operation'"))
+
+
+async def test_an_operation_of_two_members_of_staff_is_done_and_written_down_once(
+    staffed: Site, cells: Any
+) -> None:
+    await staffed.rotation().run()
+    request = ask(Operation.DESTROY, DESTROY, staffed.keepers, NOW)
+    for _ in range(2):  # the second finds it done
+        await carry_out(request, sign(request, "chen.yu", "an.bo"), staffed.keepers, SETTINGS, NOW)
+    assert {one["1"] for one in staffed.states("core.customers").values()} == {"destroyed"}
+    both = ["an.bo", "chen.yu"]
+    assert await changes(cells) == [("destroy-version", both), ("set-holders", both)]
+    audited = await cells.rows("select line from audit.entries", "biyi_audit")
+    told = [json.loads(line) for (line,) in audited if '"keys.operation"' in line]
+    assert sorted(entry["body"]["detail"]["operation"] for entry in told) == [
+        "destroy-version",
+        "set-holders",
+    ]
+
+
+SHUT = [
+    ("disabled = true", "disabled = false", "an.bo: the account is disabled or locked"),
+    ("locked_until = now() + interval '1 hour'", "locked_until = null", "an.bo: the account is disabled or"),
+    ("roles = '{service}'", "roles = '{audit_admin}'", "an.bo: has service, needs"),
+    ("disabled = false", "disabled = false", "an.bo: has audit_admin, needs"),
+]
+
+
+async def test_a_holder_whose_account_is_shut_or_of_other_work_approves_nothing(
+    staffed: Site, cells: Any
+) -> None:
+    await staffed.rotation().run()
+    for shut, opened, why in SHUT:
+        cells.run_sql(cells.databases["a"], f"update access.accounts set {shut} where staff = 'an.bo'")
+        with pytest.raises(ApprovalRefused, match=why):
+            await perform(staffed, Operation.DESTROY, DESTROY, "chen.yu", "an.bo")
+        cells.run_sql(cells.databases["a"], f"update access.accounts set {opened} where staff = 'an.bo'")
+    assert {one["1"] for one in staffed.states("core.customers").values()} == {"retired"}
+    assert [operation for operation, _ in await changes(cells)] == ["set-holders"]
+
+
+async def test_nobody_becomes_a_holder_without_an_account_that_may_and_one_is_not_two(staffed: Site) -> None:
+    for name, why in (("nobody.here", "no account of this name"), ("he.jing", "has audit_admin, needs")):
+        about = {"chen.yu": KEYS["chen.yu"].public.hex(), name: KEYS["he.jing"].public.hex()}
+        with pytest.raises(ApprovalRefused, match=why):
+            await perform(staffed, Operation.HOLDERS, about, "chen.yu", "an.bo")
+    await staffed.rotation().run()
+    with pytest.raises(ApprovalRefused, match="approved by 1 of 2 holders"):
+        await perform(staffed, Operation.DESTROY, DESTROY, "chen.yu")
