@@ -1,7 +1,7 @@
 """Staff-behaviour scoring: what it finds on a made-up organisation and on real labelled users, and how fast.
 
-`python -m bench.staff_behaviour [--part trial|sequences|stream|daily ...] [--staff 1000] [--json]`; writes
-bench/results/ueba.json. The trial's organisation is drawn from a seed that nothing was tuned on. Real
+`python -m bench.staff_behaviour [--part trial|sequences|stream|daily|million ...] [--json]`; writes
+bench/results/ueba.json. The trial's organisations are drawn from seeds that nothing was tuned on. Real
 users are Schonlau's (masquerade data: `commands.zip` and `label.txt` in the folder that BIYI_SCHONLAU
 names); the settings were tuned on users 1-15, and users 16-25 are reported.
 """
@@ -10,6 +10,7 @@ import asyncio
 import csv
 import datetime as dt
 import json
+import multiprocessing
 import os
 import platform
 import resource
@@ -19,6 +20,7 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,9 @@ from rich.console import Console
 RESULT = Path(__file__).parent / "results" / "ueba.json"
 CLEAN_BLOCKS, BLOCKS, BLOCK = 50, 150, 100
 HELD_OUT = range(16, 26)
+MILLION = 1_000_000
+FINAL_SEEDS = (7, 8, 9)
+"""Nothing was tuned on them, and 7 stood here before anything was looked at (docs/decisions/031)."""
 STREAM_RATE, STREAM_SECONDS, STREAM_BATCH_S = 2000, 10, 0.02
 
 
@@ -36,17 +41,34 @@ def peak_mb() -> float:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 0)
 
 
-def run_trial(folder: Path, told: Callable[[str], None], plan: dict[str, int]) -> dict[str, Any]:
-    """Generate, score, review; the figures of `biyi ueba trial`."""
+def run_trials(
+    folder: Path, told: Callable[[str], None], plan: dict[str, int], seeds: tuple[int, ...]
+) -> dict[str, Any]:
+    """Generate, score, review for each seed; figures of `biyi ueba trial`, all seeds' cases together."""
     from ueba.generator.write import Plan, write_organisation
     from ueba.proof import try_home
     from ueba.settings import Settings
     from ueba.store import Home
+    from ueba.trial import pool_trials
 
-    home = Home(folder / "trial")
-    for made in write_organisation(home, Plan(**plan)):
-        told(f"generating {made.day}")
-    return try_home(home, Settings(), 1, told)
+    found = []
+    for seed in seeds:
+        home = Home(folder / f"trial-{seed}")
+        told(f"seed {seed}: generating")
+        for _ in write_organisation(home, Plan(**plan, seed=seed)):
+            pass
+        found.append(try_home(home, Settings(), 1, lambda text, seed=seed: told(f"seed {seed}: {text}")))
+        shutil.rmtree(home.root)
+    pooled = {name: pool_trials([one[name] for one in found]) for name in ("layers", "control")}
+    by_seed = [
+        {"seed": seed, "burden": one["burden"], **{name: _brief(one[name]) for name in pooled}}
+        for seed, one in zip(seeds, found, strict=True)
+    ]
+    return pooled | {"plan": plan, "seeds": list(seeds), "by_seed": by_seed, "peak_mb": peak_mb()}
+
+
+def _brief(one: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in one.items() if name != "scenarios"}
 
 
 def run_sequences(folder: Path, told: Callable[[str], None]) -> dict[str, Any]:
@@ -198,58 +220,130 @@ def run_daily(folder: Path, told: Callable[[str], None], staff: int, days: int) 
     }
 
 
+PARTS = ("trial", "sequences", "stream", "daily", "million")
+
+
+def run_million(folder: Path, told: Callable[[str], None], staff: int, days: int) -> dict[str, Any]:
+    """Score the last fortnight of a million staff-days: the figures of `days` days, repeated in time.
+
+    The engine's work is by day and bounded (part `daily`); this is what grows with staff and history.
+    """
+    import pyarrow as pa
+
+    from ueba.evidence import compute_evidence
+    from ueba.features.days import NAMES, make_days, read_days
+    from ueba.features.tables import DayTables
+    from ueba.generator.write import Plan, write_organisation
+    from ueba.scoring import fit_model, score_days
+    from ueba.settings import Settings, day_number
+    from ueba.store import Home
+
+    home = Home(folder / "million")
+    for _ in write_organisation(home, Plan(staff, days, 0, days, 5)):
+        pass
+    known, settings = home.days()[: days // 7 * 7], Settings()
+    told("figures of the days")
+    make_days(home, known, settings)
+    once = read_days(home, known)
+    times = -(-MILLION // len(once.staff_days))
+
+    def repeated(name: str) -> pa.Table:
+        table = getattr(once, name)
+        at = table.schema.get_field_index("day")
+        return pa.concat_tables(
+            table.set_column(at, "day", pa.array(table["day"].to_numpy() + len(known) * n))
+            for n in range(times)
+        )
+
+    tables = DayTables(*(repeated(name) for name in NAMES))
+    told(f"{len(tables.staff_days)} staff-days; evidence")
+    begun, cpu = time.monotonic(), time.process_time()
+    evidence = compute_evidence(tables, settings)
+    last = day_number(known[0]) + len(known) * times - 1
+    told("fitting and scoring")
+    model = fit_model(evidence, last - 14, settings)
+    rows = evidence.rows_between(last - 13, last)
+    scores = score_days(evidence, model, rows, home.read_register("staff"), settings)
+    return {
+        "staff": staff,
+        "staff_days": len(evidence),
+        "scored_rows": len(scores.rows),
+        "seconds": round(time.monotonic() - begun, 1),
+        "cpu_seconds": round(time.process_time() - cpu, 1),
+        "peak_mb": peak_mb(),
+    }
+
+
+def measure(
+    part: str, plan: dict[str, int], seeds: tuple[int, ...], daily: tuple[int, int]
+) -> dict[str, Any]:
+    """Run a part in this process and return its figures."""
+    console = Console(stderr=True)
+    folder = Path(tempfile.mkdtemp(prefix="biyi-ueba-"))
+
+    def told(text: str) -> None:
+        console.print(f"[bench-ueba] {part}: {text}", highlight=False)
+
+    begun = time.monotonic()
+    try:
+        match part:
+            case "trial":
+                found = run_trials(folder, told, plan, seeds)
+            case "sequences":
+                found = run_sequences(folder, told)
+            case "stream":
+                found = run_stream(folder, told)
+            case "daily":
+                found = run_daily(folder, told, *daily)
+            case _:
+                found = run_million(folder, told, *daily)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    whole = {"load_average": round(os.getloadavg()[0], 1), "whole_seconds": round(time.monotonic() - begun)}
+    return found | whole
+
+
 @click.command()
-@click.option("--part", "parts", multiple=True, type=click.Choice(["trial", "sequences", "stream", "daily"]))
+@click.option("--part", "parts", multiple=True, type=click.Choice(PARTS))
 @click.option("--staff", default=1000, show_default=True, help="Of the trial.")
 @click.option("--days", default=180, show_default=True, help="Of the trial.")
-@click.option("--cases", default=3, show_default=True, help="Of each scenario and intensity.")
-@click.option("--seed", default=7, show_default=True, help="Of the generator; 1 and 2 were tuned on.")
+@click.option("--cases", default=4, show_default=True, help="Of each scenario and intensity, for each seed.")
+@click.option("--seed", "seeds", multiple=True, type=int, default=FINAL_SEEDS, show_default=True,
+              help="Of the generator; 1 and 2 were tuned on.")  # fmt: skip
 @click.option("--daily-staff", default=10_000, show_default=True)
 @click.option("--daily-days", default=30, show_default=True)
 @click.option("--json", "as_json", is_flag=True)
-def main(parts: tuple[str, ...], daily_staff: int, daily_days: int, as_json: bool, **trial: int) -> None:
-    """Measure; parts that are not asked for keep their last result."""
-    console = Console(stderr=True)
-
-    def told(text: str) -> None:
-        console.print(f"[bench-ueba] {text}", highlight=False)
-
+def main(
+    *, parts: tuple[str, ...], seeds: tuple[int, ...], daily_staff: int, daily_days: int, as_json: bool,
+    **trial: int,
+) -> None:  # fmt: skip
+    """Measure, each part in a process of its own; parts that are not asked for keep their last result."""
     plan = trial | {"first": trial["days"] // 2}
     result = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     result["machine"] = {"cores": os.cpu_count(), "python": platform.python_version()}
-    for part in parts or ("trial", "sequences", "stream", "daily"):
-        folder = Path(tempfile.mkdtemp(prefix="biyi-ueba-"))
-        told(part)
-        begun = time.monotonic()
-        try:
-            match part:
-                case "trial":
-                    result[part] = run_trial(folder, told, plan)
-                case "sequences":
-                    result[part] = run_sequences(folder, told)
-                case "stream":
-                    result[part] = run_stream(folder, told)
-                case _:
-                    result[part] = run_daily(folder, told, daily_staff, daily_days)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-        result[part] |= {
-            "load_average": round(os.getloadavg()[0], 1),
-            "whole_seconds": round(time.monotonic() - begun),
-        }
+    spawn = multiprocessing.get_context("spawn")
+    for part in parts or PARTS:
+        with ProcessPoolExecutor(1, mp_context=spawn) as pool:
+            result[part] = pool.submit(measure, part, plan, seeds, (daily_staff, daily_days)).result()
         RESULT.parent.mkdir(exist_ok=True)
         RESULT.write_text(json.dumps(result, ensure_ascii=False, indent=1) + "\n")
     click.echo(json.dumps(result, ensure_ascii=False) if as_json else summary(result))
 
 
 def summary(result: dict[str, Any]) -> str:
-    """Return the figures that must hold, a line each."""
+    """Return the figures that must hold, a line each, and whether they do."""
     lines = []
     if trial := result.get("trial"):
+        lines.append(f"trial: {trial['plan']}, seeds {trial['seeds']}, reviews 1 % of the staff a day")
         for row in trial["layers"]["scenarios"]:
-            found = f"{row['found']} of {row['cases']}, recall {row['recall']}"
+            least, most = (0.9, 1) if row["intensity"] == "easy" else (0.5, 1)
+            most = 10 if row["slow"] else most
+            late = row["median_days"] is None or row["median_days"] > most
+            held = row["recall"][0] >= least and not late
             lines.append(
-                f"{row['scenario']:4} {row['intensity']}: {found}, days to queue {row['median_days']}"
+                f"{'holds' if held else 'UNDER':6}{row['scenario']:4} {row['intensity']}: {row['found']} of "
+                f"{row['cases']}, recall {row['recall']} (at least {least}), median days to the queue "
+                f"{row['median_days']} (at most {most})"
             )
         for name in ("layers", "control"):
             one = trial[name]
@@ -257,7 +351,7 @@ def summary(result: dict[str, Any]) -> str:
             lines.append(f"{name}: easy {recall['easy']} hard {recall['hard']}; precision {one['precision']}")
     if found := result.get("sequences", {}).get("scores"):
         lines += [f"{row['score']}: AUC {row['auc']} AP {row['ap']} at 3 {row['at_3']}" for row in found]
-    for part in ("stream", "daily"):
+    for part in ("stream", "daily", "million"):
         if part in result:
             lines.append(f"{part}: {result[part]}")
     return "\n".join(lines)

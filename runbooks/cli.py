@@ -27,7 +27,7 @@ from runbooks.sim import sim_command
 from runbooks.staff import staff
 from runbooks.stand.cli import link, site, stand
 from runbooks.tokens import token
-from runbooks.ueba_review import ueba
+from runbooks.ueba_portal import ueba
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

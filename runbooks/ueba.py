@@ -92,7 +92,8 @@ def ueba() -> None:
     Today's work: biyi ueba queue --date 2026-04-30
     Why her:      biyi ueba explain e00042 --date 2026-04-30
     Decide:       biyi ueba review open e00042 --date 2026-04-30 --by reviewer-1
-    Real events:  biyi ueba schema; biyi ueba ingest events.jsonl
+    Real events:  biyi ueba collect; or biyi ueba schema; biyi ueba ingest events.jsonl
+    The portal:   biyi ueba publish --date 2026-04-30; biyi ueba watch
     How good:     biyi ueba trial; biyi ueba evaluate --events E.csv --labels L.csv
     Same again:   biyi ueba replay --date 2026-04-30
     """

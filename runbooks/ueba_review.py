@@ -44,8 +44,8 @@ def review() -> None:
 def list_command(home_dir: Path, as_json: bool) -> None:
     """Show all reviews with who proposed and who confirmed."""
     with _as_click_errors():
+        from core_app.staff.reviews import list_cases, plain
         from ueba.journal import read_acts
-        from ueba.review import list_cases, plain
 
         acts, _ = read_acts(home_dir / "reviews.jsonl")
         rows = [plain(case) for case in list_cases(acts)]

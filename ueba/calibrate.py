@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ueba.scale import DIMINISHING, SCORE_AT, SCORE_DIGITS
 from ueba.settings import ScoreSettings
 from ueba.windows import Floats, Ints
 
@@ -22,16 +23,10 @@ _TAIL_ROWS = 50
 _LEAST_SLOPE = 0.1
 """Source: our choice: doubling the greatest value ever seen adds at most three digits."""
 
-SCORE_DIGITS = (0.0, 1.0, 1.3, 2.0, 3.0, 4.0, 6.0, 8.0)
-SCORE_AT = (0.0, 10.0, 20.0, 40.0, 70.0, 90.0, 98.0, 100.0)
-"""A score at given digits: 1 in 20 is 20, 1 in 100 is 40, 1 in 1,000 is 70, 1 in 10,000 is 90. Source: our
-choice on the levels of research §1.1 (Elastic's 20/40/70/90)."""
 CRITICALITY: Mapping[str, float] = {"low": 0.5, "medium": 1.0, "high": 1.5, "extreme": 2.0}
 """Factors on the odds. Source: research §1.1, Elastic's asset criticality."""
 WATCHED = 2.0
 """Factor on the odds of who is on a watch list. Source: our choice, that of extreme criticality."""
-DIMINISHING = 1.5
-"""Exponent of the diminishing sum. Source: research §1.1, Elastic's 1/i^1.5."""
 
 
 class Level(enum.StrEnum):

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
+from core_app.staff.reviews import Act, find_case, plain
 from ueba.daily import read_scores
 from ueba.errors import UebaError
+from ueba.feedback import reviewed_of
 from ueba.journal import append_act, read_acts
 from ueba.queue import Queue, Standing, decide_queue
-from ueba.review import Act, find_case, plain, reviewed_of
 from ueba.settings import Settings, day_number
 from ueba.store import Home
 

@@ -22,8 +22,8 @@ from ueba.detectors import names_of
 from ueba.errors import UebaError
 from ueba.evidence import Evidence, compute_evidence
 from ueba.features.days import make_days, read_days
+from ueba.feedback import allowed_of, distrusted_of
 from ueba.journal import read_acts
-from ueba.review import allowed_of, distrusted_of
 from ueba.scoring import Model, Scores, fit_model, score_days
 from ueba.settings import Settings, day_number
 from ueba.store import Home, sm3_hex, write_table
@@ -66,14 +66,22 @@ class Wanted:
     acts_known: int | None = None
 
 
+def choose_days(home: Home, wanted: Wanted, settings: Settings) -> list[dt.date]:
+    """Return the days that a score depends on; UebaError when they do not reach."""
+    known = [one for one in home.require_events() if one <= wanted.day]
+    reach = settings.score.fit_days + settings.baseline.window + settings.baseline.gap
+    days = [one for one in known if (wanted.fit_until - one).days <= reach]
+    if wanted.day not in days or wanted.fit_until >= wanted.day:
+        raise UebaError(
+            f"{wanted.day}: needs events of that day, and a model fitted before it (until {wanted.fit_until})"
+        )
+    return days
+
+
 def score_home(home: Home, wanted: Wanted, settings: Settings, told: Told) -> Scored:
     """Score a day; nothing is written but the figures of the days."""
     day, fit_until = wanted.day, wanted.fit_until
-    known = [one for one in home.require_events() if one <= day]
-    reach = settings.score.fit_days + settings.baseline.window + settings.baseline.gap
-    days = [one for one in known if (fit_until - one).days <= reach]
-    if day not in days or fit_until >= day:
-        raise UebaError(f"{day}: needs events of that day, and a model fitted before it (until {fit_until})")
+    days = choose_days(home, wanted, settings)
     told(f"figures of {len(days)} days")
     make_days(home, days, settings)
     acts = read_acts(home.root / "reviews.jsonl")[0][: wanted.acts_known]

@@ -134,7 +134,7 @@ def read_line(record: Record, line: str) -> _Line | tuple[Fault, ...]:
     try:
         return MODELS[record].model_validate_json(line)
     except ValidationError as error:
-        return _faults(error)
+        return faults_of(error)
 
 
 def read_cells(record: Record, cells: Mapping[str | None, Any]) -> _Line | tuple[Fault, ...]:
@@ -147,7 +147,7 @@ def read_cells(record: Record, cells: Mapping[str | None, Any]) -> _Line | tuple
     try:
         return MODELS[record].model_validate(values)
     except ValidationError as error:
-        return _faults(error)
+        return faults_of(error)
 
 
 def find_skew(event: Event, received_at: dt.datetime, ahead: dt.timedelta) -> tuple[Fault, ...]:
@@ -160,6 +160,7 @@ def find_skew(event: Event, received_at: dt.datetime, ahead: dt.timedelta) -> tu
     )
 
 
-def _faults(error: ValidationError) -> tuple[Fault, ...]:
+def faults_of(error: ValidationError) -> tuple[Fault, ...]:
+    """Return what is wrong by field; no value is repeated."""
     found = error.errors(include_input=False, include_url=False, include_context=False)
     return tuple(Fault(".".join(str(step) for step in one["loc"]), one["msg"]) for one in found)

@@ -275,12 +275,12 @@ def _own_z(matrix: Floats, rows: Rows) -> tuple[Floats, Usual]:
 
 def _rare_columns(tallies: pa.Table, rows: Rows, domain: Domain) -> list[tuple[str, str, Floats]]:
     made = []
-    dimensions = np.array(tallies["dimension"].to_pylist(), dtype=object)
+    known, dimensions = codes(tallies["dimension"])
     _, person = codes(tallies["staff"], rows.staff)
     day, count = numbers(tallies, "day"), numbers(tallies, "n").astype(float)
     _, word = codes(tallies["word"])
-    for dimension in sorted(set(dimensions) & set(domain.rare)):
-        chosen = np.flatnonzero(dimensions == dimension)
+    for dimension in sorted(set(known) & set(domain.rare)):
+        chosen = np.flatnonzero(dimensions == known.index(dimension))
         row = rows.of(person[chosen], day[chosen])
         words = Words(
             rows.own_key[row], rows.role[row], day[chosen], word[chosen], count[chosen], rows.trusted[row]

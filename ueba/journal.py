@@ -10,8 +10,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from core_app.staff.reviews import Act, check_act
 from ueba.errors import UebaError
-from ueba.review import Act, check_act
 from ueba.store import sm3_hex
 
 _BEGIN = "0" * 64

@@ -1,7 +1,7 @@
-"""The staff portal's outbox rows as events: which look, export or approval is which event. Pure.
+"""The staff portal's outbox rows as events: looks, pages, logins, approvals, acts on accounts, reviews. Pure.
 
 A look's dwell comes in a row of its own, later: `merge` puts both together for the daily path, the
-streaming path takes the look at once and does not wait.
+streaming path takes the look at once and does not wait. Everybody's acts are events, the watchers' too.
 """
 
 import datetime as dt
@@ -9,9 +9,16 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ueba.events import Action, Event
+from pydantic import ValidationError
 
-LOOKED, ENDED = "staff.looked", "staff.look_ended"
+from ueba.events import Action, Event, Fault, faults_of
+
+LOOKED, PAGED = "staff.looked", "staff.paged"
+ENDED, BEATEN = "staff.look_ended", "staff.look_beat"
+ACTS = frozenset(
+    {"staff.login", "staff.session_refused", "staff.approval", "staff.account_changed", "staff.reviewed"}
+)
+"""Topics whose payload names the act under `action`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,39 +31,86 @@ class Row:
     payload: Mapping[str, Any]
 
 
-def event_of(row: Row, pseudonym: Callable[[str], str]) -> Event | None:
-    """Return the event of a look; None for any other row. `pseudonym` makes a keyed token of a customer id.
+@dataclass(frozen=True, slots=True)
+class Pseudonyms:
+    """Keyed tokens: no name of staff and no customer's id goes on."""
+
+    staff: Callable[[str], str]
+    customer: Callable[[str], str]
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A row that is no event: its key, and what is wrong by field; no value is repeated."""
+
+    key: str
+    faults: tuple[Fault, ...]
+
+
+def read_row(row: Row, names: Pseudonyms) -> Event | BadRow | None:
+    """Return the event of a row, or what is wrong with it; None for what is no act of its own (dwell), or of
+    nobody who is known."""
+    try:
+        return event_of(row, names)
+    except ValidationError as error:
+        return BadRow(row.key, faults_of(error))
+    except (KeyError, TypeError, ValueError) as error:
+        return BadRow(row.key, (Fault("", f"is not as the portal writes it ({type(error).__name__})"),))
+
+
+def event_of(row: Row, names: Pseudonyms) -> Event | None:
+    """Return the event of a row as the portal writes it; see `read_row` for one that may be otherwise.
 
     A look at something that does not exist shows nothing: it is an event with result `not_found`.
     """
-    if row.topic != LOOKED:
+    found = row.payload
+    if row.topic not in (LOOKED, PAGED, *ACTS) or not found.get("staff"):
         return None
-    look = row.payload
+    shared = {
+        "event_id": row.key,
+        "at": row.at,
+        "staff": names.staff(found["staff"]),
+        "role": found.get("role") or None,
+        "branch": found.get("branch"),
+        "terminal": found.get("terminal"),
+        "site": found.get("site"),
+        "system": "portal",
+        "purpose": found.get("purpose"),
+        "case_id": found.get("case_id"),
+    }
+    if row.topic == LOOKED:
+        return _look(shared, found, names)
+    if row.topic == PAGED:
+        # A list shows what one's own customers are called; an export takes rows out of the house.
+        exported = int(found["rows"]) if found["action"] == Action.EXPORT else 0
+        return Event.model_validate(shared | {"action": found["action"], "rows": exported})
+    result = "denied" if found.get("result") == "denied" else "ok"
+    return Event.model_validate(shared | {"action": found["action"], "result": result})
+
+
+def _look(shared: Mapping[str, Any], look: Mapping[str, Any], names: Pseudonyms) -> Event:
     customer = look.get("customer_id")
-    return Event(
-        event_id=row.key,
-        at=row.at,
-        staff=look["staff"],
-        action=Action.UNMASK if look["clear"] else Action.VIEW,
-        terminal=look.get("terminal"),
-        site=look.get("site"),
-        system="portal",
-        customer=pseudonym(customer) if customer else None,
-        fields=tuple(look.get("fields") or ()),
-        purpose=look.get("purpose"),
-        assigned=look.get("assigned"),
-        result="ok" if customer else "not_found",
-        case_id=look.get("case_id"),
-    )
+    kind = look.get("kind") or Action.VIEW
+    shown = {
+        "action": Action.UNMASK if look["clear"] else kind,
+        "customer": names.customer(customer) if customer else None,
+        "fields": tuple(look.get("fields") or ()),
+        "assigned": look.get("assigned"),
+        "result": "ok" if customer else "not_found",
+    }
+    return Event.model_validate({**shared, **shown})
 
 
-def merge(rows: Iterable[Row], pseudonym: Callable[[str], str]) -> list[Event]:
-    """Return the events of rows in any order, each look with its dwell when its end is among them."""
+def merge(rows: Iterable[Row], names: Pseudonyms) -> tuple[list[Event], list[BadRow]]:
+    """Return the events of rows in any order, each look with the longest dwell told, and bad rows."""
     kept = list(rows)
-    dwell = {row.key: int(row.payload["dwell_ms"]) for row in kept if row.topic == ENDED}
-    found = (event_of(row, pseudonym) for row in kept)
-    return [
-        event.model_copy(update={"dwell_ms": dwell.get(event.event_id)})
-        for event in found
-        if event is not None
-    ]
+    dwell: dict[str, int] = {}
+    for row in kept:
+        if row.topic in (ENDED, BEATEN):
+            dwell[row.key] = max(dwell.get(row.key, 0), int(row.payload.get("dwell_ms") or 0))
+    found = [read_row(row, names) for row in kept]
+    events = [one for one in found if isinstance(one, Event)]
+    return (
+        [one.model_copy(update={"dwell_ms": dwell.get(one.event_id)}) for one in events],
+        [one for one in found if isinstance(one, BadRow)],
+    )

@@ -9,8 +9,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ueba.calibrate import DIMINISHING, SCORE_AT, SCORE_DIGITS
-from ueba.rules import FLOORS, Rule
+from ueba.floors import FLOORS, Rule
+from ueba.scale import DIMINISHING, SCORE_AT, SCORE_DIGITS
 
 MOST_DIGITS = 8.0
 _LEAST_SD = 0.3

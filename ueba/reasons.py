@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from ueba.calibrate import DIMINISHING, level_of
+from ueba.calibrate import level_of
 from ueba.evidence import Evidence
-from ueba.rules import FLOORS, Rule
+from ueba.floors import FLOORS, Rule
+from ueba.scale import DIMINISHING
 from ueba.scoring import Scores
 from ueba.settings import Settings, day_of
 

@@ -10,13 +10,16 @@ from ueba.settings import Settings
 from ueba.windows import Floats, Ints, Window
 
 
-def codes(column: pa.ChunkedArray, names: Sequence[str] | None = None) -> tuple[list[str], Ints]:
+def codes(column: pa.ChunkedArray | pa.Array, names: Sequence[str] | None = None) -> tuple[list[str], Ints]:
     """Return the distinct words in order (or `names`, which hold them all) and each row's place in them."""
-    words = np.array(column.to_pylist(), dtype=object).astype(str)
+    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    encoded = whole.dictionary_encode()
+    words = np.array(encoded.dictionary.to_pylist(), dtype=object).astype(str)
+    places = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
     if names is None:
-        unique, places = np.unique(words, return_inverse=True)
-        return [str(one) for one in unique], places.astype(np.int64)
-    return list(names), np.searchsorted(np.array(names), words).astype(np.int64)
+        unique, order = np.unique(words, return_inverse=True)
+        return [str(one) for one in unique], order.astype(np.int64)[places]
+    return list(names), np.searchsorted(np.array(names), words).astype(np.int64)[places]
 
 
 def numbers(table: pa.Table, name: str) -> Ints:

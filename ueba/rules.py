@@ -3,35 +3,13 @@
 A rule sets a floor under the score; nothing that a detector says can lower it.
 """
 
-import enum
 from dataclasses import dataclass
 
 import numpy as np
 
+from ueba.floors import FLOORS, Rule
 from ueba.windows import Floats
 
-
-class Rule(enum.StrEnum):
-    """Why a floor stands."""
-
-    LEAVER_ACTIVE = "leaver_active"
-    DORMANT_ACTIVE = "dormant_active"
-    BREAK_GLASS_BARE = "break_glass_bare"
-    RELATION = "relation"
-    LISTED = "listed"
-    TWO_PLACES = "two_places"
-
-
-FLOORS: dict[Rule, float] = {
-    Rule.LEAVER_ACTIVE: 95.0,
-    Rule.DORMANT_ACTIVE: 95.0,
-    Rule.BREAK_GLASS_BARE: 75.0,
-    Rule.RELATION: 85.0,
-    Rule.LISTED: 80.0,
-    Rule.TWO_PLACES: 70.0,
-}
-"""Floors of the score. Source: our choice: accounts that must be silent are critical, records that need a
-reason and had none are high (research §5.1 a)."""
 TWO_PLACES_SLOTS = 3
 """Quarters of an hour at two terminals; fewer is a change of desk. Source: our choice."""
 

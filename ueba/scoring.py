@@ -25,7 +25,8 @@ from ueba.calibrate import (
 from ueba.detectors import Detectors, fit_detectors
 from ueba.errors import UebaError
 from ueba.evidence import Column, Evidence
-from ueba.rules import Rule, Standing, compute_floor, compute_hits
+from ueba.floors import Rule
+from ueba.rules import Standing, compute_floor, compute_hits
 from ueba.settings import EPOCH_DAY, Settings
 from ueba.windows import Floats, Ints, Matrix
 

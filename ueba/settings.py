@@ -2,15 +2,21 @@
 
 import datetime as dt
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
 from ueba.errors import UebaError
+
+_STRICT = ConfigDict(extra="forbid")
 
 
 @dataclass(frozen=True, slots=True)
 class IngestSettings:
     """How events come in."""
+
+    __pydantic_config__ = _STRICT
 
     ahead_s: int = 300
     """How far in the future an event may lie. Source: our choice, sixty times what NTP hosts differ by."""
@@ -19,6 +25,8 @@ class IngestSettings:
 @dataclass(frozen=True, slots=True)
 class Baseline:
     """The own window that a period is compared with."""
+
+    __pydantic_config__ = _STRICT
 
     window: int = 60
     """Length in days. Source: research §4.3, own 60-day baseline."""
@@ -34,9 +42,11 @@ class Baseline:
 class ScoreSettings:
     """From evidence to a score and to a queue."""
 
+    __pydantic_config__ = _STRICT
+
     half_lives: tuple[float, ...] = (3.0, 10.0)
     """Half-lives of accumulated evidence in days. Source: research §4.3: 3 days is best on three people; 10
-    for thefts of eight weeks (issue 6, L4)."""
+    for thefts of eight weeks (research §2.3, L4)."""
     fit_days: int = 60
     """Length of the window that calibration and detectors learn from. Source: our choice, three month-ends
     less one, as long as the own baseline."""
@@ -65,8 +75,10 @@ class ScoreSettings:
 class QueueSettings:
     """Who is looked at each day."""
 
+    __pydantic_config__ = _STRICT
+
     budget_share: float = 0.01
-    """Reviews a day as a share of the staff. Source: issue 6."""
+    """Reviews a day as a share of the staff. Source: research §5.6, the budget that recall is promised at."""
     slow_share: float = 1 / 3
     """Share of the slots for accumulated evidence. Source: research §5.4."""
     random_share: float = 0.05
@@ -82,6 +94,8 @@ class QueueSettings:
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Everything a score depends on besides events and code."""
+
+    __pydantic_config__ = _STRICT
 
     utc_offset_minutes: int = 480
     """Local time of the staff. Source: China Standard Time, UTC+8."""
@@ -103,25 +117,17 @@ class Settings:
         return asdict(self)
 
 
-_PARTS = {"ingest": IngestSettings, "baseline": Baseline, "score": ScoreSettings, "queue": QueueSettings}
+_ADAPTER = TypeAdapter(Settings)
 
 
 def read_settings(values: Mapping[str, Any]) -> Settings:
-    """Return the settings of a document, whatever is missing by default; UebaError on an unknown key."""
-    made: dict[str, Any] = {}
-    for name, value in values.items():
-        if name in _PARTS:
-            known = {one.name for one in fields(_PARTS[name])}
-            if unknown := set(value) - known:
-                raise UebaError(f"{name}.{sorted(unknown)[0]}: unknown; known are {', '.join(sorted(known))}")
-            made[name] = _PARTS[name](
-                **{key: tuple(one) if isinstance(one, list) else one for key, one in value.items()}
-            )
-        elif name == "utc_offset_minutes":
-            made[name] = value
-        else:
-            raise UebaError(f"{name}: unknown; known are utc_offset_minutes, {', '.join(_PARTS)}")
-    return Settings(**made)
+    """Return the settings of a document, whatever is missing by default; UebaError names every bad field."""
+    try:
+        return _ADAPTER.validate_python(values)
+    except ValidationError as error:
+        raise UebaError(
+            "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        ) from error
 
 
 EPOCH_DAY = dt.date(1970, 1, 1)

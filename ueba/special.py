@@ -52,7 +52,7 @@ def repeats(looks: pa.Table, rows: Rows) -> Floats:
     """Most bare looks at one customer in the last fortnight, today's included."""
     _, person = codes(looks["staff"], rows.staff)
     day, n = numbers(looks, "day"), numbers(looks, "n").astype(float)
-    keys = number_keys(person, np.array(looks["customer"].to_pylist(), dtype=object).astype(str))
+    keys = number_keys(person, codes(looks["customer"])[1])
     seen = Past(keys, day, n).sums(keys, day, Window(REPEAT_DAYS, -1))
     made = np.zeros(len(rows.day))
     np.maximum.at(made, rows.of(person, day), seen)

@@ -13,8 +13,8 @@ from typing import Any
 from redis.asyncio import Redis
 
 from ueba.events import Action, Event
+from ueba.floors import Rule
 from ueba.provisional import Profile, Provisional, Sofar, compute_provisional
-from ueba.rules import Rule
 from ueba.settings import Settings
 
 KEEP_S = 3 * 86_400
@@ -83,7 +83,10 @@ class StreamScorer:
         if not events:
             return []
         days = [self._day(event) for event in events]
-        arguments = [json.dumps(_reduce(event, day)) for event, day in zip(events, days, strict=True)]
+        offset_s = 60 * self._settings.utc_offset_minutes
+        arguments = [
+            json.dumps(_reduce(event, day, offset_s)) for event, day in zip(events, days, strict=True)
+        ]
         answers = [json.loads(one) for one in await self._apply(keys=[str(KEEP_S)], args=arguments)]
         await self._read_profiles({event.staff for event in events})
         outcomes, best = [], dict[tuple[int, str], float]()
@@ -127,7 +130,7 @@ class StreamScorer:
         return [(str(row[0]), float(row[1])) for row in found]
 
 
-def _reduce(event: Event, day: int) -> dict[str, Any]:
+def _reduce(event: Event, day: int, offset_s: int) -> dict[str, Any]:
     """Return what the script needs of an event."""
     look = event.action in (Action.VIEW, Action.UNMASK) and event.customer is not None
     bare = look and event.assigned is not True and event.case_id is None
@@ -140,7 +143,7 @@ def _reduce(event: Event, day: int) -> dict[str, Any]:
         counts["searches"] = 1
     if event.rows:
         counts["export_rows"] = event.rows
-    hour = int((event.at.timestamp() / 3600) % 24)
+    hour = int(((event.at.timestamp() + offset_s) / 3600) % 24)
     words = [f"hour:{hour}", f"action:{event.action}"]
     if event.terminal:
         words.append(f"terminal:{event.terminal}")
@@ -165,4 +168,33 @@ async def write_profiles(
             pipe.delete(f"ueba:words:{staff}")
             if used:
                 pipe.sadd(f"ueba:words:{staff}", *used)
+        await pipe.execute()
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What the registers say of one member of staff: the account must be silent, whom they know privately."""
+
+    silenced: bool = False
+    related: tuple[str, ...] = ()
+
+
+async def write_marks(valkey: "Redis", marks: Mapping[str, Marks]) -> None:
+    """Write what the rules of the streaming path ask for."""
+    async with valkey.pipeline(transaction=False) as pipe:
+        for staff, one in marks.items():
+            change = pipe.sadd if one.silenced else pipe.srem
+            change("ueba:silenced", staff)
+            pipe.delete(f"ueba:related:{staff}")
+            if one.related:
+                pipe.sadd(f"ueba:related:{staff}", *one.related)
+        await pipe.execute()
+
+
+async def write_listed(valkey: "Redis", customers: Sequence[str]) -> None:
+    """Write the guarded list."""
+    async with valkey.pipeline(transaction=True) as pipe:
+        pipe.delete("ueba:listed")
+        if customers:
+            pipe.sadd("ueba:listed", *customers)
         await pipe.execute()

@@ -164,22 +164,55 @@ def judge_trial(
                 "found": len(found),
                 "recall": share(len(found), len(cases)).plain(),
                 "median_days": float(np.median(delays)) if delays else None,
+                "days": delays,
             }
         )
     hits = sum(1 for one in course.reviews if one.case is not None)
     drawn = [one for one in course.reviews if one.kind is Kind.RANDOM]
     return {
         "scenarios": rows,
-        "recall": {
-            name: share(
-                sum(int(row["found"]) for row in rows if row["intensity"] == name),
-                sum(int(row["cases"]) for row in rows if row["intensity"] == name),
-            ).plain()
-            for name in ("easy", "hard")
-        },
+        "recall": _recall(rows),
         "reviews": course.slots,
+        "hits": hits,
         "precision": share(hits, course.slots).plain(),
         "precision_of_random": share(sum(1 for one in drawn if one.case is not None), len(drawn)).plain(),
+    }
+
+
+def pool_trials(trials: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the figures of several trials as of one with all their cases and reviews."""
+    cells: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for row in (row for one in trials for row in one["scenarios"]):
+        cells.setdefault((row["scenario"], row["intensity"]), []).append(row)
+    rows = []
+    for (scenario, intensity), found in sorted(
+        cells.items(), key=lambda cell: (int(cell[0][0][1:]), cell[0][1])
+    ):
+        days = [day for row in found for day in row["days"]]
+        cases = sum(int(row["cases"]) for row in found)
+        rows.append(
+            {
+                "scenario": scenario, "intensity": intensity, "slow": found[0]["slow"], "cases": cases,
+                "found": len(days), "recall": share(len(days), cases).plain(),
+                "median_days": float(np.median(days)) if days else None, "days": days,
+            }
+        )  # fmt: skip
+    reviews = sum(int(one["reviews"]) for one in trials)
+    return {
+        "scenarios": rows,
+        "recall": _recall(rows),
+        "reviews": reviews,
+        "precision": share(sum(int(one["hits"]) for one in trials), reviews).plain(),
+    }
+
+
+def _recall(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
+    return {
+        name: share(
+            sum(int(row["found"]) for row in rows if row["intensity"] == name),
+            sum(int(row["cases"]) for row in rows if row["intensity"] == name),
+        ).plain()
+        for name in ("easy", "hard")
     }
 
 

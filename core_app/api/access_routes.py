@@ -44,7 +44,8 @@ _ON_ACT = problems(400, 404, 409, 413, 422, 503)
 _ON_LIST = problems(422, 503)
 
 
-def _answer(status: int, body: Mapping[str, Any]) -> Response:
+def answer(status: int, body: Mapping[str, Any]) -> Response:
+    """Return an answer that nobody may keep."""
     content = json.dumps(body, sort_keys=True, separators=(",", ":"), default=_plain)
     return Response(content, status, {"Cache-Control": "no-store"}, media_type="application/json")
 
@@ -70,7 +71,7 @@ async def post_session(request: Request, body: bodies.LoginRequest, terminal: Te
     attempt = signing_in.Attempt(body.staff, body.password, body.code)
     entered = await signing_in.log_in(portal_of(request).desk, attempt, origin_of(request, terminal))
     shown = {"token": entered.token, "staff": entered.staff, "roles": entered.roles, "scope": entered.scope}
-    return _answer(201, shown)
+    return answer(201, shown)
 
 
 @router.get(
@@ -80,7 +81,7 @@ async def post_session(request: Request, body: bodies.LoginRequest, terminal: Te
 async def get_me(request: Request) -> Response:
     """Show name, branch, roles, and what has to be done first, if anything."""
     session = staff_of(request)
-    return _answer(
+    return answer(
         200,
         {"staff": session.staff, "branch": session.branch, "roles": session.roles, "scope": session.scope},
     )
@@ -91,7 +92,7 @@ async def get_me(request: Request) -> Response:
 async def post_logout(request: Request) -> Response:
     """End the session at once."""
     await signing_in.log_out(portal_of(request).desk, staff_of(request))
-    return _answer(200, _DONE)
+    return answer(200, _DONE)
 
 
 @router.post(
@@ -104,7 +105,7 @@ async def post_password(request: Request, body: bodies.PasswordRequest) -> Respo
     """Change the password; all sessions end, log in anew with it."""
     desk, session = portal_of(request).desk, staff_of(request)
     await own_account.change_password(desk, session, body.old_password, body.new_password)
-    return _answer(200, _DONE)
+    return answer(200, _DONE)
 
 
 @router.post(
@@ -120,7 +121,7 @@ async def post_totp(request: Request) -> Response:
     if session.scope == "password":
         raise AccessRefused(Why.FORBIDDEN, "The password has to be changed first (POST /v1/staff/password).")
     secret, uri = await own_account.begin_second_factor(portal.desk, session)
-    return _answer(201, {"secret": secret, "uri": uri})
+    return answer(201, {"secret": secret, "uri": uri})
 
 
 @router.post(
@@ -132,7 +133,7 @@ async def post_totp(request: Request) -> Response:
 async def post_totp_confirmation(request: Request, body: bodies.CodeRequest) -> Response:
     """Prove with a code that the secret arrived; the session ends, log in anew with a code."""
     await own_account.confirm_second_factor(portal_of(request).desk, staff_of(request), body.code)
-    return _answer(200, _DONE)
+    return answer(200, _DONE)
 
 
 @router.post(
@@ -145,14 +146,14 @@ async def post_totp_confirmation(request: Request, body: bodies.CodeRequest) -> 
 async def post_account(request: Request, body: bodies.AccountRequest) -> Response:
     """Make an account without any role; the first password is told once and good only to be changed."""
     password = await accounts.add_account(portal_of(request).desk, staff_of(request), body.staff, body.branch)
-    return _answer(201, {"staff": body.staff, "password": password})
+    return answer(201, {"staff": body.staff, "password": password})
 
 
 @router.get("/accounts", summary="List accounts", responses={200: {"model": bodies.AccountList}, **_ON_LIST})
 @allow(Role.SYSTEM_ADMIN, Role.SECURITY_ADMIN, Role.AUDIT_ADMIN)
 async def get_accounts(request: Request) -> Response:
     """List every account: roles, locks, age of the password, second factor, last use."""
-    return _answer(200, {"accounts": await accounts.list_accounts(portal_of(request).desk)})
+    return answer(200, {"accounts": await accounts.list_accounts(portal_of(request).desk)})
 
 
 @router.post(
@@ -165,7 +166,7 @@ async def post_roles(request: Request, staff: Name, body: bodies.RolesRequest) -
     """Set exactly these roles; its sessions end. Administrators exclude every other role."""
     desk, by = portal_of(request).desk, staff_of(request)
     await accounts.set_roles(desk, by, staff, body.roles, request.state.approval)
-    return _answer(200, _DONE)
+    return answer(200, _DONE)
 
 
 @router.post(
@@ -177,7 +178,7 @@ async def post_roles(request: Request, staff: Name, body: bodies.RolesRequest) -
 async def post_unlock(request: Request, staff: Name) -> Response:
     """Let a locked or long unused account log in again, with the password it has."""
     await accounts.unlock(portal_of(request).desk, staff_of(request), staff)
-    return _answer(200, _DONE)
+    return answer(200, _DONE)
 
 
 @router.post(
@@ -189,7 +190,7 @@ async def post_unlock(request: Request, staff: Name) -> Response:
 async def post_disable(request: Request, staff: Name) -> Response:
     """Shut an account; its sessions end with the next request."""
     await accounts.disable(portal_of(request).desk, staff_of(request), staff)
-    return _answer(200, _DONE)
+    return answer(200, _DONE)
 
 
 @router.post(
@@ -201,7 +202,7 @@ async def post_disable(request: Request, staff: Name) -> Response:
 async def post_enable(request: Request, staff: Name) -> Response:
     """Open a disabled account again."""
     await accounts.enable(portal_of(request).desk, staff_of(request), staff, request.state.approval)
-    return _answer(200, _DONE)
+    return answer(200, _DONE)
 
 
 @router.post(
@@ -214,7 +215,7 @@ async def post_reset(request: Request, staff: Name) -> Response:
     """Give a new first password and take the second factor away; its sessions end."""
     desk, by = portal_of(request).desk, staff_of(request)
     password = await accounts.reset(desk, by, staff, request.state.approval)
-    return _answer(200, {"staff": staff, "password": password})
+    return answer(200, {"staff": staff, "password": password})
 
 
 @router.get(
@@ -223,7 +224,7 @@ async def post_reset(request: Request, staff: Name) -> Response:
 @allow(Role.AUDIT_ADMIN, Role.SECURITY_ADMIN)
 async def get_changes(request: Request, limit: Limit = 100) -> Response:
     """List what was done to which account, by whom, with which approval; the newest first."""
-    return _answer(200, {"changes": await accounts.list_changes(portal_of(request).desk, limit)})
+    return answer(200, {"changes": await accounts.list_changes(portal_of(request).desk, limit)})
 
 
 @router.post(
@@ -244,7 +245,7 @@ async def post_approval(request: Request, body: bodies.ApprovalRequest) -> Respo
         raise AccessRefused(Why.FORBIDDEN, "Only who may call a route asks for its approval.")
     asked = make_asked(route, body.path, parameters, body.body)
     row = await approvals.ask_approval(portal_of(request).desk, session, asked, declared.approved_by)
-    return _answer(201, row)
+    return answer(201, row)
 
 
 @router.get(
@@ -258,7 +259,7 @@ async def get_approvals(
 ) -> Response:
     """List what was asked, by whom, who decided, and whether it was used."""
     rows = await approvals.list_approvals(portal_of(request).desk, only_open=open, limit=limit)
-    return _answer(200, {"approvals": rows})
+    return answer(200, {"approvals": rows})
 
 
 @router.post(
@@ -275,7 +276,7 @@ async def post_decision(
     """Decide once. Not who asked, not who it is about, and only the role that the route names."""
     desk = portal_of(request).desk
     row = await approvals.decide_approval(desk, staff_of(request), approval_id, granted=body.granted)
-    return _answer(200, row)
+    return answer(200, row)
 
 
 def _find_route(request: Request, method: str, path: str) -> tuple[APIRoute, dict[str, Any]]:

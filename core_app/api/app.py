@@ -17,6 +17,7 @@ from core_app.api.metrics import ApiMetrics, Measured
 from core_app.api.openapi import describe
 from core_app.api.problem import make_answer, make_problem, read_validation_errors
 from core_app.api.rate_limit import Buckets, RateLimit
+from core_app.api.review_routes import router as reviews_v1
 from core_app.api.risk_routes import router as risk_v1
 from core_app.api.routes import router as v1
 from core_app.api.staff_routes import router as staff_v1
@@ -72,6 +73,7 @@ def make_app(
     app.include_router(risk_v1)
     app.include_router(access_v1)
     app.include_router(staff_v1)
+    app.include_router(reviews_v1)
     app.add_api_route("/healthz", _healthz, include_in_schema=False)
     app.add_api_route("/readyz", _readyz, include_in_schema=False)
     metrics = ApiMetrics()

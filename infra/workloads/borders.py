@@ -18,13 +18,15 @@ from infra.workloads.documents import (
     POSTGRES_PORT,
     PROJECTOR_PORT,
     VALKEY_PORT,
+    WATCHER_PORT,
 )  # fmt: skip
 from infra.workloads.pods import NAMESPACE, labels, named
 
 Peer = networking.NetworkPolicyPeerArgs
 API_SERVER_PORTS = (443, 6443)
-METRICS_PORTS = (API_PORT, AGENT_PORT, PROJECTOR_PORT, PAYER_PORT, NOTARY_PORT, 2381)
-CUSTOMERS_OF_COPIES = ("api", "projector", "payer", "notary")
+METRICS_PORTS = (API_PORT, AGENT_PORT, PROJECTOR_PORT, PAYER_PORT, NOTARY_PORT, WATCHER_PORT, 2381)
+CUSTOMERS_OF_COPIES = ("api", "projector", "payer", "notary", "watcher")
+CUSTOMERS_OF_VALKEY = ("api", "projector", "watcher")
 
 
 def build_namespace(ground: Ground) -> core.Namespace:
@@ -128,8 +130,8 @@ def _allowed(ground: Ground) -> dict[str, networking.NetworkPolicySpecArgs]:
         "customers-of-copies-out": _leaves(
             CUSTOMERS_OF_COPIES, [*sites, *pods, _pods("copy")], (POSTGRES_PORT, AGENT_PORT)
         ),
-        "valkey-in": _enters("valkey", [_pods("api"), _pods("projector")], (VALKEY_PORT,)),
-        "valkey-out": _leaves(("api", "projector"), [_pods("valkey")], (VALKEY_PORT,)),
+        "valkey-in": _enters("valkey", [_pods(one) for one in CUSTOMERS_OF_VALKEY], (VALKEY_PORT,)),
+        "valkey-out": _leaves(CUSTOMERS_OF_VALKEY, [_pods("valkey")], (VALKEY_PORT,)),
         "votes-in": _enters(
             "etcd", [*votes, _pods("copy"), *(_pods(one) for one in CUSTOMERS_OF_COPIES)], _ETCD
         ),

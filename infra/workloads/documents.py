@@ -8,7 +8,7 @@ from infra.settings import DATA_SITES, DataSiteName
 from infra.topology import ZONE, Copy, Topology
 
 POSTGRES_PORT, AGENT_PORT, API_PORT, VALKEY_PORT = 5432, 7000, 8080, 6379
-PROJECTOR_PORT, PAYER_PORT, NOTARY_PORT = 7100, 7200, 7300
+PROJECTOR_PORT, PAYER_PORT, NOTARY_PORT, WATCHER_PORT = 7100, 7200, 7300, 7400
 ETCD_CLIENT_PORT, ETCD_PEER_PORT = 2379, 2380
 HEALTH_PORT = 7900
 HOME, KEYS, TLS = "/var/lib/biyi", "/run/biyi/keys", "/etc/biyi/tls"
@@ -45,6 +45,7 @@ def site_document(topology: Topology, site: DataSiteName, own: Copy | None = Non
         "valkey_passfile": f"{KEYS}/valkey",
         "projector_port": PROJECTOR_PORT,
         "notary_port": NOTARY_PORT,
+        "watcher_port": WATCHER_PORT,
         "audit_key_file": f"{KEYS}/{SIGN_KEY}",
         "tls_dir": IDENTITY,
         "health_port": HEALTH_PORT,

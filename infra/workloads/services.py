@@ -15,6 +15,7 @@ from infra.workloads.documents import (
     PAYER_PORT,
     PROJECTOR_PORT,
     VALKEY_PORT,
+    WATCHER_PORT,
     channels_document,
     site_document,
 )  # fmt: skip
@@ -40,6 +41,7 @@ def build_services(ground: Ground) -> None:
     _api(ground)
     _worker(ground, "projector", ["python", "-m", "core_app.projector"], PROJECTOR_PORT)
     _worker(ground, "payer", ["python", "-m", "core_app.payer"], PAYER_PORT)
+    _worker(ground, "watcher", ["python", "-m", "ueba.watcher"], WATCHER_PORT)
     _valkey(ground)
 
 

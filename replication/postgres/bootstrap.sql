@@ -3,7 +3,7 @@
 revoke all on database biyi from public;
 grant connect on database biyi to biyi_owner, biyi_app, biyi_payer, biyi_staff, biyi_read, biyi_audit, biyi_report, biyi_ueba;
 create schema if not exists biyi;
-grant usage on schema biyi to biyi_owner, biyi_app, biyi_payer, biyi_staff, biyi_read, biyi_audit;
+grant usage on schema biyi to biyi_owner, biyi_app, biyi_payer, biyi_staff, biyi_read, biyi_audit, biyi_ueba;
 
 create table if not exists biyi.epoch (
     one   boolean primary key default true check (one),
@@ -11,7 +11,7 @@ create table if not exists biyi.epoch (
     copy  text not null,
     at    timestamptz not null
 );
-grant select on biyi.epoch to biyi_owner, biyi_app, biyi_payer, biyi_staff, biyi_read, biyi_audit;
+grant select on biyi.epoch to biyi_owner, biyi_app, biyi_payer, biyi_staff, biyi_read, biyi_audit, biyi_ueba;
 
 -- BY001: the caller believes in another epoch. BY002: the session lowered its durability.
 create or replace function biyi.require_epoch(wanted bigint) returns void
@@ -45,4 +45,4 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
         end
 $$;
 revoke all on function biyi.copy_as_of() from public;
-grant execute on function biyi.copy_as_of() to biyi_read;
+grant execute on function biyi.copy_as_of() to biyi_read, biyi_ueba;

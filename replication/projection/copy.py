@@ -1,5 +1,6 @@
-"""Reading the outbox from a local copy, primary or standby, as biyi_read: never anything but reading."""
+"""Reading the outbox from a local copy, primary or standby, as a reader: never anything but reading."""
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,9 @@ select o.outbox_id from unnest(%(numbers)s::bigint[], %(xids)s::text[], %(ats)s:
 join {outbox} o on o.outbox_id = held.outbox_id and o.xid = held.xid::xid8 and o.at = held.at
 """
 
+_NUMBERS = "select coalesce(min(outbox_id), 0) as low, coalesce(max(outbox_id), 0) as high from {outbox}"
+_AT = "select outbox_id, at from {outbox} where outbox_id >= %(number)s order by outbox_id limit 1"
+
 _NEWEST = """
 select distinct on (o.key) o.outbox_id, o.xid, o.topic, o.key, o.payload, o.at
 from {outbox} o
@@ -103,6 +107,22 @@ class LocalCopy:
         """Return how many rows a reading anew up to transaction `upto` has to apply."""
         return int((await self._rows(_COUNT, {"upto": str(upto)}))[0]["total"])
 
+    async def first_since(self, at: dt.datetime) -> int:
+        """Return a number before which every row is older than `at`, found by halves.
+
+        Numbers and times rise together but for transactions that ran at once: give it an hour more.
+        """
+        bounds = (await self._rows(_NUMBERS, {}))[0]
+        low, high = int(bounds["low"]), int(bounds["high"]) + 1
+        while low < high:
+            middle = (low + high) // 2
+            found = await self._rows(_AT, {"number": middle})
+            if found and found[0]["at"] < at:
+                low = int(found[0]["outbox_id"]) + 1
+            else:
+                high = middle
+        return low
+
     async def compare(self, applied: Sequence[Applied]) -> tuple[Look, frozenset[int], tuple[Row, ...]]:
         """Look, say which applied rows this history has too, and read the newest row of their keys.
 
@@ -140,13 +160,13 @@ def _read_row(found: dict[str, Any]) -> Row:
 
 
 async def connect_copy(
-    place: PlaceSettings, passfile: Path, *, application: str = "biyi-projector"
+    place: PlaceSettings, passfile: Path, *, application: str = "biyi-projector", user: str = READ
 ) -> CopyConnection:
-    """Connect as biyi_read, autocommit and read-only; psycopg.OperationalError when it cannot be."""
+    """Connect as a reader, autocommit and read-only; psycopg.OperationalError when it cannot be."""
     return await psycopg.AsyncConnection.connect(
         host=place.host,
         port=place.port,
-        user=READ,
+        user=user,
         dbname=DATABASE,
         passfile=str(passfile),
         autocommit=True,

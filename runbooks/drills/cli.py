@@ -27,6 +27,7 @@ from runbooks.drills.tables import (
     print_rotation,
     print_site_loss,
 )
+from runbooks.drills.ueba_loss import run_ueba_loss, verdict_of
 from runbooks.stand.home import default_home
 from runbooks.stand.topology import StandError
 
@@ -40,6 +41,7 @@ _DRILLS = (
     ("planned-move", "Move every cell to the other site and back under load; about 15 s a round"),
     ("key-rotation", "Replace the key of personal data under load, cut off and resumed; about 60 s"),
     ("certificate-rotation", "Renew every certificate under load, revoke the old ones; about 20 s"),
+    ("ueba-loss", "Kill a site while staff look at customers; each look is scored once; about 70 s"),
     ("channel-loss", "Kill the bank that payouts favour, under load; about 45 s"),
 )
 _rate = click.option(
@@ -168,6 +170,27 @@ def channel_loss_command(rate: float, seed: int, as_json: bool, no_live: bool) -
     else:
         print_channel_loss(Console(), result)
     sys.exit(EXITS[Verdict(result.plain["verdict"])])
+
+
+@run.command("ueba-loss")
+@click.option(
+    "--site", type=click.Choice([str(s) for s in DATA_SITES]), required=True, help="The site to lose."
+)
+@_rate
+@_seed
+@_json
+@_no_live
+def ueba_loss_command(site: str, rate: float, seed: int, as_json: bool, no_live: bool) -> None:
+    """Kill a site while staff look at customers; both sites must score each look once, none lost."""
+    options = DrillOptions(default_home(), rate, seed)
+    with _watching(f"staff scoring and loss of {site}", as_json, no_live) as (say, on_scene):
+        plain = _run(run_ueba_loss(Site(site), options, say, on_scene))
+    if as_json:
+        click.echo(json.dumps(plain, ensure_ascii=False))
+    else:
+        for name, value in plain.items():
+            click.echo(f"{name}: {value}")
+    sys.exit(EXITS[verdict_of(plain)])
 
 
 @run.command("key-rotation")

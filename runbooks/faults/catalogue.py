@@ -74,7 +74,7 @@ class Injector:
     effect: Callable[[FaultPlan, Spot], Effect]
 
 
-DATA_PROGRAMS = ("border", "etcd", "valkey", "agent", "api", "projector", "payer", "notary")
+DATA_PROGRAMS = ("border", "etcd", "valkey", "agent", "api", "projector", "payer", "notary", "watcher")
 PROGRAMS: Mapping[str, tuple[str, ...]] = {
     "idc": DATA_PROGRAMS, "cloud": DATA_PROGRAMS, "witness": ("border", "etcd"),
 }  # fmt: skip

@@ -33,7 +33,7 @@ OURS = "ca"
 """The authority of the stand's own processes; the other one, `outside`, vouches for the banks."""
 WITNESS_KINDS = ("border", "etcd")
 DATA_SITE_KINDS = (
-    *WITNESS_KINDS, "agent", "api", "migrate", "notary", "payer", "projector", OPERATOR, PROMETHEUS
+    *WITNESS_KINDS, "agent", "api", "migrate", "notary", "payer", "projector", "watcher", OPERATOR, PROMETHEUS
 )  # fmt: skip
 ETCD_PEER = f"etcd-peer.{DOMAIN}"
 """DNS name that etcd asks of its peers (`--peer-cert-allowed-hostname`)."""

@@ -59,7 +59,9 @@ def _doors_at(stand: Stand, site: Site) -> list[Door]:
     if site in DATA_SITES:
         copy = min(own_copies(stand.ports, site))
         peer = next(other for other in DATA_SITES if other is not site)
-        own |= {kind: (kind, operator, _HTTP) for kind in ("agent", "projector", "payer", "notary")}
+        own |= {
+            kind: (kind, operator, _HTTP) for kind in ("agent", "projector", "payer", "notary", "watcher")
+        }
         own |= {"border-tunnel": ("border", (peer, "border"), b"%d\n%b" % (copy, _SSL_REQUEST))}
     doors = [
         Door(f"{site}/{name}", stand.port(site, name), holder, caller, words)

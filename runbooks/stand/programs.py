@@ -1,4 +1,4 @@
-"""Command lines of a site's processes: border, etcd, valkey, agent, API, projector, payer, notary."""
+"""Command lines of a site's processes, from border to watcher."""
 
 import sys
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ HEARTBEAT_MS, ELECTION_MS = 100, 1000
 cores a stalled fsync then costs an election more often than a lost leader does."""
 CIPHERS = "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"
 """etcd's below TLS 1.3. Source: RFC 9325, 4.2; our certificates have ECDSA keys."""
-AGENT_PROGRAMS = ("agent", "api", "projector", "payer", "notary")
+AGENT_PROGRAMS = ("agent", "api", "projector", "payer", "notary", "watcher")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,9 @@ def plan_programs(stand: Stand, site: Site, binaries: ServerBinaries) -> tuple[P
             Program("payer", (*python, "core_app.payer", "--settings", settings), stand.port(site, "payer")),
             Program(
                 "notary", (*python, "core_app.notary", "--settings", settings), stand.port(site, "notary")
+            ),
+            Program(
+                "watcher", (*python, "ueba.watcher", "--settings", settings), stand.port(site, "watcher")
             ),
         ]
     return tuple(programs)

@@ -15,8 +15,8 @@ from runbooks.stand.sites import pids_path
 from runbooks.stand.topology import Stand, read_stand, socket_of
 
 PROGRAMS = {
-    Site.IDC: ("border", "etcd", "valkey", "agent", "api", "projector", "payer", "notary"),
-    Site.CLOUD: ("border", "etcd", "valkey", "agent", "api", "projector", "payer", "notary"),
+    Site.IDC: ("border", "etcd", "valkey", "agent", "api", "projector", "payer", "notary", "watcher"),
+    Site.CLOUD: ("border", "etcd", "valkey", "agent", "api", "projector", "payer", "notary", "watcher"),
     Site.WITNESS: ("border", "etcd"),
 }
 _PORT_NAMES = {"border": "border-control", "etcd": "etcd-client"}

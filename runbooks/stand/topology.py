@@ -219,6 +219,7 @@ def site_settings(stand: Stand, site: Site) -> SiteSettings:
         valkey_passfile=stand.key_path("valkey"),
         projector_port=stand.port(site, "projector"),
         notary_port=stand.port(site, "notary"),
+        watcher_port=stand.port(site, "watcher"),
         audit_key_file=audit_key_path(stand, site),
         run_as=stand.run_as,
         failover=stand.failover or FailoverSettings(),

@@ -89,12 +89,13 @@ async def up(home: Path, options: UpOptions, progress: Progress = no_progress) -
             stage(4)
             await _until(stand, end, "every cell is open and SYNC", lambda: cells_serve(http, stand))
             stage(5)
-            started += _start(stand, binaries, ("api", "projector", "payer", "notary"))
+            started += _start(stand, binaries, ("api", "projector", "payer", "notary", "watcher"))
             await _until(stand, end, "migrations ran (migrate.log)", lambda: migrate(stand))
             stage(6)
             await _until_all_answer(http, stand, "api", end)
             await _until_all_answer(http, stand, "payer", end)
             await _until_all_answer(http, stand, "notary", end)
+            await _until_all_answer(http, stand, "watcher", end)
         stage(7)
     return UpDone(stand, time.monotonic() - begun, tuple(started), tuple(healed))
 
@@ -182,7 +183,7 @@ async def _has_leader(http: aiohttp.ClientSession, stand: Stand) -> bool:
 
 
 async def _answers(http: aiohttp.ClientSession, stand: Stand, site: Site, service: str) -> bool:
-    path = {"agent": "/v1/status", "api": "/readyz", "payer": "/v1/status", "notary": "/v1/status"}[service]
+    path = "/readyz" if service == "api" else "/v1/status"
     try:
         url = f"https://{LOOPBACK}:{stand.port(site, service)}{path}"
         async with http.get(url, ssl=stand.calling(service)) as response:

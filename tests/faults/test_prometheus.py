@@ -30,7 +30,7 @@ pytestmark = [
         reason="NO PROMETHEUS: nothing scraped (apt-get install prometheus)",
     ),
 ]
-JOBS = ("agent", "api", "projector", "payer", "notary")
+JOBS = ("agent", "api", "projector", "payer", "notary", "watcher")
 Ask = Callable[[str], list[dict[str, Any]]]
 
 

@@ -108,6 +108,7 @@ TABLES = (
     "debit_agreements",
 )
 
+WATCH_TABLES = ("publications", "cases", "acts", "profiles")
 ACCESS_TABLES = ("accounts", "earlier_passwords", "sessions", "approvals", "changes", "uses")
 
 BOOTSTRAP = """
@@ -123,8 +124,8 @@ end $$;
 grant usage on schema biyi to biyi_app, biyi_payer, biyi_staff, biyi_owner;
 grant execute on function biyi.require_epoch to biyi_app, biyi_payer, biyi_staff, biyi_owner;
 create function biyi.copy_as_of() returns timestamptz language sql as 'select statement_timestamp()';
-grant usage on schema biyi to biyi_read;
-grant select on biyi.epoch to biyi_read;
+grant usage on schema biyi to biyi_read, biyi_ueba;
+grant select on biyi.epoch to biyi_read, biyi_ueba;
 grant usage on schema biyi to biyi_audit;
 grant select on biyi.epoch to biyi_audit;
 grant execute on function biyi.require_epoch to biyi_audit;
@@ -271,7 +272,11 @@ async def cells(server: Server) -> Cells:
             # Only a superuser gets past the append-only triggers, and only so.
             await connection.execute("set session_replication_role = replica")
             await connection.execute(f"truncate {', '.join('core.' + table for table in TABLES)}")
-            await connection.execute(f"truncate {', '.join('access.' + table for table in ACCESS_TABLES)}")
+            staff = [
+                *("access." + table for table in ACCESS_TABLES),
+                *("watch." + table for table in WATCH_TABLES),
+            ]
+            await connection.execute(f"truncate {', '.join(staff)}")
             await connection.execute("truncate audit.entries, audit.blocks, audit.checkpoints")
             await connection.execute("truncate keys.closed_versions, keys.rewraps, keys.shredded")
             await connection.execute("update core.business_date set on_date = null")

@@ -48,6 +48,9 @@ FORBIDDEN = {
         "update access.changes set done_by = 'someone'",
         "update access.approvals set asked_by = 'someone'",
         "update access.sessions set staff = 'someone'",
+        "update watch.acts set done_by = 'someone'",
+        "delete from watch.cases",
+        "insert into watch.acts (at) values (now())",
         "select * from audit.entries",
         "insert into audit.entries (line) values ('x')",
         "set role biyi_app",
@@ -79,6 +82,8 @@ FORBIDDEN = {
         "select * from core.outbox",
         "select * from core.staff_looks",
         "select * from access.accounts",
+        "select * from watch.cases",
+        "insert into watch.profiles (staff, document) values ('e1', '{}')",
         "insert into core.outbox (topic, key, payload, idempotency_key) values ('x', 'x', '{}', 'x')",
         "set role biyi_staff",
     ],
@@ -122,6 +127,7 @@ async def test_what_a_role_must_not_do_it_cannot(cells: Any, user: str) -> None:
 async def test_reading_roles_read_what_they_are_for(cells: Any) -> None:
     for user, statement in (
         ("biyi_ueba", "select * from core.staff_events"),
+        ("biyi_ueba", "select * from watch.profiles"),
         ("biyi_report", "select sum(amount_fen) from core.entries"),
     ):
         async with await connect(cells, user) as connection:

@@ -58,6 +58,7 @@ def test_what_takes_two_people_takes_another_role_or_person() -> None:
         "/v1/staff/accounts/{staff}/roles": "security_admin",
         "/v1/staff/accounts/{staff}/enable": "security_admin",
         "/v1/staff/accounts/{staff}/reset": "security_admin",
+        "/v1/staff/cases/{case_id}/unmaskings": "security_admin",
     }
 
 
@@ -106,6 +107,7 @@ def fill(path: str, customer_id: str) -> str:
         "staff": "nobody.here",
         "approval_id": nothing,
         "product": "instalment-12",
+        "case_id": f"W-{nothing}",
     }
     return path.format_map(values)
 

@@ -5,9 +5,10 @@ import json
 
 import pytest
 
+from core_app.staff.reviews import Act, find_case
 from ueba.errors import UebaError
+from ueba.feedback import allowed_of, distrusted_of, reviewed_of
 from ueba.journal import ActRefused, append_act, read_acts
-from ueba.review import Act, allowed_of, distrusted_of, find_case, reviewed_of
 
 DAY = dt.date(2026, 4, 30)
 

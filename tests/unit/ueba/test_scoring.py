@@ -11,14 +11,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from ueba.calibrate import SCORE_DIGITS, Level, fit_tail, level_of, score_of, sum_diminishing, weigh
+from ueba.calibrate import Level, fit_tail, level_of, score_of, sum_diminishing, weigh
 from ueba.casework import add_act, make_queue
 from ueba.daily import Wanted, find_silent, keep, replay, score_home
 from ueba.errors import UebaError
+from ueba.features.days import make_days, read_days
 from ueba.generator.organisation import date_of
 from ueba.generator.write import Plan, write_organisation
+from ueba.ingest import ingest_file
 from ueba.lines import find_lines
 from ueba.reasons import explain
+from ueba.scale import SCORE_DIGITS
+from ueba.scoring import read_standing
 from ueba.settings import Baseline, ScoreSettings, Settings, day_number, read_settings
 from ueba.store import Home, write_table
 
@@ -169,3 +173,46 @@ def test_digits_say_how_rare_a_value_is():
 def test_settings_refuse_an_unknown_key():
     with pytest.raises(UebaError, match=r"score\.tree"):
         read_settings({"score": {"tree": 3}})
+    with pytest.raises(UebaError, match=r"baseline\.window"):
+        read_settings({"baseline": {"window": "long"}})
+    with pytest.raises(UebaError, match="at least 1 day"):
+        read_settings({"baseline": {"gap": 0}})
+    assert read_settings({"score": {"seeds": [5]}}).score.seeds == (5,)
+
+
+def test_a_notice_puts_a_person_on_the_watch_list_from_its_day_on(home, labels):
+    scored = once(home, labels[0]["days"][0])
+    register = home.read_register("staff")
+    entries = register.to_pylist()
+    at = next(
+        n
+        for n, one in enumerate(entries)
+        if one["notice_on"] is None and one["staff"] in scored.evidence.staff
+    )
+    rows = scored.evidence.rows_between(0, day_number(scored.day))
+    mine = scored.evidence.person[rows] == scored.evidence.staff.index(entries[at]["staff"])
+    since = scored.evidence.day[rows] >= day_number(scored.day) - 3
+
+    def standing():
+        return read_standing(scored.evidence, rows, pa.Table.from_pylist(entries, schema=register.schema))
+
+    before, usual = standing()
+    entries[at] = entries[at] | {"notice_on": scored.day - dt.timedelta(days=3)}
+    after, factor = standing()
+    assert (mine & since).any()
+    assert not (before.watched & mine).any()
+    assert (after.watched == (before.watched | (mine & since))).all()
+    assert (factor == np.where(mine & since, 2.0 * usual, usual)).all()
+
+
+def test_events_with_nothing_but_what_is_needed_are_days_like_others(tmp_path):
+    file, made = tmp_path / "in.jsonl", Home(tmp_path / "home")
+    line = {"at": "2026-03-02T09:30:00+08:00", "staff": "e1", "action": "view"}
+    file.write_text("".join(json.dumps(line | {"event_id": f"m{n}"}) + "\n" for n in range(3)))
+    now = dt.datetime(2026, 3, 3, tzinfo=dt.UTC)
+    assert ingest_file(made, file, "event", now, SMALL).taken == 3
+    day = dt.date(2026, 3, 2)
+    make_days(made, [day], SMALL)
+    (row,) = read_days(made, [day]).staff_days.to_pylist()
+    assert (row["events"], row["looks"], row["overlap"], row["dwells"]) == (3, 0, 0, 0)
+    assert (row["role"], row["branch"]) == ("unknown", "unknown")

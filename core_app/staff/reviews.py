@@ -1,8 +1,7 @@
-"""What reviewers decide: acts that are only ever added, and what follows from them. Pure.
+"""What reviewers of staff behaviour decide: acts that are only ever added, and where a review stands. Pure.
 
-A disposition needs two people, and so does learning whose pseudonym it is. Nothing here lowers a score:
-an explained kind of behaviour is allowed for a while and up to what was seen; an open case's days do not
-become usual.
+A disposition needs two people, and so does learning whose pseudonym it is. The same rules hold for the
+portal's reviews (`review_service.py`) and for those of a folder of files (`ueba.journal`).
 """
 
 import datetime as dt
@@ -12,14 +11,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ueba.events import Token, Word
-from ueba.evidence import Distrust
-from ueba.queue import Reviewed
-from ueba.scoring import Allowance
-from ueba.settings import day_number
-
 ALLOWED_DAYS = 90
 """How long an explanation holds at most. Source: our choice, a quarter."""
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@/+-]{0,63}$")]
+"""A reviewer's account or a pseudonym."""
+Family = Annotated[str, Field(pattern=r"^[a-z_]{2,40}$")]
+"""A kind of behaviour, as reasons name it."""
 
 
 class Disposition(enum.StrEnum):
@@ -41,11 +38,11 @@ class Act(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Kind
-    by: Token
-    staff: Token
+    by: Name
+    staff: Name
     on: dt.date = Field(description="The day that was reviewed.")
     disposition: Disposition | None = None
-    family: Word | None = Field(default=None, description="Kind of behaviour that was explained.")
+    family: Family | None = Field(default=None, description="Kind of behaviour that was explained.")
     until: dt.date | None = Field(default=None, description="Last day of an explanation.")
     fresh: Annotated[float, Field(ge=0)] = 0.0
     slow: Annotated[float, Field(ge=0)] = 0.0
@@ -129,49 +126,6 @@ def list_cases(acts: Sequence[Act]) -> list[Case]:
     """Return all cases, the newest day first."""
     keys = sorted({(act.on, act.staff) for act in acts}, reverse=True)
     return [case for on, staff in keys if (case := find_case(acts, staff, on)) is not None]
-
-
-def reviewed_of(acts: Sequence[Act]) -> dict[str, Reviewed]:
-    """Return the last review of each person, as the queue wants it."""
-    made: dict[str, Reviewed] = {}
-    for case in reversed(list_cases(acts)):
-        first = case.acts[0]
-        before = made.get(case.staff)
-        day = day_number(case.on)
-        days = (*(before.days if before else ()), day)
-        made[case.staff] = Reviewed(day, first.fresh, first.slow, days, open=case.open)
-    return made
-
-
-def distrusted_of(acts: Sequence[Act], today: dt.date) -> list[Distrust]:
-    """Return the days that must not become usual: of open cases and of misuse that was found."""
-    kept = (Disposition.MALICIOUS, Disposition.POLICY_BREACH)
-    return [
-        Distrust(case.staff, day_number(case.on), day_number(today))
-        for case in list_cases(acts)
-        if case.open or case.disposition in kept
-    ]
-
-
-def allowed_of(acts: Sequence[Act]) -> list[Allowance]:
-    """Return what confirmed explanations allow: a kind of behaviour, until a day, up to what was seen."""
-    made = []
-    for case in list_cases(acts):
-        proposed = next((act for act in reversed(case.acts) if act.kind == "propose"), None)
-        if case.open or proposed is None or case.disposition is not Disposition.EXPLAINED:
-            continue
-        if proposed.family is not None and proposed.until is not None:
-            until = day_number(proposed.until)
-            made.append(
-                Allowance(
-                    case.staff,
-                    proposed.family,
-                    day_number(case.on),
-                    until,
-                    max(proposed.fresh, proposed.slow),
-                )
-            )
-    return made
 
 
 def plain(case: Case) -> dict[str, Any]:
