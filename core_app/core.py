@@ -14,7 +14,10 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 import psycopg
 
 from compliance.protection.vault import Vault
+from core_app.customers.document_reader import DocumentReader
+from core_app.customers.identity_vendor import IdentityVendor
 from core_app.decisions.bureau import Bureau
+from core_app.decisions.outside_source import OutsideSource
 from core_app.decisions.risk import Risk, read_risk
 from core_app.ids import Letter, make_routed_id, slot_of_id
 from core_app.products.catalogue import Catalogue
@@ -60,6 +63,8 @@ class LendingCore:
     """One process's core. `site` is written beside each command for evidence, never decided on.
 
     `read_elapsed` is a monotonic clock in seconds: the budgets of decision steps are measured by it.
+    `vendors` check identities, in this order; with none no product that needs a check gives a limit. None:
+    this process asks for no evidence of identity (tools and benches; the API always has its vendors).
     """
 
     router: CellRouter
@@ -70,6 +75,9 @@ class LendingCore:
     new_uuid: Callable[[], uuid.UUID]
     read_today: Callable[[], dt.date]
     bureau: Bureau | None = None
+    vendors: tuple[IdentityVendor, ...] | None = None
+    sources: tuple[OutsideSource, ...] = ()
+    reader: DocumentReader | None = None
     risk: Risk = field(default_factory=read_risk)
     read_elapsed: Callable[[], float] = time.monotonic
 
@@ -93,6 +101,10 @@ class LendingCore:
         """Return the cell a routed id points to, or None when it is no id of that kind."""
         slot = slot_of_id(letter, text)
         return None if slot is None else cell_of_slot(slot, self.router.cells)
+
+    def cell_of_slot(self, slot: int) -> str:
+        """Return the cell that has a slot."""
+        return cell_of_slot(slot, self.router.cells)
 
     def new_id(self, letter: Letter, slot: int) -> str:
         """Return a fresh id in `slot`."""

@@ -1,4 +1,5 @@
-"""Pays out what was drawn, and collects what is due: `python -m core_app.payer --settings <site.json>`.
+"""Pays out what was drawn, collects what is due, tells borrowers: `python -m core_app.payer --settings
+<site.json>`.
 
 One runs at each site, on the orders of all cells. Its channels and limits stand in `channels.json` beside
 the site's settings; it answers on `status_port`: `GET /v1/status`.
@@ -31,6 +32,9 @@ from core_app.funding.fake_bank import DEBITS as DEBITS_PATH
 from core_app.funding.fake_bank import FakeBankChannel
 from core_app.funding.payer import Payer
 from core_app.funding.settings import FILE, PayerSettings, as_collector, read_payer_settings
+from core_app.notices.fake_gateway import FakeMessageGateway
+from core_app.notices.gateway import MessageGateway
+from core_app.notices.send import Sender
 from core_app.products.catalogue import read_catalogue
 from core_app.router import Router
 from core_app.router_line import PAYER_SESSIONS
@@ -44,7 +48,7 @@ _DEADLINE_S = 10.0
 """Patience with a cell. Source: the API's own."""
 
 
-async def serve(site: SiteSettings, settings: PayerSettings) -> None:
+async def serve(site: SiteSettings, settings: PayerSettings, gateway: MessageGateway | None = None) -> None:
     """Pay until SIGTERM or SIGINT; what is under way then is asked for by whoever looks next."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -81,6 +85,8 @@ async def serve(site: SiteSettings, settings: PayerSettings) -> None:
             health_served(site, identity, alive_routes()),
         ):
             tasks = [asyncio.create_task(payer.run()) for payer in payers.values()]
+            if gateway is not None:
+                tasks.append(asyncio.create_task(Sender(core, gateway).run()))
             stopping = asyncio.create_task(stop.wait())
             # A payer that ends has met what it was not made for: the process ends with it.
             await asyncio.wait({*tasks, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -131,12 +137,22 @@ async def _status_served(
 
 @click.command()
 @click.option("--settings", "settings_file", type=click.Path(path_type=Path), required=True)
-def main(settings_file: Path) -> None:
-    """Pay out what was drawn, for one site, until SIGTERM."""
+@click.option(
+    "--messages",
+    type=click.Choice(["none", "fake"]),
+    default="none",
+    show_default=True,
+    help="Message gateway: none is connected yet, notices wait; `fake` writes them beside the settings.",
+)
+def main(settings_file: Path, messages: str) -> None:
+    """Pay out what was drawn, collect what is due and send notices, for one site, until SIGTERM."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
         site = read_site_settings(settings_file)
-        uvloop.run(serve(site, read_payer_settings(settings_file.with_name(FILE))))
+        gateway = (
+            FakeMessageGateway(settings_file.with_name("messages.jsonl")) if messages == "fake" else None
+        )
+        uvloop.run(serve(site, read_payer_settings(settings_file.with_name(FILE)), gateway))
     except (SettingsError, ProtectionError, DocumentInvalid) as error:
         click.echo(f"biyi payer: {error}", err=True)
         sys.exit(2)

@@ -24,6 +24,7 @@ from core_app.products.check import find_contradictions, judge_product
 from core_app.products.compare import compare_products
 from core_app.products.model import Product, list_parameters, make_json_schema
 from core_app.products.published import publish_version
+from core_app.products.references import find_dangling
 from core_app.products.serving import find_unserved
 from core_app.router import CellUnavailable
 from core_app.rules.read import read_rulebook
@@ -134,7 +135,7 @@ def check_file(file: Path) -> Checked:
         one = read_product(file.name, read_text(file))
     except DocumentInvalid as error:
         return Checked(str(file), None, (str(error),))
-    if faults := find_contradictions(one):
+    if faults := find_contradictions(one) + find_dangling(one):
         return Checked(str(file), one, faults)
     refusals = tuple(refusal.as_plain() for refusal in judge_product(one, read_rulebook()))
     return Checked(str(file), one, (), refusals)

@@ -1,4 +1,4 @@
-"""`biyi settlement write | verify`: what a partner is told of a business day, and whether it is right."""
+"""`biyi settlement write | verify | clear`: what partners are told of a day, and what banks tell us of it."""
 
 import datetime as dt
 import json
@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from core_app.funding.clear import clear_cell
+from core_app.funding.clearing import ClearingInvalid, read_clearing
 from core_app.funding.settle import CellDay, read_cell_day, settle_cell
 from core_app.funding.settlement import (
     Settlement,
@@ -39,6 +41,7 @@ def settlement() -> None:
 
     \b
     Yesterday:     biyi settlement write --funder bank_east --date 2026-01-15 --out settlements
+    What banks booked:  biyi settlement clear bank_a-debits-2026-01-15.txt
     Still right:   biyi settlement verify settlements/bank_east-2026-01-15.txt
     """
 
@@ -79,6 +82,35 @@ def verify_command(file: Path, as_json: bool) -> None:
 
     kept, faults = run(work())
     _report(kept, faults, file, as_json)
+
+
+@settlement.command("clear")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@_json
+def clear_command(file: Path, as_json: bool) -> None:
+    """Compare a payment channel's clearing file of a day that is over with orders and ledger, in every cell.
+
+    Three ways: what the channel booked, what we ordered and hold for paid, what stands in the ledger. Safe to
+    repeat with the same file. Exit 1 when something does not agree, or the file cannot be relied on.
+    """
+
+    async def work() -> list[dict[str, Any]]:
+        clearing = read_clearing(read_text(file))
+        async with open_core() as core:
+            if clearing.day >= core.read_today():
+                raise ClearingInvalid(f"{clearing.day}: a day that is not over, needs one before today")
+            done = [await clear_cell(core, cell, clearing) for cell in core.router.cells]
+        return [dict(one.answer.body) | {"cell": one.cell} for one in done]
+
+    found = run(work())
+    if as_json:
+        click.echo(json.dumps(found, ensure_ascii=False))
+    else:
+        for one in found:
+            click.echo(f"cell {one['cell']}: {one['lines']} orders, {one['amount_fen'] / 100:,.2f} yuan")
+            for difference in one["differences"]:
+                click.echo(f"  {difference}")
+    sys.exit(1 if any(one["differences"] for one in found) else 0)
 
 
 async def settle_everywhere(funder_id: str, day: dt.date) -> Read:

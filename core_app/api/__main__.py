@@ -8,6 +8,7 @@ import sys
 import time
 import uuid
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -21,6 +22,10 @@ from core_app.api.rate_limit import Buckets
 from core_app.api.server import make_config
 from core_app.business_calendar import business_date_at
 from core_app.core import LendingCore
+from core_app.customers.document_reader import DocumentReader
+from core_app.customers.fake_document_reader import FakeDocumentReader
+from core_app.customers.fake_identity_vendor import FakeIdentityVendor
+from core_app.customers.identity_vendor import IdentityVendor
 from core_app.decisions.bureau import Bureau
 from core_app.decisions.fake_bureau import FakeBureau
 from core_app.errors import DocumentInvalid
@@ -44,15 +49,35 @@ from replication.tls import open_identity
     show_default=True,
     help="Credit bureau: none is connected yet; `fake` answers well of everybody, for the stand.",
 )
-def main(settings_file: Path, bureau: str) -> None:
+@click.option(
+    "--identity",
+    type=click.Choice(["none", "fake"]),
+    default="none",
+    show_default=True,
+    help="Identity vendors: none is connected yet, so nobody gets a limit; `fake` passes everybody.",
+)
+def main(settings_file: Path, bureau: str, identity: str) -> None:
     """Serve the lending API of one site until SIGTERM or Ctrl-C, then finish what is running."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
         connected = FakeBureau() if bureau == "fake" else None
-        uvloop.run(_serve(read_site_settings(settings_file), ApiSettings(), connected))
+        reader = FakeDocumentReader() if identity == "fake" else None
+        vendors = (FakeIdentityVendor("fake_a"), FakeIdentityVendor("fake_b")) if identity == "fake" else ()
+        uvloop.run(
+            _serve(read_site_settings(settings_file), ApiSettings(), Outside(connected, vendors, reader))
+        )
     except (SettingsError, ProtectionError, DocumentInvalid) as error:
         click.echo(f"biyi api: {error}", err=True)
         sys.exit(2)
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """Whom the API asks outside our machines."""
+
+    bureau: Bureau | None
+    vendors: tuple[IdentityVendor, ...]
+    reader: DocumentReader | None
 
 
 def _read_now() -> dt.datetime:
@@ -73,7 +98,7 @@ async def _open_valkey(site: SiteSettings, patience_seconds: float) -> AsyncIter
         yield valkey
 
 
-async def _serve(site: SiteSettings, settings: ApiSettings, bureau: Bureau | None) -> None:
+async def _serve(site: SiteSettings, settings: ApiSettings, outside: Outside) -> None:
     vault = open_vault(site.key_file)
     catalogue = read_catalogue()
     # uvicorn raises the signal again once it has served; by then the router should close in peace.
@@ -95,7 +120,9 @@ async def _serve(site: SiteSettings, settings: ApiSettings, bureau: Bureau | Non
             deadline_seconds=settings.deadline_seconds,
             new_uuid=uuid.uuid4,
             read_today=_read_today,
-            bureau=bureau,
+            bureau=outside.bureau,
+            vendors=outside.vendors,
+            reader=outside.reader,
         )
         buckets = Buckets(limits, settings, vault.request_digest, time.monotonic) if limits else None
         app = make_app(core, settings, cache, buckets, portal=make_portal(core, staff_router))

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import Header, Request
 from fastapi.responses import Response
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BaseModel
 
 from core_app.api.problem import MEDIA_TYPE
 from core_app.commands import KEY_NEEDED, KEY_PATTERN, Command, Done, is_key, make_command
@@ -49,6 +49,22 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 ON_WRITE = problems(400, 409, 413, 422, 503)
 ON_READ = problems(404, 422, 503)
+
+
+def created(model: type[BaseModel], *statuses: int) -> dict[str, Any]:
+    """Return what a route of a command declares: 201 with its answer, and its problems, `statuses` too."""
+    return {"status_code": 201, "responses": {201: {"model": model}, **problems(*statuses), **ON_WRITE}}
+
+
+def registered(model: type[BaseModel]) -> dict[str, Any]:
+    """Return the same for a command that answers 200 where what it makes was there before."""
+    known = {"model": model, "description": "This person was registered before."}
+    return {"status_code": 201, "responses": {201: {"model": model}, 200: known, **ON_WRITE}}
+
+
+def shown(model: type[BaseModel]) -> dict[str, Any]:
+    """Return what a route that shows something declares: 200 with its answer, and its problems."""
+    return {"responses": {200: {"model": model}, **ON_READ}}
 
 
 def core_of(request: Request) -> LendingCore:

@@ -12,6 +12,7 @@ from compliance.access.errors import AccessRefused, Why
 from compliance.protection.errors import SubjectShredded
 from core_app.api.access_routes import router as access_v1
 from core_app.api.body_limit import BodyLimit
+from core_app.api.customer_routes import router as customer_v1
 from core_app.api.guard import check_routes, walk_routes
 from core_app.api.metrics import ApiMetrics, Measured
 from core_app.api.openapi import describe
@@ -70,6 +71,7 @@ def make_app(
     app.state.buckets = buckets
     app.state.portal = portal
     app.include_router(v1)
+    app.include_router(customer_v1)
     app.include_router(risk_v1)
     app.include_router(access_v1)
     app.include_router(staff_v1)

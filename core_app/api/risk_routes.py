@@ -8,7 +8,7 @@ from fastapi.responses import Response
 
 from compliance.access.roles import Party, Role
 from core_app.api import risk_bodies
-from core_app.api.answering import ON_READ, ON_WRITE, IdempotencyKey, command_of, core_of, problems, respond
+from core_app.api.answering import IdempotencyKey, command_of, core_of, created, problems, respond, shown
 from core_app.api.guard import GuardedRoute, allow, staff_of
 from core_app.decisions.evidence import index_evidence
 from core_app.decisions.service import show_application
@@ -25,7 +25,7 @@ _CLIENTS = (Party.CHANNEL, Party.CUSTOMER)
 @router.get(
     "/applications/{application_id}",
     summary="Show how an application was decided",
-    responses={200: {"model": risk_bodies.DecidedAnswer}, **ON_READ},
+    **shown(risk_bodies.DecidedAnswer),
 )
 @allow(*_CLIENTS)
 async def get_application(request: Request, application_id: Annotated[str, Path(max_length=64)]) -> Response:
@@ -46,17 +46,12 @@ async def post_windows(request: Request, body: risk_bodies.WindowsRequest) -> Re
     """
     core = core_of(request)
     evidence = index_evidence(core.vault.blind_index, body.evidence.model_dump(exclude_none=True))
-    shown = await show_windows(core, request.app.state.cache, evidence, body.minutes)
-    content = json.dumps(shown, sort_keys=True, separators=(",", ":"))
+    counted = await show_windows(core, request.app.state.cache, evidence, body.minutes)
+    content = json.dumps(counted, sort_keys=True, separators=(",", ":"))
     return Response(content, 200, media_type="application/json")
 
 
-@router.post(
-    "/limits",
-    status_code=201,
-    summary="Set a limit of a customer",
-    responses={201: {"model": risk_bodies.LimitSetAnswer}, **ON_WRITE},
-)
+@router.post("/limits", summary="Set a limit of a customer", **created(risk_bodies.LimitSetAnswer))
 @allow(Role.CREDIT, Role.SUPERVISOR)
 async def post_limit(request: Request, key: IdempotencyKey, body: risk_bodies.LimitRequest) -> Response:
     """Set, cut or take away a limit at one level, or grant a temporary increase, as staff.
@@ -82,7 +77,7 @@ async def post_limit(request: Request, key: IdempotencyKey, body: risk_bodies.Li
 @router.get(
     "/customers/{customer_id}/limits",
     summary="Show a customer's tree of limits",
-    responses={200: {"model": risk_bodies.LimitsAnswer}, **ON_READ},
+    **shown(risk_bodies.LimitsAnswer),
 )
 @allow(*_CLIENTS)
 async def get_limits(request: Request, customer_id: Annotated[str, Path(max_length=64)]) -> Response:
@@ -90,12 +85,7 @@ async def get_limits(request: Request, customer_id: Annotated[str, Path(max_leng
     return respond(await show_limits(core_of(request), customer_id))
 
 
-@router.post(
-    "/voids",
-    status_code=201,
-    summary="Give up a contract that was not drawn",
-    responses={201: {"model": risk_bodies.VoidAnswer}, **ON_WRITE},
-)
+@router.post("/voids", summary="Give up a contract that was not drawn", **created(risk_bodies.VoidAnswer))
 @allow(*_CLIENTS)
 async def post_void(request: Request, key: IdempotencyKey, body: risk_bodies.VoidRequest) -> Response:
     """Give up a signed contract; what it reserved may be lent again."""

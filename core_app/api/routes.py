@@ -8,13 +8,16 @@ from fastapi.responses import Response
 
 from compliance.access.roles import Party, Role
 from core_app.api import bodies, loan_bodies
-from core_app.api.answering import ON_READ as _ON_READ
-from core_app.api.answering import ON_WRITE as _ON_WRITE
-from core_app.api.answering import IdempotencyKey
-from core_app.api.answering import command_of as _command
-from core_app.api.answering import core_of as _core
-from core_app.api.answering import problems as _problems
-from core_app.api.answering import respond as _respond
+from core_app.api.answering import (
+    IdempotencyKey,
+    command_of,
+    core_of,
+    created,
+    problems,
+    registered,
+    respond,
+    shown,
+)
 from core_app.api.guard import GuardedRoute, allow
 from core_app.customers.service import check_person, register_customer, show_customer
 from core_app.decisions.quote import LoanWish, quote_loan
@@ -41,39 +44,26 @@ router = APIRouter(prefix="/v1", default_response_class=Response, route_class=Gu
 _CLIENTS = (Party.CHANNEL, Party.CUSTOMER)
 
 
-@router.post(
-    "/customers",
-    status_code=201,
-    summary="Register a customer",
-    responses={
-        201: {"model": bodies.CustomerAnswer},
-        200: {"model": bodies.CustomerAnswer, "description": "This person was registered before."},
-        **_ON_WRITE,
-    },
-)
+@router.post("/customers", summary="Register a customer", **registered(bodies.CustomerAnswer))
 @allow(Party.CHANNEL)
 async def post_customer(request: Request, key: IdempotencyKey, body: bodies.CustomerRequest) -> Response:
     """Register a person. The same person has the same customer_id, whatever the key."""
-    core = _core(request)
+    core = core_of(request)
     person = check_person(body.name, body.id_number, body.phone)
-    return _respond(await register_customer(core, _command(core, key, "customer", body), person))
+    return respond(await register_customer(core, command_of(core, key, "customer", body), person))
 
 
-@router.get(
-    "/customers/{customer_id}",
-    summary="Show a customer, masked",
-    responses={200: {"model": bodies.MaskedCustomer}, **_ON_READ},
-)
+@router.get("/customers/{customer_id}", summary="Show a customer, masked", **shown(bodies.MaskedCustomer))
 @allow(*_CLIENTS)
 async def get_customer(request: Request, customer_id: Annotated[str, Path(max_length=64)]) -> Response:
     """Show a customer with name, ID number and phone masked."""
-    return _respond(await show_customer(_core(request), customer_id))
+    return respond(await show_customer(core_of(request), customer_id))
 
 
 @router.post(
     "/quotes",
     summary="Price a loan",
-    responses={200: {"model": bodies.QuoteAnswer}, **_problems(400, 413, 422, 503)},
+    responses={200: {"model": bodies.QuoteAnswer}, **problems(400, 413, 422, 503)},
 )
 @allow(*_CLIENTS)
 async def post_quote(request: Request, body: bodies.QuoteRequest) -> Response:
@@ -82,21 +72,16 @@ async def post_quote(request: Request, body: bodies.QuoteRequest) -> Response:
     A rule that forbids the loan is named with what was found, its limit, the day and its source.
     """
     wish = LoanWish(body.product, body.amount_fen, body.periods, body.purpose)
-    return _respond(await quote_loan(_core(request), wish))
+    return respond(await quote_loan(core_of(request), wish))
 
 
-@router.post(
-    "/applications",
-    status_code=201,
-    summary="Apply for a loan",
-    responses={201: {"model": bodies.ApplicationAnswer}, **_ON_WRITE},
-)
+@router.post("/applications", summary="Apply for a loan", **created(bodies.ApplicationAnswer))
 @allow(*_CLIENTS)
 async def post_application(
     request: Request, key: IdempotencyKey, body: bodies.ApplicationRequest
 ) -> Response:
     """Apply and get the decision at once; a refusal is recorded and says its reasons."""
-    core = _core(request)
+    core = core_of(request)
     wish = Wish(
         body.customer_id,
         body.product,
@@ -109,60 +94,49 @@ async def post_application(
         evidence=body.evidence.model_dump(exclude_none=True) if body.evidence else {},
         partner=PartnerScore(**body.partner_score.model_dump()) if body.partner_score else None,
     )
-    return _respond(await apply_for_loan(core, _command(core, key, "application", body), wish))
+    return respond(await apply_for_loan(core, command_of(core, key, "application", body), wish))
 
 
 @router.post(
     "/contracts",
-    status_code=201,
     summary="Sign the contract of an approved application",
-    responses={201: {"model": bodies.ContractAnswer}, **_ON_WRITE},
+    **created(bodies.ContractAnswer),
 )
 @allow(*_CLIENTS)
 async def post_contract(request: Request, key: IdempotencyKey, body: bodies.ContractRequest) -> Response:
     """Sign once; the limits are checked again, since other contracts may have been signed since."""
-    core = _core(request)
-    command = _command(core, key, "contract", body)
+    core = core_of(request)
+    command = command_of(core, key, "contract", body)
     confirmed = Confirmed(body.cost_table_sm3, body.cost_table_read_seconds)
-    return _respond(await sign_contract(core, command, body.application_id, confirmed))
+    return respond(await sign_contract(core, command, body.application_id, confirmed))
 
 
-@router.post(
-    "/draws",
-    status_code=201,
-    summary="Draw a contract's amount",
-    responses={201: {"model": bodies.DrawAnswer}, **_ON_WRITE},
-)
+@router.post("/draws", summary="Draw a contract's amount", **created(bodies.DrawAnswer))
 @allow(*_CLIENTS)
 async def post_draw(request: Request, key: IdempotencyKey, body: bodies.DrawRequest) -> Response:
     """Pay out the whole amount of a contract, once; under a line, a part of it while there is room."""
-    core = _core(request)
+    core = core_of(request)
     payee = body.merchant
     merchant = Merchant(payee.merchant_id, payee.kind, payee.order_id) if payee else None
     wish = DrawWish(body.contract_id, body.amount_fen, merchant)
     queue: GroupQueue[WantedDraw] = request.app.state.draws
-    return _respond(await queue.post(want_draw(core, _command(core, key, "draw", body), wish)))
+    return respond(await queue.post(want_draw(core, command_of(core, key, "draw", body), wish)))
 
 
-@router.post(
-    "/repayments",
-    status_code=201,
-    summary="Repay a loan",
-    responses={201: {"model": bodies.RepaymentAnswer}, **_ON_WRITE},
-)
+@router.post("/repayments", summary="Repay a loan", **created(bodies.RepaymentAnswer))
 @allow(*_CLIENTS)
 async def post_repayment(request: Request, key: IdempotencyKey, body: bodies.RepaymentRequest) -> Response:
     """Book a repayment, by instalment: penalty, interest, principal."""
-    core = _core(request)
-    command = _command(core, key, "repayment", body)
+    core = core_of(request)
+    command = command_of(core, key, "repayment", body)
     queue: GroupQueue[WantedRepayment] = request.app.state.repayments
-    return _respond(await queue.post(want_repayment(core, command, body.loan_id, body.amount_fen)))
+    return respond(await queue.post(want_repayment(core, command, body.loan_id, body.amount_fen)))
 
 
 @router.get(
     "/customers/{customer_id}/bills/{product}",
     summary="Show a customer's newest bill",
-    responses={200: {"model": loan_bodies.BillAnswer}, **_ON_READ},
+    **shown(loan_bodies.BillAnswer),
 )
 @allow(*_CLIENTS)
 async def get_bill(
@@ -171,135 +145,114 @@ async def get_bill(
     product: Annotated[str, Path(max_length=40)],
 ) -> Response:
     """Show the bill that merges all tickets of a product, and what is still open of it."""
-    return _respond(await show_bill(_core(request), customer_id, product))
+    return respond(await show_bill(core_of(request), customer_id, product))
 
 
-@router.post(
-    "/bill-repayments",
-    status_code=201,
-    summary="Pay a bill",
-    responses={201: {"model": loan_bodies.BillRepaymentAnswer}, **_problems(404), **_ON_WRITE},
-)
+@router.post("/bill-repayments", summary="Pay a bill", **created(loan_bodies.BillRepaymentAnswer, 404))
 @allow(*_CLIENTS)
 async def post_bill_repayment(
     request: Request, key: IdempotencyKey, body: loan_bodies.BillRepaymentRequest
 ) -> Response:
     """Pay one amount on a bill; it is booked on the bill's loans, the oldest due date first."""
-    core = _core(request)
-    command = _command(core, key, "bill-repayment", body)
-    return _respond(await pay_bill(core, command, body.customer_id, body.product, body.amount_fen))
+    core = core_of(request)
+    command = command_of(core, key, "bill-repayment", body)
+    return respond(await pay_bill(core, command, body.customer_id, body.product, body.amount_fen))
 
 
 @router.post(
     "/prepayments",
-    status_code=201,
     summary="Prepay a loan, in full or in part",
-    responses={201: {"model": loan_bodies.PrepaymentAnswer}, **_ON_WRITE},
+    **created(loan_bodies.PrepaymentAnswer),
 )
 @allow(*_CLIENTS)
 async def post_prepayment(
     request: Request, key: IdempotencyKey, body: loan_bodies.PrepaymentRequest
 ) -> Response:
     """Settle a loan before its end, or prepay principal: the term or the instalment stays as it was."""
-    core = _core(request)
+    core = core_of(request)
     wish = PrepayWish(body.loan_id, Mode(body.mode), body.amount_fen)
-    return _respond(await prepay_loan(core, _command(core, key, "prepayment", body), wish))
+    return respond(await prepay_loan(core, command_of(core, key, "prepayment", body), wish))
 
 
 @router.post(
     "/debit-agreements",
-    status_code=201,
     summary="Agree to have instalments collected, or end that",
-    responses={201: {"model": loan_bodies.DebitAgreementAnswer}, **_ON_WRITE},
+    **created(loan_bodies.DebitAgreementAnswer),
 )
 @allow(*_CLIENTS)
 async def post_debit_agreement(
     request: Request, key: IdempotencyKey, body: loan_bodies.DebitAgreementRequest
 ) -> Response:
     """Keep the newest agreement of a customer; what falls due on a later day is collected by it."""
-    core = _core(request)
-    command = _command(core, key, "debit-agreement", body)
-    return _respond(await agree_to_debits(core, command, body.customer_id, body.agreement))
+    core = core_of(request)
+    command = command_of(core, key, "debit-agreement", body)
+    return respond(await agree_to_debits(core, command, body.customer_id, body.agreement))
 
 
-@router.post(
-    "/reversals",
-    status_code=201,
-    summary="Take a repayment back",
-    responses={201: {"model": loan_bodies.ReversalAnswer}, **_ON_WRITE},
-)
+@router.post("/reversals", summary="Take a repayment back", **created(loan_bodies.ReversalAnswer))
 @allow(Role.OPERATIONS)
 async def post_reversal(request: Request, key: IdempotencyKey, body: loan_bodies.ReversalRequest) -> Response:
     """Reverse a repayment, once; balances are as if it had never been, later repayments are split anew."""
-    core = _core(request)
-    command = _command(core, key, "reversal", body)
-    return _respond(await reverse_repayment(core, command, body.repayment_id, body.reason))
+    core = core_of(request)
+    command = command_of(core, key, "reversal", body)
+    return respond(await reverse_repayment(core, command, body.repayment_id, body.reason))
 
 
-@router.post(
-    "/write-offs",
-    status_code=201,
-    summary="Write a loan off",
-    responses={201: {"model": loan_bodies.WriteOffAnswer}, **_ON_WRITE},
-)
+@router.post("/write-offs", summary="Write a loan off", **created(loan_bodies.WriteOffAnswer))
 @allow(Role.OPERATIONS, approved_by=Role.SUPERVISOR)
 async def post_write_off(
     request: Request, key: IdempotencyKey, body: loan_bodies.WriteOffRequest
 ) -> Response:
     """Take a loan out of the books; the debt stays, and what is paid on it later is a recovery."""
-    core = _core(request)
-    command = _command(core, key, "write-off", body)
-    return _respond(await write_off_loan(core, command, body.loan_id, body.reason))
+    core = core_of(request)
+    command = command_of(core, key, "write-off", body)
+    return respond(await write_off_loan(core, command, body.loan_id, body.reason))
 
 
 @router.get(
     "/loans/{loan_id}/payoff",
     summary="Show what settles a loan today",
-    responses={200: {"model": loan_bodies.PayoffAnswer}, **_problems(404, 409, 422, 503)},
+    responses={200: {"model": loan_bodies.PayoffAnswer}, **problems(404, 409, 422, 503)},
 )
 @allow(*_CLIENTS)
 async def get_payoff(request: Request, loan_id: Annotated[str, Path(max_length=64)]) -> Response:
     """Show penalty, interest, principal and fee of paying everything today."""
-    return _respond(await show_payoff(_core(request), loan_id))
+    return respond(await show_payoff(core_of(request), loan_id))
 
 
 @router.get(
     "/loans/{loan_id}/rate-changes",
     summary="Show how a loan's rate has changed",
-    responses={200: {"model": loan_bodies.RateChangesAnswer}, **_ON_READ},
+    **shown(loan_bodies.RateChangesAnswer),
 )
 @allow(*_CLIENTS)
 async def get_rate_changes(request: Request, loan_id: Annotated[str, Path(max_length=64)]) -> Response:
     """Show each lower rate with the schedule that came with it, as the borrower was shown it."""
-    return _respond(await show_rate_changes(_core(request), loan_id))
+    return respond(await show_rate_changes(core_of(request), loan_id))
 
 
-@router.get(
-    "/loans/{loan_id}",
-    summary="Show where a loan stands",
-    responses={200: {"model": bodies.LoanAnswer}, **_ON_READ},
-)
+@router.get("/loans/{loan_id}", summary="Show where a loan stands", **shown(bodies.LoanAnswer))
 @allow(*_CLIENTS)
 async def get_loan(request: Request, loan_id: Annotated[str, Path(max_length=64)]) -> Response:
     """Show balance and next due date, read from the primary."""
-    return _respond(await show_loan(_core(request), loan_id))
+    return respond(await show_loan(core_of(request), loan_id))
 
 
 @router.get(
     "/loans/{loan_id}/funding",
     summary="Show whose money a loan is and where its payout stands",
-    responses={200: {"model": bodies.FundingAnswer}, **_ON_READ},
+    **shown(bodies.FundingAnswer),
 )
 @allow(*_CLIENTS)
 async def get_funding(request: Request, loan_id: Annotated[str, Path(max_length=64)]) -> Response:
     """Show each funder's part of every instalment, to the fen, and the payout's state."""
-    return _respond(await show_funding(_core(request), loan_id))
+    return respond(await show_funding(core_of(request), loan_id))
 
 
 @router.get(
     "/loans/{loan_id}/summary",
     summary="Show where a loan stood, from this site's cache",
-    responses={200: {"model": bodies.LoanSummaryAnswer}, **_ON_READ},
+    **shown(bodies.LoanSummaryAnswer),
 )
 @allow(*_CLIENTS)
 async def get_loan_summary(
@@ -313,7 +266,7 @@ async def get_loan_summary(
 
     For showing only: whoever decides about money asks `GET /v1/loans/{loan_id}`.
     """
-    summary = await show_loan_summary(_core(request), request.app.state.cache, loan_id, max_age_ms)
+    summary = await show_loan_summary(core_of(request), request.app.state.cache, loan_id, max_age_ms)
     headers = {
         "Biyi-Cell": summary.cell,
         "Biyi-Epoch": str(summary.epoch),

@@ -15,7 +15,7 @@ from compliance.access.errors import AccessRefused, Why
 from compliance.access.quota import spend
 from compliance.access.roles import Role
 from core_app.api import staff_bodies as bodies
-from core_app.api.answering import ON_READ, problems, respond
+from core_app.api.answering import problems, respond, shown
 from core_app.api.guard import GuardedRoute, allow, portal_of, staff_of
 from core_app.api.staff_bodies import EndRequest, LookAnswer, LookList, LookRecord, LookRequest, UnmaskRequest
 from core_app.core import LendingCore
@@ -152,11 +152,7 @@ async def post_look_end(request: Request, look_id: ObjectId, body: EndRequest) -
     return respond(await end_look(staff_core(request), staff_of(request).staff, look_id, body.dwell_ms))
 
 
-@router.get(
-    "/looks/{look_id}",
-    summary="Show the record of a look",
-    responses={200: {"model": LookRecord}, **ON_READ},
-)
+@router.get("/looks/{look_id}", summary="Show the record of a look", **shown(LookRecord))
 @allow(Role.AUDIT_ADMIN, Role.SUPERVISOR)
 async def get_look(request: Request, look_id: ObjectId) -> Response:
     """Show who looked at whose data, which fields, what for, when, from where, and how long."""

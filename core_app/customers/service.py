@@ -1,5 +1,6 @@
 """Register a customer once, and show one masked."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,14 +12,18 @@ from core_app.commands import (
     Command,
     Done,
     finish_command,
+    make_command,
     read_earlier_answer,
     run_command,
 )
 from core_app.core import Connection, LendingCore
 from core_app.customers.identity import find_id_number_fault, normalise, province, read_mobile
+from core_app.customers.verify import verify_identity
+from core_app.documents import compute_sm3
 from core_app.errors import Kind, Refused, refuse_field
 from core_app.ids import derive_customer_id, is_customer_id
 from core_app.outbox import Told
+from core_app.router import CellUnavailable
 
 _INSERT = """
 insert into core.customers
@@ -59,7 +64,11 @@ def check_person(name: str, id_number: str, phone: str) -> Person:
 
 
 async def register_customer(core: LendingCore, command: Command, person: Person) -> Done:
-    """Register a person: 201 when new, 200 with the same id when known (what is stored stays)."""
+    """Register a person: 201 when new, 200 with the same id when known (what is stored stays).
+
+    Then identity vendors are asked for what is not passed. What could not be kept is asked
+    for again when the request is repeated; what no vendor could answer, by POST /v1/identity-checks.
+    """
     customer_id = derive_customer_id(core.vault.customer_id_key, person.id_number)
     slot = core.slot_of_customer(customer_id)
     cell = core.cell_of_customer(customer_id)
@@ -74,7 +83,18 @@ async def register_customer(core: LendingCore, command: Command, person: Person)
         body = {"customer_id": customer_id, "cell": cell}
         return await finish_command(connection, claim, 201 if is_new else 200, body, told)
 
-    return await run_command(core, cell, command, work)
+    done = await run_command(core, cell, command, work)
+    if core.vendors is not None:
+        # The person is registered whatever becomes of the check: its failure is none of this command.
+        with suppress(CellUnavailable):
+            await verify_identity(core, _check_of(core, command, customer_id), customer_id)
+    return done
+
+
+def _check_of(core: LendingCore, command: Command, customer_id: str) -> Command:
+    """Return the command of the check that follows a registration: one a registration, whoever repeats it."""
+    key = f"identity-{compute_sm3(command.key.encode()).hex()[:40]}"
+    return make_command(core, key, "identity-check", {"customer_id": customer_id})
 
 
 def _seal_row(core: LendingCore, customer_id: str, person: Person) -> dict[str, Any]:

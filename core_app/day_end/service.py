@@ -25,7 +25,9 @@ from core_app.commands import (
 )
 from core_app.core import Connection, LendingCore
 from core_app.day_end import store
+from core_app.day_end.notices import PLAN_NOTICES, notice_columns
 from core_app.day_end.terms import product_columns, rule_columns
+from core_app.decisions.consents import forget_answers
 from core_app.errors import CoreError
 from core_app.funding.debits import PLAN_DEBITS, debit_columns
 from core_app.ledger.posting import Account
@@ -100,6 +102,7 @@ class DayEnd:
         rows = {step: await self._do(day, step) for step in Step}
         await self._patiently(lambda: self._finish(day))
         await self._patiently(lambda: grant_rewards(self.core, self.cell))
+        await self._patiently(lambda: forget_answers(self.core, self.cell))
         seconds = round(time.monotonic() - started, 3)
         return DayClosed(self.cell, day, rows[Step.CLOSE], rows[Step.BOOK], seconds)
 
@@ -221,6 +224,7 @@ async def _close(core: LendingCore, connection: Connection, values: dict[str, An
     rows = await connection.execute(store.CLOSE_CHUNK, values | columns)
     if (collected := debit_columns(products))["debit_products"]:
         await connection.execute(PLAN_DEBITS, values | collected)
+    await connection.execute(PLAN_NOTICES, values | notice_columns(products, values["day"]))
     return int((await _fetch(rows))[0])
 
 

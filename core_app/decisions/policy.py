@@ -53,6 +53,29 @@ class ModelsInForce(Group):
     challenger: ModelId | None
 
 
+class IncreaseStep(Group):
+    """From so many points on, this share of the product's temporary increase."""
+
+    from_score: Count
+    share: Share
+
+
+class Increase(Group):
+    """When a customer's limit rises by itself: by which model, how long known, how long apart."""
+
+    model: ModelId
+    min_days_known: Count
+    pause_days: Count
+    steps: Annotated[tuple[IncreaseStep, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _check_steps(self) -> "Increase":
+        starts, shares = [s.from_score for s in self.steps], [s.share for s in self.steps]
+        if starts != sorted(set(starts), reverse=True) or shares != sorted(shares, reverse=True):
+            raise ValueError("steps: needs from_score and share falling, best step first")
+        return self
+
+
 class Policy(Group):
     """One version of the policy."""
 
@@ -64,6 +87,7 @@ class Policy(Group):
     bureau: BureauPolicy
     tiers: Annotated[tuple[Tier, ...], Field(min_length=1)]
     models: ModelsInForce
+    increase: Increase
 
     @model_validator(mode="after")
     def _check_tiers(self) -> "Policy":

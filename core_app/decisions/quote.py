@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,8 @@ from core_app.documents import Canonical
 from core_app.errors import refuse_field
 from core_app.loans.schedule import show_plan
 from core_app.products.model import Product
-from core_app.products.published import ask_on_sale
+from core_app.products.published import ask_on_sale, read_all_on_sale
+from core_app.products.references import read_papers
 from core_app.router import CellUnavailable
 from core_app.rules.engine import judge, refuse_by_rules
 from core_app.rules.legal import Stage
@@ -57,6 +59,13 @@ def check_entrance(product: Product, channel: str | None) -> None:
         raise refuse_field("body.channel", channel, f"one of: {', '.join(entrances)}")
 
 
+def check_form(product: Product, filled_in: frozenset[str]) -> None:
+    """Refuse an application that does not fit the product's form, with the first field that does not."""
+    form = read_papers().forms.get(product.documents.application_form)
+    for name, found, needed in form.find_faults(filled_in) if form else ():
+        raise refuse_field(f"body.{name}", found, needed)
+
+
 def find_other_reasons(
     core: LendingCore, product: Product, wish: LoanWish, today: dt.date, exposure_fen: int
 ) -> tuple[Reason, ...]:
@@ -89,6 +98,37 @@ async def quote_loan(core: LendingCore, wish: LoanWish) -> Done:
         charges = compute_charges(product, wish.amount_fen, wish.periods, today)
         return Answer(200, _show_quote(product, charges, wish.periods), epoch, replayed=False)
 
+    return await _ask_any_cell(core, work)
+
+
+async def show_products(core: LendingCore) -> Done:
+    """Return every product on sale with its form and flow, by the first cell that answers."""
+
+    async def work(connection: Connection, epoch: int) -> Answer:
+        row = await (await connection.execute(_TODAY, [core.read_today()])).fetchone()
+        today: dt.date = row[0] if row else core.read_today()
+        products = await read_all_on_sale(core, connection, today)
+        body = {"on": today.isoformat(), "products": [_show_product(one) for one in products]}
+        return Answer(200, body, epoch, replayed=False)
+
+    return await _ask_any_cell(core, work)
+
+
+def _show_product(product: Product) -> dict[str, Any]:
+    return {
+        "product": product.id,
+        "product_version": product.version,
+        "title": product.identity.name.model_dump(),
+        "rate_annual": str(product.pricing.rate_annual),
+        "min_fen": product.amount.min_fen,
+        "max_fen": product.amount.max_fen,
+        "periods": list(product.tenor.periods),
+        "purposes": list(product.identity.purposes),
+        **read_papers().show(product),
+    }
+
+
+async def _ask_any_cell(core: LendingCore, work: Callable[[Connection, int], Awaitable[Answer]]) -> Done:
     cells = core.router.cells
     patience_seconds = core.deadline_seconds / len(cells)
     for cell in cells[:-1]:

@@ -11,10 +11,12 @@ from pydantic import TypeAdapter
 
 from core_app.decisions.policy import Policy
 from core_app.decisions.scorecard import Model, Models, Scorecard, list_variables, sub_input
+from core_app.decisions.sources import Sources
 from core_app.decisions.variables.compile import Statement, compile_online
 from core_app.decisions.variables.definition import Registry, make_registry
 from core_app.documents import make_canonical
 from core_app.errors import DocumentInvalid
+from core_app.products.references import read_sources
 from core_app.yaml_documents import parse_yaml, read_text
 
 FOLDER = Path(__file__).parent / "documents"
@@ -22,6 +24,8 @@ _POLICY = TypeAdapter(Policy)
 _CARD = TypeAdapter(Scorecard)
 _DEFINITIONS: TypeAdapter[Iterable[Mapping[str, Any]]] = TypeAdapter(list[dict[str, Any]])
 REQUEST_INPUTS = frozenset({"request.amount_share", "request.periods", "partner.score"})
+_INCREASE_VARIABLES = ("days_known", "arrears_or_ahead_fen")
+"""What the rules of an increase ask for beside its model."""
 BUREAU_INPUTS = frozenset(
     {"bureau.score", "bureau.open_accounts", "bureau.overdue_12m", "bureau.inquiries_90d"}
 )
@@ -29,7 +33,7 @@ BUREAU_INPUTS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Risk:
-    """Policy, registry and all versions of all scorecards."""
+    """Policy, registries of variables and sources, and all versions of all scorecards."""
 
     policy: Policy
     registry: Registry
@@ -37,16 +41,25 @@ class Risk:
     history: Statement = field(repr=False)
     """The statement that reads every variable the cards need, of one customer."""
     variables: tuple[str, ...]
+    sources: Sources
+    named: frozenset[str]
+    """Every input that a card names."""
+    increase: Statement = field(repr=False)
+    increase_variables: tuple[str, ...]
+    """What a limit increase is judged by, of one customer."""
 
     def models_on(self, day: dt.date) -> Models:
         """Return the models in force on `day`; DocumentInvalid when one has no version yet."""
         wanted = self.policy.models
-        challenger = self._find(wanted.challenger, day) if wanted.challenger else None
+        challenger = self.find_model(wanted.challenger, day) if wanted.challenger else None
         return Models(
-            tuple(self._find(one, day) for one in wanted.subs), self._find(wanted.main, day), challenger
+            tuple(self.find_model(one, day) for one in wanted.subs),
+            self.find_model(wanted.main, day),
+            challenger,
         )
 
-    def _find(self, model_id: str, day: dt.date) -> Model:
+    def find_model(self, model_id: str, day: dt.date) -> Model:
+        """Return a model's newest version in force on `day`; DocumentInvalid when there is none."""
         held = [m for m in self.versions if m.card.id == model_id and m.card.valid_from <= day]
         if not held:
             raise DocumentInvalid(f"model {model_id}: no version in force on {day}")
@@ -61,18 +74,32 @@ def read_risk(folder: Path = FOLDER) -> Risk:
     cards = [
         parse_yaml(file.name, read_text(file), _CARD) for file in sorted((folder / "models").glob("*.json"))
     ]
-    return make_risk(policy, registry, cards)
+    return make_risk(policy, registry, cards, read_sources(folder / "sources.yaml"))
 
 
-def make_risk(policy: Policy, registry: Registry, cards: list[Scorecard]) -> Risk:
+def make_risk(policy: Policy, registry: Registry, cards: list[Scorecard], sources: Sources) -> Risk:
     """Return the documents as one; DocumentInvalid when a card needs an input that there is none of."""
     subs = {sub_input(one) for one in policy.models.subs}
     for card in cards:
         for term in card.terms:
-            known = REQUEST_INPUTS | BUREAU_INPUTS | (subs if card.id == policy.models.main else set())
+            known = REQUEST_INPUTS | BUREAU_INPUTS | sources.inputs
+            known |= subs if card.id == policy.models.main else set()
             if term.input not in known and not term.input.startswith("var."):
                 raise DocumentInvalid(f"model {card.id} v{card.version}: no input {term.input}")
+    named = frozenset(term.input for card in cards for term in card.terms)
     variables = list_variables(cards)
     registry.resolve(variables)
+    raising = [card for card in cards if card.id == policy.increase.model]
+    increase = tuple(sorted({*list_variables(raising), *_INCREASE_VARIABLES}))
     versions = tuple(Model(card, make_canonical(card.model_dump(mode="json")).sm3) for card in cards)
-    return Risk(policy, registry, versions, compile_online(registry, variables), variables)
+    return Risk(
+        policy,
+        registry,
+        versions,
+        compile_online(registry, variables),
+        variables,
+        sources,
+        named,
+        compile_online(registry, increase),
+        increase,
+    )

@@ -53,7 +53,8 @@ class Decision:
 class Room:
     """What may still be lent, in fen: by the tree of limits, by the tier in the product, by its largest loan.
 
-    `tier_limit_fen` is what the tier may owe in the product, None when no tier was given.
+    `tier_limit_fen` is what the tier may owe in the product, None when no tier was given; `product_held_fen`
+    what is held there beyond a temporary increase.
     """
 
     tree_fen: int

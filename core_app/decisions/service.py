@@ -20,10 +20,18 @@ from core_app.commands import (
 )
 from core_app.core import Connection, LendingCore
 from core_app.customers.identity import birth_date
+from core_app.customers.verify import read_held
 from core_app.decisions import store
 from core_app.decisions.evidence import Evidence, index_evidence
-from core_app.decisions.inquiry import Inquired, inquire
-from core_app.decisions.quote import LoanWish, check_entrance, check_wish, find_other_reasons, show_cost_table
+from core_app.decisions.inquiry import Inquired, inquire, keep_answers
+from core_app.decisions.quote import (
+    LoanWish,
+    check_entrance,
+    check_form,
+    check_wish,
+    find_other_reasons,
+    show_cost_table,
+)
 from core_app.decisions.rules import Decision, Reason, Room, decide_application
 from core_app.decisions.scoring import Brought, PartnerScore, find_inputs, score_applicant
 from core_app.decisions.steps import (
@@ -81,6 +89,19 @@ class Wish:
     def loan(self) -> LoanWish:
         """Return the loan that is wished for, whoever wishes for it."""
         return LoanWish(self.product, self.amount_fen, self.periods, self.purpose)
+
+    @property
+    def filled_in(self) -> frozenset[str]:
+        """Return the fields of the form that have a value."""
+        fields = {
+            "purpose": self.purpose,
+            "channel": self.channel,
+            "region": self.region,
+            "bureau_authorisation": self.authorisation,
+            "partner_score": self.partner,
+            "evidence": self.evidence or None,
+        }
+        return frozenset(name for name, value in fields.items() if value is not None)
 
     def as_told(self) -> dict[str, Any]:
         """Return what others may know of it: no evidence, no authorisation."""
@@ -144,6 +165,7 @@ async def apply_for_loan(core: LendingCore, command: Command, wish: Wish) -> Don
         today = applicant.today
         product = check_wish(core, await asked.fetch(today), wish.loan, today)
         check_entrance(product, wish.channel)
+        check_form(product, wish.filled_in)
         if (missing := find_unserved(product)) is not None:
             raise refuse_field("body.product", f"a product that cannot be lent yet: {missing}", "another one")
         if applicant.id_number is None:
@@ -161,6 +183,7 @@ async def apply_for_loan(core: LendingCore, command: Command, wish: Wish) -> Don
         about = {"customer_id": wish.customer_id, "application_id": application_id}
         await keep_evidence(connection, about, evidence, command.key, locked=steps.counted)
         await store.keep_inquiry(connection, about, wish.authorisation, inquired)
+        await keep_answers(connection, core, (wish.customer_id, today, command.key), inquired)
         if steps.grade is not None:
             await store.keep_grade(connection, about | {"decided_on": today}, steps.grade)
         charges = compute_charges(product, wish.amount_fen, wish.periods, today)
@@ -209,7 +232,8 @@ async def _take_steps(
             age_years = _age(core, wish.customer_id, applicant)
             refused = applicant.refused_on
             since = None if refused is None else (applicant.today - refused).days
-            steps.close(name, judge_identity(product, age_years, since))
+            held = None if core.vendors is None else read_held(applicant.evidence)
+            steps.close(name, judge_identity(product, age_years, since, held))
         elif name == Step.FRAUD:
             here, hour = await count_here(connection, gathered.evidence, product.risk.window_minutes)
             steps.counted = True
@@ -227,6 +251,8 @@ def _take_score(core: LendingCore, wish: Wish, gathered: _Gathered, steps: _Step
     variables = compute_values(risk.registry, risk.variables, aggregates)
     brought = Brought(wish.amount_fen, wish.periods, wish.partner)
     inputs = find_inputs(product, brought, variables, inquired.answer.report)
+    outside = risk.sources.find_inputs(inquired.sources)
+    inputs |= {name: value for name, value in outside.items() if value is not None or name in risk.named}
     scored = score_applicant(risk.models_on(gathered.applicant.today), inputs)
     versions = {name: risk.registry.find(name).version for name in risk.variables}
     shown = scored.shown | {"variables": versions}
@@ -264,7 +290,7 @@ def _decide(
     room = Room(
         tree_fen=compute_room_fen(path, nodes),
         product_max_fen=product.amount.max_fen,
-        product_held_fen=held.held_fen if held else 0,
+        product_held_fen=held.held_fen - held.temporary_fen if held else 0,
         tier_limit_fen=None if share is None else round_half_up(share * limit_fen),
     )
     owed_fen = nodes[CUSTOMER].held_fen if CUSTOMER in nodes else 0

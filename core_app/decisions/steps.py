@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from core_app.customers.evidence import Held, find_gaps
 from core_app.decisions.evidence import EvidenceKind
 from core_app.decisions.policy import Gang, Policy
 from core_app.decisions.rules import Reason
@@ -79,15 +80,25 @@ def skip_step(step: str, product: Product) -> StepResult:
     return StepResult(step, Outcome.SKIPPED, 0, product.risk.step_budget_ms)
 
 
-def judge_identity(product: Product, age_years: int, days_since_refusal: int | None) -> Judged:
-    """Judge age and cool-off; `days_since_refusal` is None without an earlier refusal."""
+def judge_identity(
+    product: Product, age_years: int, days_since_refusal: int | None, held: Mapping[str, Held] | None = None
+) -> Judged:
+    """Judge age, cool-off and evidence; `days_since_refusal` is None without an earlier refusal.
+
+    `held` is the evidence of identity by check, None where none is asked for.
+    """
     rule = product.eligibility
     reasons: list[Reason] = []
     if not rule.min_years <= age_years <= rule.max_years:
         reasons.append(Reason("age", age_years, f"{rule.min_years} to {rule.max_years}"))
     if days_since_refusal is not None and days_since_refusal < rule.cool_off_days:
         reasons.append(Reason("cool_off", f"{days_since_refusal} days", f">= {rule.cool_off_days} days"))
-    return Judged(tuple(reasons), {"days_since_refusal": days_since_refusal})
+    facts: dict[str, Any] = {"days_since_refusal": days_since_refusal}
+    if held is not None:
+        gaps = find_gaps(product, held)
+        reasons += [Reason(f"identity.{gap.check}", gap.found, "passed, within a year") for gap in gaps]
+        facts["evidence"] = {check: [one.vendor, one.reference] for check, one in sorted(held.items())}
+    return Judged(tuple(reasons), facts)
 
 
 @dataclass(frozen=True, slots=True)

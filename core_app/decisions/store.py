@@ -1,29 +1,30 @@
 """The statements of applications and of how they were decided."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from psycopg.types.json import Jsonb
 
 from core_app.core import Connection
+from core_app.customers.verify import HELD_COLUMN
 from core_app.decisions.inquiry import Inquired
 from core_app.decisions.steps import StepResult
 
 # The day is held until the command ends (core.enter_day): its variables are read by what it is dated.
 # The applicant as the steps see them: sealed ID number, the last refusal but for those that were our own
 # slowness or the cool-off itself, the tier before, the newest place in a gang. One row, whoever asks.
-SELECT_APPLICANT = """
+SELECT_APPLICANT = f"""
 select d.day, c.id_number, c.region,
     (select max(a.decided_on) from core.applications a
      where a.customer_id = c.customer_id and a.decision = 'refused'
-         and not a.reasons @> '[{"rule": "cool_off"}]'
+         and not a.reasons @> '[{{"rule": "cool_off"}}]'
          and not exists (select from core.decision_steps s
                          where s.application_id = a.application_id and s.outcome = 'over_budget')),
     (select t.tier from core.customer_tiers t where t.customer_id = c.customer_id
      order by t.tier_id desc limit 1),
-    m.gang, m.customers, m.density
+    m.gang, m.customers, m.density, {HELD_COLUMN}
 from (select core.enter_day(%(chunk)s::smallint, %(today)s::date) as day) as d
 left join core.customers c on c.customer_id = %(customer_id)s
 left join lateral (
@@ -31,7 +32,7 @@ left join lateral (
     where g.customer_id = c.customer_id
         and g.run_id = (select r.run_id from core.gang_runs r order by r.at desc limit 1)
 ) as m on true
-"""
+"""  # noqa: S608 - put together of constants
 
 INSERT_APPLICATION = """
 insert into core.applications (application_id, customer_id, product, product_version, amount_fen, periods,
@@ -83,6 +84,8 @@ class Applicant:
     gang: str | None
     gang_customers: int | None
     gang_density: str | None
+    evidence: Mapping[str, Sequence[Any]] | None
+    """What identity vendors found, as `core_app.customers.verify` reads it."""
 
 
 @dataclass(frozen=True, slots=True)

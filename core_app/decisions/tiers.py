@@ -1,5 +1,7 @@
 """From a score to a tier that does not flip: hysteresis around each boundary. Pure."""
 
+from decimal import Decimal
+
 from core_app.decisions.policy import Policy
 
 
@@ -29,3 +31,8 @@ def decide_tier(policy: Policy, score: int, earlier: str | None, band: int) -> s
 def worse_tier(policy: Policy, one: str, other: str) -> str:
     """Return the worse of two tiers."""
     return max(one, other, key=policy.place_of)
+
+
+def find_increase(policy: Policy, points: int) -> Decimal:
+    """Return the share of a product's temporary increase that so many points give; 0 for none."""
+    return next((step.share for step in policy.increase.steps if points >= step.from_score), Decimal(0))

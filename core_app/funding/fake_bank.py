@@ -45,6 +45,17 @@ class FakeBankChannel:
         """Ask what became of an order."""
         return await self._call("GET", f"{self.path}/{order_id}", None)
 
+    async def fetch_clearing(self, day: dt.date) -> str:
+        """Return the bank's file of a day, as `core_app.funding.clearing` reads it."""
+        timeout = aiohttp.ClientTimeout(total=self.answer_s)
+        url = f"{self.url}{self.path}/clearing/{day.isoformat()}"
+        try:
+            async with self.session.get(url, timeout=timeout, ssl=self.tls) as answer:
+                answer.raise_for_status()
+                return await answer.text()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise OSError(f"{self.name}: no clearing file ({type(error).__name__})") from error
+
     async def _call(self, method: str, path: str, body: dict[str, Any] | None) -> Said:
         timeout = aiohttp.ClientTimeout(total=self.answer_s)
         try:

@@ -120,8 +120,8 @@ def find_breaches(
 ) -> tuple[Breach, ...]:
     """Return the nodes at which what is held and `amount_fen` more pass the limit, from the top.
 
-    `tier_limit_fen` is what the customer's tier may owe in the product. The legal line itself is not asked
-    here: it gives its reason as a rule of the law.
+    `tier_limit_fen` is what the customer's tier may owe in the product, a temporary increase apart. The legal
+    line itself is not asked here: it gives its reason as a rule of the law.
     """
     found = []
     for node in path:
@@ -130,8 +130,10 @@ def find_breaches(
         held_fen = (row.held_fen if row else 0) + amount_fen
         if limit_fen is not None and held_fen > limit_fen:
             found.append(Breach(RULE_OF_LEVEL[node.level], held_fen, limit_fen))
-        elif node.level is Level.PRODUCT and tier_limit_fen is not None and held_fen > tier_limit_fen:
-            found.append(Breach(TIER_RULE, held_fen, tier_limit_fen))
+        elif node.level is Level.PRODUCT and tier_limit_fen is not None:
+            most_fen = tier_limit_fen + (row.temporary_fen if row else 0)
+            if held_fen > most_fen:
+                found.append(Breach(TIER_RULE, held_fen, most_fen))
     return tuple(found)
 
 

@@ -116,7 +116,7 @@ async def _book(
     if prepaid.plan:
         before = (after.row.principal_paid_fen, after.row.interest_paid_fen)
         columns = plan_columns(prepaid.plan, prepaid.begins, *before)
-        version = {"loan_id": loan.loan_id, "plan_version": after.row.plan_version}
+        version = {"loan_id": loan.loan_id, "plan_version": after.row.plan_version, "made_on": loan.today}
         await connection.execute(store.INSERT_PLAN, columns | version)
     told = {
         "customer_id": loan.row.customer_id,

@@ -213,7 +213,7 @@ async def _write(
     paper, key = kept
     before = (loan.row.principal_paid_fen, loan.row.interest_paid_fen)
     begins = loan.lines[0].begins
-    version = {"loan_id": loan.loan_id, "plan_version": after.row.plan_version}
+    version = {"loan_id": loan.loan_id, "plan_version": after.row.plan_version, "made_on": loan.today}
     await connection.execute(store.INSERT_PLAN, plan_columns(plan, begins, *before) | version)
     changed = version | {"rate_annual": after.row.rate_annual, "interest_fen": after.row.interest_fen}
     await connection.execute(_LOWER, changed)

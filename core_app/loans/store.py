@@ -37,10 +37,10 @@ from core.instalments i where i.loan_id = %s and i.plan_version = %s order by i.
 
 INSERT_PLAN = """
 insert into core.instalments (loan_id, plan_version, period, begins, due, principal_fen, interest_fen,
-    principal_before_fen, interest_before_fen)
-select %(loan_id)s, %(plan_version)s, *
+    principal_before_fen, interest_before_fen, made_on)
+select %(loan_id)s, %(plan_version)s, p.*, %(made_on)s
 from unnest(%(periods)s::smallint[], %(begins)s::date[], %(dues)s::date[], %(principals)s::bigint[],
-    %(interests)s::bigint[], %(principals_before)s::bigint[], %(interests_before)s::bigint[])
+    %(interests)s::bigint[], %(principals_before)s::bigint[], %(interests_before)s::bigint[]) as p
 """
 
 # What is rarer than a repayment is written statement by statement, in one pipeline.

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from core_app.errors import DocumentInvalid, ProductInvalid
 from core_app.products.check import check_product
 from core_app.products.model import Product
+from core_app.products.references import find_dangling
 from core_app.rules.legal import Rulebook
 from core_app.rules.read import read_rulebook
 from core_app.yaml_documents import parse_yaml, read_text
@@ -81,6 +82,8 @@ def read_checked_product(file: Path, rulebook: Rulebook) -> Product:
     product = read_product(file.name, read_text(file))
     try:
         check_product(product, rulebook)
+        if dangling := find_dangling(product):
+            raise ProductInvalid("; ".join(dangling))
     except ProductInvalid as error:
         raise ProductInvalid(f"{file.name}: {error}") from None
     return product

@@ -19,6 +19,7 @@ import click
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from core_app.funding.clearing import Clearing, Kind, write_clearing
 from replication.gate import admit_only
 from replication.tls import OPERATOR, open_identity
 
@@ -32,6 +33,10 @@ create table if not exists asked (order_id text not null, at text not null);
 _PAID = """
 select b.order_id, b.amount_fen, b.at, (select count(*) from asked a where a.order_id = b.order_id)
 from book b where fate = 'paid' and order_id like ? order by b.at
+"""
+_BOOKED_ON = """
+select order_id, amount_fen from book
+where fate = 'paid' and order_id like ? and date(at, '+8 hours') = ? order by order_id
 """
 HELD_BACK_S = 0.15
 """How long a request is held back. Source: our choice, longer than a test waits before it asks."""
@@ -58,6 +63,7 @@ class Book:
     """What the bank knows, on disk before it is answered."""
 
     def __init__(self, path: Path) -> None:
+        self.name = path.stem
         self._connection = sqlite3.connect(path, isolation_level=None)
         self._connection.execute("pragma synchronous = full")
         self._connection.executescript(_SCHEMA)
@@ -84,6 +90,12 @@ class Book:
         with closing(rows):
             row = rows.fetchone()
         return None if row is None else str(row[0])
+
+    def booked_on(self, day: dt.date, letter: str) -> dict[str, int]:
+        """Return what was booked on a calendar day in Shanghai, by order."""
+        rows = self._connection.execute(_BOOKED_ON, (f"{letter}%", day.isoformat()))
+        with closing(rows):
+            return dict(rows.fetchall())
 
     def close(self) -> None:
         """Close the file."""
@@ -137,6 +149,13 @@ def make_bank(
     async def get_payment(request: web.Request) -> web.Response:
         now = read_now()  # before the look: what is not found then can only be booked later
         return answer(book.find(request.match_info["order_id"]) or "not_found", now)
+
+    @table.get("/v1/{kind:payments|debits}/clearing/{day}")
+    async def get_clearing(request: web.Request) -> web.Response:
+        kind: Kind = "payments" if request.match_info["kind"] == "payments" else "debits"
+        day = dt.date.fromisoformat(request.match_info["day"])
+        lines = book.booked_on(day, "P" if kind == "payments" else "D")
+        return web.Response(text=write_clearing(Clearing(book.name, kind, day, lines)))
 
     @table.post("/v1/fault")
     async def post_fault(request: web.Request) -> web.Response:

@@ -44,7 +44,7 @@ def plan_programs(stand: Stand, site: Site, binaries: ServerBinaries) -> tuple[P
             ),
             Program(
                 "api",
-                (*python, "core_app.api", "--settings", settings, "--bureau", "fake"),
+                (*python, "core_app.api", "--settings", settings, "--bureau", "fake", "--identity", "fake"),
                 stand.port(site, "api"),
             ),
             Program(
@@ -52,7 +52,11 @@ def plan_programs(stand: Stand, site: Site, binaries: ServerBinaries) -> tuple[P
                 (*python, "core_app.projector", "--settings", settings),
                 stand.port(site, "projector"),
             ),
-            Program("payer", (*python, "core_app.payer", "--settings", settings), stand.port(site, "payer")),
+            Program(
+                "payer",
+                (*python, "core_app.payer", "--settings", settings, "--messages", "fake"),
+                stand.port(site, "payer"),
+            ),
             Program(
                 "notary", (*python, "core_app.notary", "--settings", settings), stand.port(site, "notary")
             ),

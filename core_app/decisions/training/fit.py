@@ -19,6 +19,8 @@ SUBS = {
         "bureau.score", "bureau.overdue_12m", "bureau.inquiries_90d", "bureau.open_accounts",
     ),
 }  # fmt: skip
+INCREASE = ("var.loans_drawn", "var.arrears_share", "var.applications_90d", "var.refused_90d")
+"""Inputs of the limit-increase model: what we know of customers who have a loan; nobody else is asked."""
 _RIDGE = 1.0
 _STEPS = 30
 _CONVERGED = 1e-10
@@ -35,7 +37,7 @@ class Fitted:
 
 
 def train_cards(seed: int, rows: int, valid_from: dt.date) -> tuple[Scorecard, ...]:
-    """Return the sub-models, the main model over them and the challenger; the same for the same seed.
+    """Return sub-models, the main model over them, challenger and limit-increase; the same for the same seed.
 
     Fitted to the first half of the population, measured on the second.
     """
@@ -48,7 +50,11 @@ def train_cards(seed: int, rows: int, valid_from: dt.date) -> tuple[Scorecard, .
     main = _fit("credit-main", "credit main model", over, tuple(over.inputs), (about, valid_from))
     every = tuple(name for inputs in SUBS.values() for name in inputs)
     flat = _fit("credit-challenger", "credit challenger", people, every, (about, valid_from))
-    return (*(s.card for s in subs), main.card, flat.card)
+    known = people.only(people.inputs["var.loans_drawn"] > 0)
+    about = f"synthetic population, seed {seed}, {len(known.defaulted) // 2} rows of customers with a loan; "
+    about += "says nothing about real borrowers"
+    increase = _fit("limit-increase", "limit-increase model", known, INCREASE, (about, valid_from))
+    return (*(s.card for s in subs), main.card, flat.card, increase.card)
 
 
 def _fit(

@@ -22,6 +22,10 @@ class Population:
     inputs: dict[str, Floats]
     defaulted: NDArray[np.bool_]
 
+    def only(self, chosen: NDArray[np.bool_]) -> "Population":
+        """Return those people alone."""
+        return Population({name: of[chosen] for name, of in self.inputs.items()}, self.defaulted[chosen])
+
 
 def make_population(seed: int, rows: int) -> Population:
     """Return `rows` applicants of the seed."""

@@ -82,11 +82,15 @@ SOURCES: Mapping[str, Source] = {
         " where x.repayment_id = s.repayment_id and x.reversed_on < a.day)",
     ),
     "instalments": Source(
-        "(core.loans l join core.instalments s on s.loan_id = l.loan_id and s.plan_version = l.plan_version)",
+        "(core.loans l join core.instalments s on s.loan_id = l.loan_id)",
         "l.customer_id",
         "s.due",
         {"principal_fen": "s.principal_fen", "interest_fen": "s.interest_fen"},
         {"product": "l.product"},
+        # By the plan that was known on the day before: a later version leaves the periods before its first.
+        "(s.made_on is null or s.made_on < a.day) and (s.plan_version = l.plan_version"
+        " or not exists (select from core.instalments n where n.loan_id = s.loan_id"
+        " and n.plan_version > s.plan_version and n.period <= s.period and n.made_on < a.day))",
     ),
 }
 """The events there are: rows that are never changed once written (a plan's instalments by their due date)."""

@@ -19,6 +19,7 @@ from core_app.products.parameters.shapes import (
 _MEASURE = "core_app.rules.measure"
 _CHECK = "core_app.products.check"
 _NOTICES = "core_app.day_end.notices"
+_FORMS = "core_app.products.forms"
 _COLLECTION = "core_app.servicing.collection"
 _DOCUMENTS = "core_app.servicing.documents"
 
@@ -81,8 +82,8 @@ class Documents(Group):
     """Forms and papers of the product."""
 
     contract_template: Name = told(_DOCUMENTS, "Template of the contract.")
-    application_form: Name = told(_DOCUMENTS, "Form of the application.")
-    flow: Name = told(_DOCUMENTS, "Graph of the steps from application to draw.")
+    application_form: Name = told(_FORMS, "Form of the application.")
+    flow: Name = told(_FORMS, "Graph of the steps from application to draw.")
     agreements: SomeNames = told(_DOCUMENTS, "Papers the borrower signs.")
     signature: Literal["sms_code", "certificate"] = told(_DOCUMENTS, "How they are signed.")
     retention_years: Count = told(_MEASURE, "Years kept after the loan's end.")

@@ -106,6 +106,13 @@ TABLES = (
     "debit_events",
     "debit_orders",
     "debit_agreements",
+    "identity_evidence",
+    "consents",
+    "source_answers",
+    "limit_reviews",
+    "notices",
+    "clearing_lines",
+    "clearings",
 )
 
 WATCH_TABLES = ("publications", "cases", "acts", "profiles")

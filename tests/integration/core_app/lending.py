@@ -37,6 +37,8 @@ async def apply(
     """Apply with an authorisation to ask the bureau, so that the best tier can be had."""
     wish = {"customer_id": customer_id, "product": PRODUCT, "amount_fen": amount_fen, "periods": periods}
     wish |= {"bureau_authorisation": "auth-0001"} | more
+    if wish["product"] == "scene-renovation":
+        wish.setdefault("purpose", "renovation")  # its form asks for it
     status, body, _ = await client.post("/v1/applications", wish)
     assert status == 201
     return body

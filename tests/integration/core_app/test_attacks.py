@@ -71,6 +71,7 @@ def own_requests(ids: dict[str, str]) -> list[tuple[str, str, Any]]:
         "periods": 12,
     }
     signed = {"application_id": ids["application_id"], "cost_table_sm3": ids["cost_table_sm3"]}
+    consent = {"source": "utilities", "granted": True, "reference": "paper-0001"}
     writes = [
         ("/v1/applications", wish),
         ("/v1/contracts", signed | {"cost_table_read_seconds": 60}),
@@ -83,6 +84,10 @@ def own_requests(ids: dict[str, str]) -> list[tuple[str, str, Any]]:
         ("/v1/draws", {"contract_id": ids["contract_id"]}),
         ("/v1/voids", {"contract_id": ids["contract_id"]}),
         ("/v1/debit-agreements", {"customer_id": ids["customer_id"], "agreement": "test-0001"}),
+        ("/v1/identity-checks", {"customer_id": ids["customer_id"]}),
+        ("/v1/consents", consent | {"customer_id": ids["customer_id"]}),
+        ("/v1/offers", {"customer_id": ids["customer_id"], "amount_fen": 100_000, "periods": 12}),
+        ("/v1/limit-increases", {"customer_id": ids["customer_id"], "product": "instalment-12"}),
     ]
     return [("GET", path, None) for path in reads] + [("POST", path, body) for path, body in writes]
 
@@ -93,7 +98,7 @@ async def test_a_customer_reaches_what_is_their_own_and_nobody_elses(
     mine, others = await lend(client), await lend(client)
     me = bearer(core, Party.CUSTOMER, mine["customer_id"])
     asked = {fill_back(path) for _, path, _ in own_requests(mine)}
-    free = {"/v1/quotes"}  # names nobody
+    free = {"/v1/quotes", "/v1/products"}  # name nobody
     declared = {
         path
         for path, operation in operations(APP.state.document)

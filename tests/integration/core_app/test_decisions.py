@@ -10,6 +10,7 @@ import pytest
 from compliance.protection.fields import EVIDENCE_DEVICE
 from core_app.commands import make_command
 from core_app.decisions.fake_bureau import GOOD, FakeBureau
+from core_app.decisions.risk import read_risk
 from core_app.decisions.service import Wish, apply_for_loan
 from core_app.router import CellUnavailable
 from tests.integration.core_app.conftest import serve_api
@@ -207,7 +208,7 @@ async def test_the_tier_of_a_customer_is_remembered(client: Any, cells: Any) -> 
     _, _, score = await steps_of(client, decided)
     assert score["facts"]["earlier_tier"] == "A"
     rows = await cells.rows("select tier, policy_version from core.customer_tiers")
-    assert rows == [("A", 1)] * 2
+    assert rows == [("A", read_risk().policy.version)] * 2
 
 
 async def test_the_fourth_application_from_one_device_is_refused_in_whatever_cell(

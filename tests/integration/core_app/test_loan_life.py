@@ -165,6 +165,7 @@ async def test_a_scenes_loan_is_paid_to_the_merchant_of_one_order_once(client: A
         "product": "scene-renovation",
         "amount_fen": 3_000_000,
         "periods": 12,
+        "purpose": "renovation",
     }
     contracts = []
     for _ in range(2):

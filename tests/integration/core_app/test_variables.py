@@ -107,6 +107,8 @@ async def write_history(owner: Any, chance: random.Random, customers: list[str])
                 " from generate_series(1, %(periods)s) p",
                 row,
             )
+            if chance.random() < 0.4:
+                await plan_anew(owner, chance, row)
             for paid in range(chance.randrange(4)):
                 await owner.execute(
                     "insert into core.repayments (repayment_id, loan_id, amount_fen, penalty_fen,"
@@ -117,6 +119,20 @@ async def write_history(owner: Any, chance: random.Random, customers: list[str])
                 )
                 if chance.random() < 0.4:
                     await take_back(owner, chance, row | {"paid": paid})
+
+
+async def plan_anew(owner: Any, chance: random.Random, row: dict[str, Any]) -> None:
+    """Let a second version of the plan hold for the later periods, from some day on."""
+    first = chance.randrange(1, row["periods"] + 1)
+    values = row | {"first": first, "made": row["day"] + dt.timedelta(days=10 * first)}
+    await owner.execute(
+        "insert into core.instalments (loan_id, plan_version, period, begins, due, principal_fen,"
+        " interest_fen, principal_before_fen, interest_before_fen, made_on)"
+        " select 'L' || %(n)s, 2, p, %(day)s::date + 10 * p - 10, %(day)s::date + 10 * p, 17, 3, 0, 0,"
+        " %(made)s from generate_series(%(first)s::int, %(periods)s::int) p",
+        values,
+    )
+    await owner.execute("update core.loans set plan_version = 2 where loan_id = 'L' || %(n)s", row)
 
 
 async def take_back(owner: Any, chance: random.Random, row: dict[str, Any]) -> None:
@@ -252,3 +268,27 @@ async def test_a_repayment_taken_back_counts_until_the_day_it_was(client: Any, c
     async with await psycopg.AsyncConnection.connect(dsn) as app:
         found = [await ask_online(app, registry, ["repaid"], (loan["customer_id"], day)) for day in days]
     assert [one["repaid"] for one in found] == [92_016, 92_016 + 93_396, 92_016 + 93_396, 92_016]
+
+
+async def test_what_fell_due_by_an_earlier_plan_stays_known_after_a_new_one(
+    client: Any, core: Any, cells: Any
+) -> None:
+    loan = await draw(client)
+    for day in ("2026-02-15", "2026-03-15"):
+        cells.set_business_date(day)
+        assert (await repay(client, loan["loan_id"], 110_016))[0] == 201
+    cells.set_business_date("2026-03-20")
+    part = {"loan_id": loan["loan_id"], "mode": "keep_term", "amount_fen": 300_000}
+    assert (await client.post("/v1/prepayments", part))[0] == 201
+    risk = read_risk()
+    database = cells.databases[core.cell_of_customer(loan["customer_id"])]
+    days = [dt.date(2026, 3, 20), dt.date(2026, 3, 21), dt.date(2026, 4, 16)]
+    cells.run_sql(database, "update core.business_date set on_date = null")
+    async with await psycopg.AsyncConnection.connect(cells.server.dsn(database, "biyi_app")) as app:
+        found = [
+            await ask_online(app, risk.registry, ["due_fen"], (loan["customer_id"], day)) for day in days
+        ]
+        plan = "select principal_fen from core.instalments where plan_version = 2 and period = 3"
+        third = (await (await app.execute(plan)).fetchone())[0]  # type: ignore[index]
+    # 920.16 and 933.96 by the first plan, whoever looks when; the third by the second plan.
+    assert [one["due_fen"] for one in found] == [185_412, 185_412, 185_412 + third]

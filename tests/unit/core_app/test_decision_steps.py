@@ -154,7 +154,7 @@ def test_a_partners_score_is_weighed_by_the_cards_that_name_it_and_may_be_missin
     cards = [model.card for model in shipped.versions]
     main = next(card for card in cards if card.id == "credit-main")
     newer = main.model_copy(update={"version": 2, "terms": (*main.terms, term)})
-    risk = make_risk(shipped.policy, shipped.registry, [*cards, newer])
+    risk = make_risk(shipped.policy, shipped.registry, [*cards, newer], shipped.sources)
     variables = dict.fromkeys(risk.variables)
 
     def odds(score: int | None, models: Any) -> float:

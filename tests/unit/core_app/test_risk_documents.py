@@ -36,14 +36,14 @@ def test_a_card_that_needs_what_there_is_not_is_refused_at_start(name: str) -> N
         update={"terms": (CARDS[0].terms[0].model_copy(update={"input": name}), *CARDS[0].terms[1:])}
     )
     with pytest.raises(DocumentInvalid, match=name.removeprefix("var.")):
-        make_risk(RISK.policy, RISK.registry, [card, *CARDS[1:]])
+        make_risk(RISK.policy, RISK.registry, [card, *CARDS[1:]], RISK.sources)
 
 
 def test_a_newer_version_of_a_card_holds_from_its_day() -> None:
     newer = next(card for card in CARDS if card.id == "credit-main").model_copy(
         update={"version": 2, "valid_from": dt.date(2026, 6, 1)}
     )
-    risk = make_risk(RISK.policy, RISK.registry, [*CARDS, newer])
+    risk = make_risk(RISK.policy, RISK.registry, [*CARDS, newer], RISK.sources)
     days = (dt.date(2026, 5, 31), dt.date(2026, 6, 1))
     assert [risk.models_on(day).main.card.version for day in days] == [1, 2]
     with pytest.raises(DocumentInvalid, match="no version in force"):

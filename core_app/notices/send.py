@@ -1,0 +1,164 @@
+"""Send the notices that day-end ordered: each once, in its product's hours, with what is owed by then.
+
+A notice's turn is written down before it is sent, so that two senders take different ones; who dies leaves
+it to the next after the lease. The gateway delivers a number once, so bringing it again does no harm. A
+notice whose reason is gone is needless; one that nobody could deliver in time is given up.
+"""
+
+import asyncio
+import datetime as dt
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+from compliance.protection.errors import SubjectShredded
+from compliance.protection.fields import CUSTOMER_PHONE
+from core_app.core import Connection, LendingCore
+from core_app.loans.loan import Loan
+from core_app.loans.reading import ALL_LINES, ask_unlocked, fetch_loan
+from core_app.notices.gateway import Delivery, Message, MessageGateway
+from core_app.notices.texts import Kind, make_text
+from core_app.router import CellUnavailable
+
+BATCH = 50
+"""Notices taken at a look. Source: our choice; one transaction takes them, each is written for itself."""
+LEASE = dt.timedelta(seconds=60)
+"""How long a notice is its taker's. Source: our choice; one brought again after it is not delivered again."""
+POLL_SECONDS = 2.0
+_GATEWAY_SECONDS = 5.0
+
+_TAKE = """
+with taken as (
+    select n.notice_id from core.notices n
+    where n.state = 'ordered' and n.due_at <= now()
+        and extract(hour from now() at time zone 'Asia/Shanghai') >= n.quiet_until
+        and extract(hour from now() at time zone 'Asia/Shanghai') < n.quiet_from
+    order by n.due_at limit %(batch)s for update skip locked
+)
+update core.notices n
+set due_at = now() + %(lease)s, tries = n.tries + 1, changed_by = %(site)s, changed_at = now()
+from taken t, core.customers c
+where n.notice_id = t.notice_id and c.customer_id = n.customer_id
+returning n.notice_id, n.loan_id, n.customer_id, n.kind, n.medium, n.about, c.phone, n.give_up_at < now()
+"""
+
+# Told once: a notice that somebody else finished in the meantime stays as it is.
+_CLOSE = """
+with closed as (
+    update core.notices set state = %(state)s, note = %(note)s, changed_by = %(site)s, changed_at = now()
+    where notice_id = %(notice_id)s and state = 'ordered'
+    returning notice_id, idempotency_key
+)
+insert into core.outbox (topic, key, payload, idempotency_key)
+select 'notice.closed', notice_id, %(payload)s, idempotency_key from closed
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    notice_id: str
+    loan_id: str
+    customer_id: str
+    kind: Kind
+    medium: str
+    about: dt.date
+    phone: bytes
+    too_late: bool
+
+
+@dataclass(slots=True)
+class Sender:
+    """Sends the notices of all cells, at one site; one may run at each."""
+
+    core: LendingCore
+    gateway: MessageGateway
+
+    async def run(self) -> None:
+        """Send until it is cancelled; a cell without an answer, or without tables yet, is looked at again."""
+        while True:
+            for cell in self.core.router.cells:
+                try:
+                    while await self.look(cell) == BATCH:
+                        pass
+                except (CellUnavailable, psycopg.errors.UndefinedTable):
+                    continue
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def look(self, cell: str) -> int:
+        """Take and send what is due in a cell; return how many notices were taken."""
+        taken = await self._take(cell)
+        for notice in taken:
+            await self._send(cell, notice)
+        return len(taken)
+
+    async def _take(self, cell: str) -> list[_Taken]:
+        values = {"batch": BATCH, "lease": LEASE, "site": self.core.site}
+
+        async def work(connection: Connection, _: int) -> list[_Taken]:
+            rows = await (await connection.execute(_TAKE, values)).fetchall()
+            return [_Taken(*row) for row in rows]
+
+        return (await self.core.router.write(cell, work, deadline_seconds=self.core.deadline_seconds)).value
+
+    async def _send(self, cell: str, notice: _Taken) -> None:
+        if notice.too_late:
+            return await self._close(cell, notice, "given_up", "not delivered in time")
+        amount_fen = _amount_of(notice, await self._read_loan(cell, notice.loan_id))
+        if amount_fen is None:
+            return await self._close(cell, notice, "needless", "nothing to tell any more")
+        try:
+            address = self._address_of(notice)
+        except SubjectShredded:
+            return await self._close(cell, notice, "needless", "personal data destroyed")
+        message = Message(
+            notice.notice_id, notice.medium, make_text(notice.kind, notice.about, amount_fen), address
+        )
+        fate = await self._bring(message)
+        if fate is Delivery.UNKNOWN:
+            return None  # taken again when the lease is over
+        return await self._close(cell, notice, str(fate), f"{amount_fen} fen")
+
+    async def _bring(self, message: Message) -> Delivery:
+        try:
+            async with asyncio.timeout(_GATEWAY_SECONDS):
+                return await self.gateway.send(message)
+        except (TimeoutError, OSError):
+            return Delivery.UNKNOWN
+
+    def _address_of(self, notice: _Taken) -> str:
+        if notice.medium != "sms":
+            return notice.customer_id
+        return self.core.vault.decrypt(CUSTOMER_PHONE, notice.customer_id, notice.phone)
+
+    async def _read_loan(self, cell: str, loan_id: str) -> Loan | None:
+        async def work(connection: Connection, _: int) -> Loan | None:
+            asked = await ask_unlocked(self.core, connection, loan_id)
+            return await fetch_loan(self.core, connection, loan_id, asked, ALL_LINES)
+
+        return (await self.core.router.read(cell, work, deadline_seconds=self.core.deadline_seconds)).value
+
+    async def _close(self, cell: str, notice: _Taken, state: str, note: str) -> None:
+        told = {"notice_id": notice.notice_id, "customer_id": notice.customer_id, "loan_id": notice.loan_id}
+        told |= {"kind": notice.kind, "medium": notice.medium, "state": state}
+        values: dict[str, Any] = {"notice_id": notice.notice_id, "state": state, "note": note}
+        values |= {"site": self.core.site, "payload": Jsonb(told)}
+
+        async def work(connection: Connection, _: int) -> None:
+            await connection.execute(_CLOSE, values)
+
+        await self.core.router.write(cell, work, deadline_seconds=self.core.deadline_seconds)
+
+
+def _amount_of(notice: _Taken, loan: Loan | None) -> int | None:
+    """Return what is owed by the day that the notice is about, in fen; None when there is nothing to tell."""
+    if loan is None or loan.row.settled_on is not None or loan.row.written_off_on is not None:
+        return None
+    if notice.kind == "rate_change":
+        return 0
+    until = loan.today if notice.kind == "overdue" else notice.about
+    owed_fen = sum(
+        due.total_fen for line, due in zip(loan.lines, loan.dues, strict=True) if line.due <= until
+    )
+    return owed_fen or None

@@ -1,0 +1,38 @@
+"""What products refer to by name, read once a process: forms, flows, data sources."""
+
+from functools import cache
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from core_app.decisions.sources import Source, Sources, make_sources
+from core_app.products.forms import Papers, Referred, make_papers
+from core_app.products.model import Product
+from core_app.yaml_documents import parse_yaml, read_text
+
+_HERE = Path(__file__).parent
+_SOURCES_FILE = _HERE.parent / "decisions" / "documents" / "sources.yaml"
+_REFERRED = TypeAdapter(Referred)
+_SOURCES = TypeAdapter(list[Source])
+
+
+@cache
+def read_papers() -> Papers:
+    """Return the forms and flows; DocumentInvalid names the field's path."""
+    return make_papers(parse_yaml("forms.yaml", read_text(_HERE / "forms.yaml"), _REFERRED))
+
+
+@cache
+def read_sources(file: Path = _SOURCES_FILE) -> Sources:
+    """Return the registry of data sources; DocumentInvalid names the field's path."""
+    rows = parse_yaml(file.name, read_text(file), _SOURCES)
+    return make_sources(rows)
+
+
+def find_dangling(product: Product) -> tuple[str, ...]:
+    """Return every name in a product that refers to nothing, or to what does not fit it, with its path."""
+    unknown = read_sources().find_unknown(product)
+    return (
+        *read_papers().find_faults(product),
+        *(f"risk.data_sources: {name}, which is not in the registry of sources" for name in unknown),
+    )

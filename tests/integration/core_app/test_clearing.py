@@ -1,0 +1,121 @@
+"""Clearing files of channels: three ways compared, on a real PostgreSQL and with fake banks of their own."""
+
+import datetime as dt
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core_app.errors import Refused
+from core_app.funding.clear import clear_cell
+from core_app.funding.clearing import (
+    Clearing,
+    ClearingInvalid,
+    OrderSeen,
+    find_differences,
+    read_clearing,
+    write_clearing,
+)
+from core_app.funding.fake_bank import DEBITS as DEBITS_PATH
+from core_app.funding.payer import Payer
+from tests.integration.core_app.partners import Bank, running_banks
+from tests.integration.core_app.test_debits import (
+    ANSWER_S,
+    INSTALMENT_FEN,
+    SETTINGS,
+    close_eve,
+    lend,
+    look,
+    look_until_booked,
+    make_collector,
+)
+
+DAY = dt.date(2026, 2, 15)
+
+
+def clock_day() -> dt.date:
+    return dt.datetime.now(dt.timezone(dt.timedelta(hours=8))).date()
+
+
+async def clear(core: Any, clearing: Clearing) -> list[str]:
+    found = []
+    for cell in core.router.cells:
+        found += (await clear_cell(core, cell, clearing)).answer.body["differences"]
+    return found
+
+
+async def fetch(bank: Bank, path: str, day: dt.date) -> Clearing:
+    return read_clearing(await replace(bank.channel, path=path).fetch_clearing(day))
+
+
+async def test_what_banks_booked_agrees_with_orders_and_ledger_and_what_does_not_is_named(
+    client: Any, core: Any, cells: Any, tmp_path: Path
+) -> None:
+    async with running_banks(tmp_path, ANSWER_S, "bank_a", "bank_b") as banks:
+        first, second = banks
+        loans = [await lend(client) for _ in range(3)]
+        payer = Payer(core, SETTINGS, {first.name: first.channel}, time.monotonic)
+        await look([payer], 3)
+        await close_eve(core, cells, loans)
+        await look_until_booked([make_collector(core, (first, second))], cells)
+        # By its own clock the bank books on the calendar's day, whatever the business date is.
+        day = clock_day()
+        debits = await fetch(first, DEBITS_PATH, day)
+        assert (len(debits.lines), set(debits.lines.values())) == (3, {INSTALMENT_FEN})
+        assert (await fetch(first, DEBITS_PATH, day - dt.timedelta(days=1))).lines == {}
+        with pytest.raises(OSError, match="no clearing file"):
+            await replace(second.channel, url="http://127.0.0.1:9").fetch_clearing(day)
+    before = await cells.counts()
+    assert await clear(core, debits) == []
+    assert await clear(core, debits) == [], "the same file again answers as before"
+    after = await cells.counts()
+    assert after["clearing_lines"] - before["clearing_lines"] == 3
+    assert after["clearings"] - before["clearings"] == 2
+    with pytest.raises(Refused):
+        await clear(core, replace(debits, lines={**debits.lines, "D000-" + "0" * 32: 1}))
+    order = min(debits.lines)
+    wrong = {name: fen for name, fen in debits.lines.items() if name != order}
+    wrong |= {"D3ff-" + "1" * 32: 7, "nonsense": 9}
+    other = replace(debits, channel="bank_b", lines=wrong)
+    found = await clear(core, other)
+    assert sorted(one.split(": ")[1].split(";")[0] for one in found) == [
+        "booked by the channel, 110016 fen",
+        "booked by the channel, 110016 fen",
+        "booked by the channel, 7 fen",
+        "booked by the channel, 9 fen",
+    ]
+
+
+def test_a_file_that_was_changed_or_is_none_is_refused() -> None:
+    clearing = Clearing("bank_a", "debits", DAY, {"D000-" + "0" * 32: 5, "D001-" + "0" * 32: 6})
+    text = write_clearing(clearing)
+    assert read_clearing(text) == clearing
+    for bad in (
+        text.replace("|5", "|50"),
+        text.replace("debits", "gifts"),
+        text[:-3],
+        "",
+        write_clearing(replace(clearing, lines={"D000-" + "0" * 32: -5})),
+        "\n".join(reversed(text.splitlines())),
+    ):
+        with pytest.raises(ClearingInvalid):
+            read_clearing(bad)
+
+
+def test_each_kind_of_difference_is_found_and_nothing_else() -> None:
+    lines = {"a": 1, "b": 2, "c": 3, "d": 4, "e": 5}
+    known = [
+        OrderSeen("a", 1, True, 1),
+        OrderSeen("b", 3, True, 3),
+        OrderSeen("c", 3, False, 3),
+        OrderSeen("d", 4, True, 0),
+    ]
+    found = find_differences(lines, known, ["a", "f"])
+    assert [one.split(": ")[0] for one in found] == ["b", "c", "d", "e", "f"]
+    assert [one.split("; ")[-1] for one in found[:2]] == ["ordered 3 fen", "with us not paid by it"]
+    assert "the ledger has 0 fen" in found[2]
+    assert "no such order" in found[3]
+    assert "not in the file" in found[4]
+    assert find_differences({"a": 1}, known[:1], ["a"]) == ()
