@@ -22,6 +22,7 @@ from replication.settings import SiteSettings
 from replication.tls import calling
 from runbooks.audit_source import NoGrant, export_stand, read_keys
 from runbooks.cells import site_settings
+from runbooks.controls.verifying import begins_as_pack, verify_pack_file
 from runbooks.stand.home import default_home
 
 ANSWER_SECONDS = 2.0
@@ -99,7 +100,7 @@ def _export(settings: SiteSettings, file: Path, *, quiet: bool) -> dict[str, Any
 @click.option("--workers", type=click.IntRange(1, 64), default=None, help="Processes; default: all cores.")
 @_JSON
 def verify_command(file: Path, keys_file: Path | None, as_json: bool, **how: Any) -> None:
-    """Verify an export: needs neither database nor network.
+    """Verify an export, or an evidence pack of `biyi controls`: needs neither database nor network.
 
     Names the first bad entry after any deletion, edit, reorder, truncation, splice, replay or forged
     checkpoint. Exit 0: holds; 1: does not; 2: the file or the keys cannot be used.
@@ -107,9 +108,12 @@ def verify_command(file: Path, keys_file: Path | None, as_json: bool, **how: Any
     \b
     biyi audit verify november.audit --keys auditor-keys.json
     biyi audit verify november.audit --keys auditor-keys.json --json | jq .first
+    biyi audit verify controls-000007.pack --keys auditor-keys.json
     """
     try:
         keys = None if how["trust_file_keys"] else _find_keys(keys_file)
+        if begins_as_pack(file):
+            sys.exit(verify_pack_file(file, keys, as_json=as_json))
         report = _verify(file, keys, how["all_signatures"], how["workers"], quiet=as_json)
     except (ExportUnreadable, AuditKeyError, OSError) as error:
         click.echo(f"biyi audit verify: {error}", err=True)

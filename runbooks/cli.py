@@ -6,6 +6,7 @@ from runbooks.audit import audit
 from runbooks.backup import backup
 from runbooks.cache import cache
 from runbooks.cells import cells_command, hold_command, move_command, why_command
+from runbooks.controls.cli import controls
 from runbooks.dashboards import dashboards
 from runbooks.day_end import day_end
 from runbooks.demo import demo_command
@@ -20,6 +21,7 @@ from runbooks.payouts import payouts_command
 from runbooks.product import product
 from runbooks.promote import promote_command
 from runbooks.quarantine import quarantine_command
+from runbooks.report import report
 from runbooks.restore import restore_command
 from runbooks.risk import risk
 from runbooks.settlement import settlement
@@ -45,6 +47,8 @@ def main() -> None:
     Simulated:   biyi sim --schedules 10000
     Who may:     biyi staff --help; biyi token channel app
     Audit trail: biyi audit export x.audit; biyi audit verify x.audit
+    Level 3:     biyi controls run; biyi controls report --html level-3.html
+    Filings:     biyi report run --date 2026-11-30 --kind all --out filings/
     Provisioned: biyi deploy preview
     Exit codes:  0 done, 1 refused or a check failed, 2 usage, 3 could not tell
     """
@@ -54,6 +58,7 @@ for command in (
     demo_command, stand, site, link, cells_command, why_command, move_command, promote_command, hold_command,
     quarantine_command, cache, product, risk, funder, ledger, payouts_command, settlement, day_end, drill,
     faults, sim_command, backup, restore_command, staff, token, audit, keys, ueba, deploy, dashboards,
+    controls, report,
 ):  # fmt: skip
     main.add_command(command)
 

@@ -49,7 +49,8 @@ def staff() -> None:
     """
 
 
-def _session_file() -> Path:
+def session_file() -> Path:
+    """Return where the token of whoever is logged in here lies."""
     return default_home() / "staff-session"
 
 
@@ -69,7 +70,7 @@ def _perform(work: Callable[[Desk], Awaitable[T]]) -> T:
 async def _session(desk: Desk, endpoint: object) -> Session:
     """Return who is logged in here, if they may do what the portal's route of the same name does."""
     try:
-        token = _session_file().read_text(encoding="utf-8").strip()
+        token = session_file().read_text(encoding="utf-8").strip()
     except FileNotFoundError as error:
         raise AccessRefused(Why.UNAUTHENTICATED, "Nobody is logged in: biyi staff login NAME") from error
     session = await signing_in.authenticate(desk, token, HERE)
@@ -108,7 +109,7 @@ def init_command(system: str, security: str, audit: str, branch: str, as_json: b
 def login_command(name: str, password: str, code: str | None, as_json: bool) -> None:
     """Log in; the session's token is kept in the stand's directory, readable by you only."""
     entered = _perform(lambda desk: signing_in.log_in(desk, signing_in.Attempt(name, password, code), HERE))
-    write_private(_session_file(), entered.token + "\n")
+    write_private(session_file(), entered.token + "\n")
     plain = {"staff": name, "roles": entered.roles, "scope": entered.scope}
     todo = {"full": "", "password": "; now: biyi staff password", "enrol": "; now: biyi staff totp"}
     _say(as_json, plain, f"{name}: {', '.join(entered.roles) or 'no role'}{todo[entered.scope]}")
@@ -122,7 +123,7 @@ def logout_command() -> None:
         await signing_in.log_out(desk, await _session(desk, access_routes.post_logout))
 
     _perform(work)
-    _session_file().unlink(missing_ok=True)
+    session_file().unlink(missing_ok=True)
 
 
 @staff.command("password")
@@ -136,7 +137,7 @@ def password_command(old: str, new: str) -> None:
         await own_account.change_password(desk, session, old, new)
 
     _perform(work)
-    _session_file().unlink(missing_ok=True)
+    session_file().unlink(missing_ok=True)
     click.echo("changed; log in again")
 
 

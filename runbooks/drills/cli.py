@@ -15,6 +15,7 @@ from runbooks.drills.certificate_rotation import run_certificate_rotation
 from runbooks.drills.channel_loss import run_channel_loss
 from runbooks.drills.checkers import Verdict
 from runbooks.drills.day_end_loss import run_day_end_loss
+from runbooks.drills.filing_loss import run_filing_loss
 from runbooks.drills.key_rotation import run_key_rotation
 from runbooks.drills.live import live_view
 from runbooks.drills.planned_move import MOVE_RATE, run_planned_move
@@ -38,6 +39,7 @@ EXITS: Mapping[Verdict, int] = {Verdict.HOLDS: 0, Verdict.BROKEN: 1, Verdict.UNK
 _DRILLS = (
     ("site-loss", "Kill a whole site under load, let it come back; about 60 s"),
     ("day-end-loss", "Kill a site in the middle of day-end, under load; about 70 s"),
+    ("filing-loss", "Kill a site while filings are on their way, under load; about 70 s"),
     ("planned-move", "Move every cell to the other site and back under load; about 15 s a round"),
     ("key-rotation", "Replace the key of personal data under load, cut off and resumed; about 60 s"),
     ("certificate-rotation", "Renew every certificate under load, revoke the old ones; about 20 s"),
@@ -105,6 +107,29 @@ def day_end_loss_command(site: str, rate: float, seed: int, as_json: bool, no_li
     options = DrillOptions(default_home(), rate, seed)
     with _watching(f"day-end and loss of {site}", as_json, no_live) as (say, on_scene):
         report = _run(run_day_end_loss(Site(site), options, say, on_scene))
+    if as_json:
+        click.echo(json.dumps(report.plain, ensure_ascii=False))
+    else:
+        print_site_loss(Console(), report.result, report.plain)
+    sys.exit(EXITS[report.result.verdict])
+
+
+@run.command("filing-loss")
+@click.option(
+    "--site", type=click.Choice([str(s) for s in DATA_SITES]), required=True, help="The site to lose."
+)
+@_rate
+@_seed
+@_json
+@_no_live
+def filing_loss_command(site: str, rate: float, seed: int, as_json: bool, no_live: bool) -> None:
+    """Kill a site while filings are on their way; the other one files each of them, once.
+
+    The stand's business date is one day further on afterwards.
+    """
+    options = DrillOptions(default_home(), rate, seed)
+    with _watching(f"filings and loss of {site}", as_json, no_live) as (say, on_scene):
+        report = _run(run_filing_loss(Site(site), options, say, on_scene))
     if as_json:
         click.echo(json.dumps(report.plain, ensure_ascii=False))
     else:

@@ -116,12 +116,13 @@ TABLES = (
 )
 
 WATCH_TABLES = ("publications", "cases", "acts", "profiles")
+CONTROLS_TABLES = ("attestations", "confirmations", "withdrawals", "runs")
 ACCESS_TABLES = ("accounts", "earlier_passwords", "sessions", "approvals", "changes", "uses")
 
 BOOTSTRAP = """
 create schema biyi;
-create table biyi.epoch (epoch bigint, copy text, at timestamptz);
-insert into biyi.epoch values (7, 'a-idc-0-00000000', now());
+create table biyi.epoch (one boolean default true, epoch bigint, copy text, at timestamptz);
+insert into biyi.epoch (epoch, copy, at) values (7, 'a-idc-0-00000000', now());
 create function biyi.require_epoch(wanted bigint) returns void language plpgsql security definer as $$
 begin
     if (select epoch from biyi.epoch) <> wanted then
@@ -282,8 +283,10 @@ async def cells(server: Server) -> Cells:
             staff = [
                 *("access." + table for table in ACCESS_TABLES),
                 *("watch." + table for table in WATCH_TABLES),
+                *("controls." + table for table in CONTROLS_TABLES),
             ]
             await connection.execute(f"truncate {', '.join(staff)}")
+            await connection.execute("truncate filing.batches, filing.events")
             await connection.execute("truncate audit.entries, audit.blocks, audit.checkpoints")
             await connection.execute("truncate keys.closed_versions, keys.rewraps, keys.shredded")
             await connection.execute("update core.business_date set on_date = null")

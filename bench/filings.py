@@ -1,0 +1,175 @@
+"""All EAST tables of a portfolio against plain COPY of the same rows, on one server in one run.
+
+`python bench/filings.py --loans 1000000` (about 15 minutes, most of it filling); writes
+bench/results/filings.json. Plain COPY reads the rows from tables that hold them ready, and is the least that
+writing them can cost. Both are timed by turns; memory is what this process had at most, after each.
+"""
+
+import argparse
+import asyncio
+import datetime as dt
+import json
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg.sql import SQL, Identifier, Literal
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from bench.core.ground import DAY, Ground, open_ground, seed
+from compliance.reporting.catalogue import compose_table, read_tables
+from compliance.reporting.settings import Institution
+from compliance.reporting.snapshot import Evening, Snapshot, begin_digest, open_snapshot
+from core_app.loans.classification import read_class_limits
+from core_app.loans.schedule import Terms
+from core_app.loans.terms import plan_loan
+from core_app.products.catalogue import read_catalogue
+
+RESULT = Path(__file__).parent / "results" / "filings.json"
+GOAL = 3.0
+"""All tables take at most so many times as long as plain COPY. Source: our choice, design of filings."""
+
+# The evening's rows and the ledger of loans that were drawn and never repaid.
+_EVENING = """
+insert into core.loan_snapshots (on_date, loan_id, customer_id, product, product_version, balance_fen,
+    principal_overdue_fen, interest_overdue_fen, penalty_fen, days_past_due, asset_class, by_60_days,
+    non_accrual, interest_receivable_fen, penalty_receivable_fen, off_balance_fen, next_due)
+select %(day)s, loan_id, customer_id, product, product_version, balance_fen, 0, 0, 0, 0, 'normal', false,
+    false, 0, 0, 0, (drawn_on + interval '1 month')::date
+from core.loans;
+insert into core.entries (transaction_id, account, amount_fen, currency, loan_id, idempotency_key, booked_on)
+select l.loan_id, a.account, a.sign * l.principal_fen, 'CNY', l.loan_id, 'seed', l.drawn_on
+from core.loans l, (values ('1303', 1), ('1002', -1)) as a (account, sign);
+update core.business_date set on_date = %(day)s::date + 1;
+"""
+
+
+def fill(ground: Ground, loans: int) -> None:
+    """Write the portfolio and its evening."""
+    product = read_catalogue().versions["instalment-12", 1]
+    plan = plan_loan(product, Terms(1_200_000, product.pricing.rate_annual, 12), dt.date(2026, 1, 15))
+    principals, interests = [one.principal_fen for one in plan], [one.interest_fen for one in plan]
+    seed(ground, {
+        "loans": loans, "contracts": 0, "day": DAY, "periods": [one.period for one in plan],
+        "interest": sum(interests), "principals": principals, "interests": interests,
+        "principals_before": [sum(principals[:n]) for n in range(12)],
+        "interests_before": [sum(interests[:n]) for n in range(12)],
+    })  # fmt: skip
+    with psycopg.connect(ground.dsn("biyi_owner"), autocommit=True) as connection:
+        for statement in _EVENING.split(";\n"):
+            if statement.strip():
+                connection.execute(statement, {"day": DAY})
+    with psycopg.connect(ground.dsn("biyi_admin"), autocommit=True) as connection:
+        connection.execute("vacuum analyze")
+
+
+def peak_mb() -> float:
+    """Return the most memory this process ever had, in MB."""
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+
+
+async def run_ours(snapshot: Snapshot, folder: Path) -> tuple[float, dict[str, int]]:
+    """Write all EAST tables; return seconds and rows a table."""
+    began, rows = time.perf_counter(), {}
+    for name in snapshot.tables.east:
+        with (folder / f"{name}.txt").open("wb") as file:
+            rows[name] = await snapshot.copy_table(name, file, begin_digest())
+    return time.perf_counter() - began, rows
+
+
+async def hold_rows(ground: Ground, snapshot: Snapshot) -> None:
+    """Keep every table's rows ready, for plain COPY."""
+    dsn = ground.dsn("biyi_owner")
+    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
+        for name in snapshot.tables.east:
+            query = compose_table(snapshot.tables, name, snapshot.values)
+            await connection.execute(
+                SQL("create unlogged table {} as {}").format(Identifier(f"rows_{name}"), query)
+            )
+        await connection.execute("analyze")
+
+
+async def run_plain(ground: Ground, names: list[str], folder: Path) -> float:
+    """COPY the rows that are held; return seconds."""
+    async with await psycopg.AsyncConnection.connect(ground.dsn("biyi_owner")) as connection:
+        began = time.perf_counter()
+        for name in names:
+            statement = SQL("copy {} to stdout (format text, delimiter {}, null '')").format(
+                Identifier(f"rows_{name}"), Literal("\x01")
+            )
+            with (folder / f"{name}.plain").open("wb") as file:
+                async with connection.cursor() as cursor, cursor.copy(statement) as copy:
+                    async for block in copy:
+                        file.write(block)
+        return time.perf_counter() - began
+
+
+async def measure(ground: Ground, rounds: int) -> dict[str, Any]:
+    """Time both by turns and compare their bytes."""
+    catalogue = read_catalogue()
+    day = dt.date.fromisoformat(DAY)
+    limits = read_class_limits(catalogue.rulebook, day)
+    evening = Evening(day, None, Institution(), limits, catalogue.versions)
+
+    def connect(_cell: str) -> Any:
+        return _connected(ground)
+
+    ours, plain, peaks = [], [], [peak_mb()]
+    with tempfile.TemporaryDirectory(prefix="biyi-bench-filings-") as place:
+        folder = Path(place)
+        async with open_snapshot(connect, "a", read_tables(), evening) as snapshot:
+            await hold_rows(ground, snapshot)
+            for _ in range(rounds):
+                seconds, rows = await run_ours(snapshot, folder)
+                ours.append(seconds)
+                peaks.append(peak_mb())
+                plain.append(await run_plain(ground, list(rows), folder))
+        same = all(
+            (folder / f"{name}.txt").stat().st_size == (folder / f"{name}.plain").stat().st_size
+            for name in rows
+        )
+        size = sum((folder / f"{name}.txt").stat().st_size for name in rows)
+    return {
+        "rows": rows, "bytes": size, "same_size": same, "ours_s": [round(one, 2) for one in ours],
+        "plain_s": [round(one, 2) for one in plain],
+        "ratio": round(statistics.median(ours) / statistics.median(plain), 2), "peak_mb": peaks,
+    }  # fmt: skip
+
+
+def _connected(ground: Ground) -> Any:
+    @asynccontextmanager
+    async def opened() -> Any:
+        dsn = ground.dsn("biyi_report")
+        async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
+            yield connection
+
+    return opened()
+
+
+def main() -> None:
+    """Fill, measure, write the result; exit 1 when the goal is missed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--loans", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    asked = parser.parse_args()
+    with open_ground() as ground:
+        began = time.perf_counter()
+        fill(ground, asked.loans)
+        filled_s = round(time.perf_counter() - began, 1)
+        found = asyncio.run(measure(ground, asked.rounds))
+    result = {"loans": asked.loans, "filled_s": filled_s, "goal": GOAL, **found}
+    if asked.loans == 1_000_000:
+        RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(result))
+    sys.exit(0 if found["ratio"] <= GOAL and found["same_size"] else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+-- What every table is computed from, as of the evening of {day}: named sets, put before each table's query.
+-- {since} is the evening of the last filing (exclusive); amounts in fen. Own share only for joint loans: what we
+-- have lent is our part of the principal less our part of all that was paid, as the ledger splits it.
+products as materialized (
+    select * from unnest({products}::text[], {versions}::integer[], {names}::text[], {account_types}::text[],
+        {repay_modes}::text[], {frequencies}::text[], {merged}::boolean[], {methods}::text[])
+        as p (product, product_version, product_name, account_type, repay_mode, frequency, merged, method)
+),
+loan as (
+    select l.loan_id, l.contract_id, l.customer_id, l.product, l.product_version, l.drawn_on, l.rate_annual,
+        l.principal_fen, l.plan_version, l.region, l.channel, l.anytime,
+        case when l.settled_on <= {day} then l.settled_on end as settled_on,
+        case when l.written_off_on <= {day} then l.written_off_on end as written_off_on,
+        o.share, o.principal_fen as own_fen, coalesce(s.balance_fen, 0) as balance_fen,
+        case when s.loan_id is null then 0 when o.share = 1 then s.balance_fen
+            else o.principal_fen - core.own_part(l.loan_id, l.principal_fen - s.balance_fen) end as own_balance_fen,
+        s.loan_id is not null as stood, s.days_past_due, s.asset_class, s.principal_overdue_fen,
+        s.interest_overdue_fen, s.interest_receivable_fen, s.off_balance_fen, s.non_accrual, s.next_due
+    from core.loans l
+    join core.loan_funders o on o.loan_id = l.loan_id and o.funder = 'own'
+    left join core.loan_snapshots s on s.loan_id = l.loan_id and s.on_date = {day}
+    where l.drawn_on <= {day}
+        and (l.settled_on is null or l.settled_on > {since})
+        and (l.written_off_on is null or l.written_off_on > {since})
+        and not exists (select from core.draw_voids v where v.loan_id = l.loan_id and v.voided_on <= {day})
+),
+ledger as (
+    select e.account, coalesce(sum(e.amount_fen) filter (where e.booked_on <= {since}), 0) as opening_fen,
+        coalesce(sum(e.amount_fen) filter (where e.booked_on > {since} and e.amount_fen > 0), 0) as debit_fen,
+        coalesce(-sum(e.amount_fen) filter (where e.booked_on > {since} and e.amount_fen < 0), 0) as credit_fen,
+        sum(e.amount_fen) as closing_fen,
+        coalesce(sum(e.amount_fen) filter (where e.booked_on >= date_trunc('year', {day}::date)), 0) as year_fen
+    from core.entries e where e.booked_on <= {day} group by e.account
+)
