@@ -6,7 +6,7 @@ ARGS ?=
 UV ?= uv
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bench-core bench-peers bench-ueba test-rules test-spark lint-manifests faults lock clean venv-run venv-dev
+.PHONY: help demo test check bench bench-core bench-peers bench-ueba test-cluster test-rules test-spark lint-manifests faults lock clean venv-run venv-dev
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -15,7 +15,7 @@ demo: venv-run ## bring up both sites, lend money, kill a site under load, show 
 	@$(VENV)/biyi demo
 
 test: venv-dev ## run the tests against real servers, at most 25 minutes (the slow ones: make faults)
-	@$(VENV)/python -m pytest -m "not slow and not spark" -n 2 --dist=loadscope --durations=10 --session-timeout=1490 $(ARGS)
+	@$(VENV)/python -m pytest -m "not slow and not spark and not cluster" -n 2 --dist=loadscope --durations=10 --session-timeout=1490 $(ARGS)
 
 check: venv-dev ## style, types, import rules, house rules
 	@$(VENV)/ruff check --quiet . && echo "[check] ruff check: ok"
@@ -34,6 +34,9 @@ bench-core: venv-dev ## repayments, draws and day-end beside pgbench and bare SQ
 
 bench-peers: venv-dev ## the same site loss, ours and Patroni's in turn, about 10 minutes (ARGS="--runs 2")
 	@$(VENV)/python -m bench.peers $(ARGS)
+
+test-cluster: venv-dev ## two real Kubernetes API servers and the real Pulumi engine, 15 minutes (builds them first: 20)
+	@tools=$$(.ci/cluster-tools) && BIYI_CLUSTER_TOOLS=$$tools $(VENV)/python -m pytest tests/cluster --durations=10 $(ARGS)
 
 test-rules: ## run Prometheus' own tests of the alert rules (needs promtool, of Debian's package prometheus)
 	@command -v promtool >/dev/null || { echo "make test-rules needs promtool (apt-get install prometheus)" >&2; exit 2; }

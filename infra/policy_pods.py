@@ -141,7 +141,7 @@ def accounts_may_little(plan: Plan) -> Found:
                 if {"*", "secrets", "pods/exec"} & named:
                     yield planned, f"allows {sorted(named)}"
     for planned, spec in _workloads(plan):
-        if spec.get("automountServiceAccountToken") and spec.get("serviceAccountName") != "biyi-agent":
+        if spec.get("automountServiceAccountToken") and spec.get("serviceAccountName") != "biyi-steward":
             yield planned, "mounts a token although it has nothing to ask of the API"
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pulumi
 from pulumi import _types as pulumi_types
+from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
 
 from infra.plan import UNKNOWN, Plan, Planned, is_protected_kind
 from infra.policy import Finding, check_plan
@@ -45,8 +46,19 @@ class Guard:
         opts = args.opts
         if is_protected_kind(args.type_):
             opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(protect=True))
+        _force(args.props.get("metadata"))
         self._planned.append(Planned(args.type_, args.name, plain_props(args), bool(opts.protect)))
         return pulumi.ResourceTransformationResult(props=args.props, opts=opts)
+
+
+def _force(metadata: object) -> None:
+    """Let the program's word count over a person's: without it an apply over a change by hand is a conflict.
+
+    What others may change for good, the steward's bound above all, the program ignores.
+    """
+    if isinstance(metadata, ObjectMetaArgs):
+        notes: Any = metadata.annotations or {}
+        metadata.annotations = {**notes, "pulumi.com/patchForce": "true"}
 
 
 def plain_props(args: pulumi.ResourceTransformationArgs) -> Mapping[str, object]:

@@ -75,6 +75,8 @@ class DataSite:
     """Put on each Service of type LoadBalancer; they must make it internal."""
     api_replicas_min: int = 2
     """API pods when all is well. Source: our choice, one for each of two zones."""
+    api_replicas_burst: int = 4
+    """API pods, at least, while the other site is lost. Source: our choice, what bears both sites' load."""
     api_replicas_max: int = 12
     """API pods while the other site is lost. Source: our choice, three times a doubled load."""
 

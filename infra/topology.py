@@ -296,8 +296,12 @@ def _check_capacity(settings: Settings) -> Iterator[Refusal]:
             yield Refusal(
                 f"{site}.api_replicas_min", str(data.api_replicas_min), "at least 2: one node may go"
             )
-        if data.api_replicas_max < 2 * data.api_replicas_min:
-            way = f"at least {2 * data.api_replicas_min}: the site must bear the other site's load too"
+        both = sum(settings.site(name).api_replicas_min for name in DATA_SITES)
+        if data.api_replicas_burst < both:
+            way = f"at least {both}: the site must bear the other site's load too"
+            yield Refusal(f"{site}.api_replicas_burst", str(data.api_replicas_burst), way)
+        if data.api_replicas_max < data.api_replicas_burst:
+            way = f"at least {data.api_replicas_burst}, its api_replicas_burst"
             yield Refusal(f"{site}.api_replicas_max", str(data.api_replicas_max), way)
     cluster = settings.cloud_cluster
     if not len(settings.cloud.zones) <= cluster.work_nodes_min <= cluster.work_nodes_max:

@@ -120,7 +120,7 @@ class BackupSettings:
     keep_full: int = 2
     """Full backups kept, with all that belongs to them. Source: our choice; one may be found bad."""
     lag_limit: float = 5.0
-    """Archive lag that is still good. Source: our promise of an RPO from the archive."""
+    """Archive lag that is still good. Source: our choice; commits of five seconds, lost with all copies."""
 
     def __post_init__(self) -> None:
         if self.keep_full < 1:

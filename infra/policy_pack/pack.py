@@ -1,5 +1,8 @@
 """Each check of `infra.policy` as a policy of the engine, over the whole stack, mandatory."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from pulumi_policy import (
     EnforcementLevel,
     Policy,
@@ -8,8 +11,9 @@ from pulumi_policy import (
     StackValidationArgs,
     StackValidationPolicy,
 )
+from pulumi_policy.proxy import UnknownValueError
 
-from infra.plan import Plan, Planned
+from infra.plan import UNKNOWN, Plan, Planned
 from infra.policy import CHECKS, Check
 
 
@@ -21,10 +25,29 @@ def make_policies() -> list[Policy]:
 def plan_of(resources: list[PolicyResource]) -> Plan:
     """Return the engine's resources as a plan."""
     return tuple(
-        Planned(r.resource_type, r.name, dict(r.props), bool(r.opts and r.opts.protect))
+        Planned(r.resource_type, r.name, _plain(r.props), bool(r.opts and r.opts.protect))
         for r in resources
         if r.resource_type.startswith(("alicloud:", "kubernetes:"))
     )
+
+
+def _plain(value: Any) -> Any:
+    """Take off the SDK's proxies: its lists are no `list`, and what is not known yet raises when read."""
+    match value:
+        case Mapping():
+            return {key: _plain(_read(value, key)) for key in value}
+        case str() | bytes():
+            return value
+        case Sequence():
+            return [_plain(_read(value, index)) for index in range(len(value))]
+    return value
+
+
+def _read(value: Any, key: Any) -> Any:
+    try:
+        return value[key]
+    except UnknownValueError:
+        return UNKNOWN
 
 
 def _policy(check: Check) -> StackValidationPolicy:

@@ -1,9 +1,8 @@
-"""Who may talk to whom at a site, and who may ask the Kubernetes API. Nothing is allowed by default."""
+"""Who may talk to whom at a site. Nothing is allowed by default."""
 
 from pulumi_kubernetes.core import v1 as core
 from pulumi_kubernetes.meta import v1 as meta
 from pulumi_kubernetes.networking import v1 as networking
-from pulumi_kubernetes.rbac import v1 as rbac
 from pulumi_kubernetes.scheduling import v1 as scheduling
 
 from infra.settings import DATA_SITES
@@ -17,6 +16,7 @@ from infra.workloads.documents import (
     PAYER_PORT,
     POSTGRES_PORT,
     PROJECTOR_PORT,
+    STEWARD_PORT,
     VALKEY_PORT,
     WATCHER_PORT,
 )  # fmt: skip
@@ -24,7 +24,16 @@ from infra.workloads.pods import NAMESPACE, labels, named
 
 Peer = networking.NetworkPolicyPeerArgs
 API_SERVER_PORTS = (443, 6443)
-METRICS_PORTS = (API_PORT, AGENT_PORT, PROJECTOR_PORT, PAYER_PORT, NOTARY_PORT, WATCHER_PORT, 2381)
+METRICS_PORTS = (
+    API_PORT,
+    AGENT_PORT,
+    PROJECTOR_PORT,
+    PAYER_PORT,
+    NOTARY_PORT,
+    WATCHER_PORT,
+    STEWARD_PORT,
+    2381,
+)
 CUSTOMERS_OF_COPIES = ("api", "projector", "payer", "notary", "watcher")
 CUSTOMERS_OF_VALKEY = ("api", "projector", "watcher")
 
@@ -52,7 +61,7 @@ def build_namespace(ground: Ground) -> core.Namespace:
 
 
 def build_borders(ground: Ground) -> None:
-    """Create accounts, rights and network policies."""
+    """Create accounts and network policies."""
     _accounts(ground)
     _deny_all(ground)
     for name, spec in _allowed(ground).items():
@@ -64,33 +73,6 @@ def _accounts(ground: Ground) -> None:
         core.ServiceAccount(
             name, metadata=named(name, "account"), automount_service_account_token=False, opts=ground.opts
         )
-    rules = [
-        rbac.PolicyRuleArgs(api_groups=[""], resources=["pods"], verbs=["get", "list", "watch", "patch"]),
-        rbac.PolicyRuleArgs(
-            api_groups=["discovery.k8s.io"],
-            resources=["endpointslices"],
-            verbs=["get", "list", "watch", "create", "update", "patch"],
-        ),
-        rbac.PolicyRuleArgs(
-            api_groups=["biyi.io"],
-            resources=["cells", "sites", "drills", "cells/status", "sites/status", "drills/status"],
-            verbs=["get", "list", "watch", "create", "update", "patch"],
-        ),
-        rbac.PolicyRuleArgs(
-            api_groups=["autoscaling"],
-            resources=["horizontalpodautoscalers"],
-            resource_names=["api"],
-            verbs=["get", "patch"],
-        ),
-    ]
-    rbac.Role("biyi-agent", metadata=named("biyi-agent", "account"), rules=rules, opts=ground.opts)
-    rbac.RoleBinding(
-        "biyi-agent",
-        metadata=named("biyi-agent", "account"),
-        role_ref=rbac.RoleRefArgs(api_group="rbac.authorization.k8s.io", kind="Role", name="biyi-agent"),
-        subjects=[rbac.SubjectArgs(kind="ServiceAccount", name="biyi-agent", namespace=NAMESPACE)],
-        opts=ground.opts,
-    )
 
 
 def _deny_all(ground: Ground) -> None:
@@ -115,27 +97,27 @@ def _allowed(ground: Ground) -> dict[str, networking.NetworkPolicySpecArgs]:
     admins = [_block(text) for text in settings.admin_networks]
     own_api = [_block(settings.site(ground.site).networks.nodes)]
     copies = ("copy",)
+    asking = (*CUSTOMERS_OF_COPIES, "steward")
     return {
         "names": _leaves(None, [Peer(namespace_selector=_system(), pod_selector=_dns())], (53,), udp=True),
         # Customers: from the load balancer, whose addresses are the nodes' under externalTrafficPolicy Local.
         "api-in": _enters("api", [_block("0.0.0.0/0")], (API_PORT,)),
         "copies-in": _enters(
             "copy",
-            [*(_pods(one) for one in (*CUSTOMERS_OF_COPIES, "copy")), *sites, *pods],
+            [*(_pods(one) for one in (*asking, "copy")), *sites, *pods],
             (POSTGRES_PORT, AGENT_PORT),
         ),
         "admins-in": _enters("copy", admins, (AGENT_PORT,)),
         "copies-out": _leaves(copies, [*sites, *pods, _pods("copy")], (POSTGRES_PORT, AGENT_PORT)),
-        "copies-ask-their-cluster": _leaves(copies, own_api, API_SERVER_PORTS),
+        "stewards-tell-their-cluster": _leaves(("steward",), own_api, API_SERVER_PORTS),
+        "stewards-ask-agents": _leaves(("steward",), [*sites, *pods, _pods("copy")], (AGENT_PORT,)),
         "customers-of-copies-out": _leaves(
             CUSTOMERS_OF_COPIES, [*sites, *pods, _pods("copy")], (POSTGRES_PORT, AGENT_PORT)
         ),
         "valkey-in": _enters("valkey", [_pods(one) for one in CUSTOMERS_OF_VALKEY], (VALKEY_PORT,)),
         "valkey-out": _leaves(CUSTOMERS_OF_VALKEY, [_pods("valkey")], (VALKEY_PORT,)),
-        "votes-in": _enters(
-            "etcd", [*votes, _pods("copy"), *(_pods(one) for one in CUSTOMERS_OF_COPIES)], _ETCD
-        ),
-        "votes-out": _leaves(("etcd", "copy", *CUSTOMERS_OF_COPIES), [*votes, _pods("etcd")], _ETCD),
+        "votes-in": _enters("etcd", [*votes, _pods("copy"), *(_pods(one) for one in asking)], _ETCD),
+        "votes-out": _leaves(("etcd", "copy", *asking), [*votes, _pods("etcd")], _ETCD),
         # Banks and bureaux: only who pays and who decides may leave the country house, and only by TLS.
         "partners-out": _leaves(
             ("payer", "api"), [_block("0.0.0.0/0", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")], (443,)

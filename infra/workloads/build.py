@@ -11,6 +11,7 @@ from infra.workloads.borders import build_borders, build_namespace
 from infra.workloads.copies import Ground, build_copies
 from infra.workloads.notary import build_notary
 from infra.workloads.services import build_services
+from infra.workloads.steward import build_steward
 from infra.workloads.votes import build_vote
 
 
@@ -26,6 +27,7 @@ def build_workloads(
     build_services(ground)
     build_vote(ground)
     build_notary(ground)
+    build_steward(ground)
     places = build_copies(ground)
     return WorkloadsOutputs(
         namespace=pulumi.Output.from_input("biyi"), copies=pulumi.Output.from_input(places)
@@ -35,8 +37,8 @@ def build_workloads(
 def open_cluster(topology: Topology, site: DataSiteName, ack: AckOutputs | None) -> kubernetes.Provider:
     """Return the provider of the site's cluster: by kubeconfig context, else the one that stack `ack` made.
 
-    `skip_update_unreachable`: a lost site does not hold up an `up`. `delete_unreachable` stays off: a site
-    that cannot be reached is not a site whose copies are gone.
+    A site that cannot be reached fails its own stack, and only that: with `skip_update_unreachable` an `up`
+    would end well and have done nothing. `delete_unreachable` stays off: its copies are not gone.
     """
     cluster = topology.settings.site(site).cluster
     kubeconfig: pulumi.Input[str] | None = cluster.kubeconfig
@@ -50,7 +52,7 @@ def open_cluster(topology: Topology, site: DataSiteName, ack: AckOutputs | None)
         context=cluster.context,
         kubeconfig=kubeconfig,
         enable_server_side_apply=True,
-        skip_update_unreachable=True,
+        skip_update_unreachable=False,
         delete_unreachable=False,
         suppress_helm_hook_warnings=True,
     )

@@ -26,6 +26,7 @@ from infra.workloads.pods import (
     pod,
     prepared,
     sized,
+    unwaited,
     volumes,
 )  # fmt: skip
 
@@ -130,7 +131,7 @@ def _build_copy(ground: Ground, copy: Copy) -> None:
     )
     core.Service(
         f"{copy.place}-pod",
-        metadata=named(f"{copy.place}-pod", "copy", **mine),
+        metadata=unwaited(f"{copy.place}-pod", "copy", **mine),
         spec=core.ServiceSpecArgs(
             cluster_ip="None", publish_not_ready_addresses=True, selector=labels("copy", **mine), ports=ports
         ),
@@ -158,7 +159,6 @@ def _stateful_set(ground: Ground, copy: Copy, mine: dict[str, str]) -> None:
                 ),
             ],
             account="biyi-agent",
-            account_mounted=True,
             init=prepared(settings.images.biyi),
             zone=copy.zone,
             pool="copies",

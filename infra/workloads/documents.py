@@ -1,14 +1,14 @@
 """The documents that the site's processes are started with. Pure.
 
-They have the shape that `replication.settings` and `core_app.funding.settings` read; infra may not import
-those, so a test reads every document back with them.
+They have the shapes that `replication.settings`, `replication.platform.settings` and
+`core_app.funding.settings` read; infra may not import those, so a test reads every document back with them.
 """
 
 from infra.settings import DATA_SITES, DataSiteName
 from infra.topology import ZONE, Copy, Topology
 
 POSTGRES_PORT, AGENT_PORT, API_PORT, VALKEY_PORT = 5432, 7000, 8080, 6379
-PROJECTOR_PORT, PAYER_PORT, NOTARY_PORT, WATCHER_PORT = 7100, 7200, 7300, 7400
+PROJECTOR_PORT, PAYER_PORT, NOTARY_PORT, STEWARD_PORT, WATCHER_PORT = 7100, 7200, 7300, 7400, 7500
 ETCD_CLIENT_PORT, ETCD_PEER_PORT = 2379, 2380
 HEALTH_PORT = 7900
 HOME, KEYS, TLS = "/var/lib/biyi", "/run/biyi/keys", "/etc/biyi/tls"
@@ -67,6 +67,19 @@ def _place(copy: Copy, own: Copy | None) -> Document:
     if copy == own:
         found |= {"data_dir": f"{HOME}/copy"}
     return found
+
+
+def platform_document(topology: Topology, site: DataSiteName) -> Document:
+    """Return `platform.json` for the steward at `site`; each copy's agent is asked at the copy's own name."""
+    data = topology.settings.site(site)
+    return {
+        "namespace": "biyi",
+        "addresses": {copy.place: copy.address for copy in topology.copies},
+        "agents": {copy.place: f"https://{copy.host}:{AGENT_PORT}" for copy in topology.copies},
+        "api_replicas_min": data.api_replicas_min,
+        "api_replicas_burst": data.api_replicas_burst,
+        "metrics_port": STEWARD_PORT,
+    }
 
 
 def channels_document(topology: Topology) -> Document:

@@ -32,6 +32,19 @@ def named(name: str, component: str, **more: str) -> meta.ObjectMetaArgs:
     return meta.ObjectMetaArgs(name=name, namespace=NAMESPACE, labels=labels(component, **more))
 
 
+def unwaited(name: str, component: str, **more: str) -> meta.ObjectMetaArgs:
+    """Name an object whose readiness an `up` does not wait for: with one site down it would wait for ever.
+
+    A copy turns ready when the sync set has it, so when the other site is there: neither site comes first.
+    """
+    return meta.ObjectMetaArgs(
+        name=name,
+        namespace=NAMESPACE,
+        labels=labels(component, **more),
+        annotations={"pulumi.com/skipAwait": "true"},
+    )
+
+
 def confined() -> core.SecurityContextArgs:
     """Return what a container may not do: everything that Pod Security `restricted` forbids, and writing."""
     return core.SecurityContextArgs(

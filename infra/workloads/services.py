@@ -1,6 +1,7 @@
 """What serves customers and feeds on the copies: API, projector, payer, cache, and the site's vote."""
 
 import json
+from dataclasses import dataclass
 
 from pulumi_kubernetes.apps import v1 as apps
 from pulumi_kubernetes.autoscaling import v2 as autoscaling
@@ -19,7 +20,18 @@ from infra.workloads.documents import (
     channels_document,
     site_document,
 )  # fmt: skip
-from infra.workloads.pods import asks, confined, labels, mounts, named, pod, prepared, sized, volumes
+from infra.workloads.pods import (
+    asks,
+    confined,
+    labels,
+    mounts,
+    named,
+    pod,
+    prepared,
+    sized,
+    unwaited,
+    volumes,
+)
 
 REQUESTS_PER_POD = "60"
 """Requests a second that one API pod should serve. Source: bench/results: one process serves some 200 mixed
@@ -31,6 +43,24 @@ API_GRACE_SECONDS = 30
 """Source: core_app's own grace of 12 s, and 5 s in which load balancers forget the pod, rounded up."""
 
 
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A process of which one a site works at a time: it is started with the site's settings."""
+
+    name: str
+    """Also the holder of its certificate."""
+    module: str
+    port: int
+    """At which it tells its figures."""
+
+
+WORKERS = (
+    Worker("projector", "core_app.projector", PROJECTOR_PORT),
+    Worker("payer", "core_app.payer", PAYER_PORT),
+    Worker("watcher", "ueba.watcher", WATCHER_PORT),
+)
+
+
 def build_services(ground: Ground) -> None:
     """Create everything at the site that is not a copy."""
     documents = {
@@ -39,9 +69,8 @@ def build_services(ground: Ground) -> None:
     }
     core.ConfigMap("site-settings", metadata=named("site-settings", "site"), data=documents, opts=ground.opts)
     _api(ground)
-    _worker(ground, "projector", ["python", "-m", "core_app.projector"], PROJECTOR_PORT)
-    _worker(ground, "payer", ["python", "-m", "core_app.payer"], PAYER_PORT)
-    _worker(ground, "watcher", ["python", "-m", "ueba.watcher"], WATCHER_PORT)
+    for worker in WORKERS:
+        _worker(ground, worker)
     _valkey(ground)
 
 
@@ -158,14 +187,14 @@ def _autoscaler(ground: Ground) -> None:
     )
 
 
-def _worker(ground: Ground, name: str, command: list[str], port: int) -> None:
+def _worker(ground: Ground, worker: Worker) -> None:
     """Create a process of which one a site works at a time; a second one only takes over."""
-    settings = ground.topology.settings
+    settings, name = ground.topology.settings, worker.name
     container = core.ContainerArgs(
         name=name,
         image=settings.images.biyi,
-        args=[*command, "--settings", "/etc/biyi/settings/site.json"],
-        ports=[core.ContainerPortArgs(name="status", container_port=port)],
+        args=["python", "-m", worker.module, "--settings", "/etc/biyi/settings/site.json"],
+        ports=[core.ContainerPortArgs(name="status", container_port=worker.port)],
         security_context=confined(),
         resources=sized("250m", "256Mi", cpu_limit="1"),
         startup_probe=asks("/livez", HEALTH_PORT, period=2, failures=30),
@@ -236,7 +265,7 @@ def _valkey(ground: Ground) -> None:
     )
     core.Service(
         "valkey",
-        metadata=named("valkey", "valkey"),
+        metadata=quick("valkey"),
         spec=core.ServiceSpecArgs(
             selector=labels("valkey"),
             ports=[core.ServicePortArgs(name="valkey", port=VALKEY_PORT, target_port="valkey")],
@@ -246,13 +275,8 @@ def _valkey(ground: Ground) -> None:
 
 
 def quick(component: str) -> meta.ObjectMetaArgs:
-    """Name an object whose readiness an `up` does not wait for: with one site down it would wait for ever."""
-    return meta.ObjectMetaArgs(
-        name=component,
-        namespace="biyi",
-        labels=labels(component),
-        annotations={"pulumi.com/skipAwait": "true"},
-    )
+    """Name a workload, or its Service, after its component; an `up` does not wait for it."""
+    return unwaited(component, component)
 
 
 def template(component: str, spec: core.PodSpecArgs) -> core.PodTemplateSpecArgs:

@@ -63,10 +63,10 @@ class PulumiEngine:
     policy_pack: Path
 
     def preview(self, stack: str, tell: Tell) -> tuple[Step, ...]:
-        """Return what `up` would do; the Level-3 policies are asked too."""
+        """Return what `up` would do to the world as it is now; the Level-3 policies are asked too."""
         return _run(
             lambda on_event: self._open(stack).preview(
-                on_event=on_event, policy_packs=[str(self.policy_pack)]
+                on_event=on_event, policy_packs=[str(self.policy_pack)], refresh=True
             ),
             tell,
         )
@@ -74,7 +74,9 @@ class PulumiEngine:
     def up(self, stack: str, tell: Tell) -> tuple[Step, ...]:
         """Do it, without a second preview: the caller has shown one."""
         return _run(
-            lambda on_event: self._open(stack).up(on_event=on_event, policy_packs=[str(self.policy_pack)]),
+            lambda on_event: self._open(stack).up(
+                on_event=on_event, policy_packs=[str(self.policy_pack)], refresh=True
+            ),
             tell,
         )
 
@@ -126,10 +128,10 @@ def _run(call: Callable[[Callable[["EngineEvent"], None]], object], tell: Tell) 
     def note(event: "EngineEvent") -> None:
         step = step_of(event)
         if step is not None:
-            steps[f"{step.type} {step.name} {step.op}"] = step
+            steps.setdefault(f"{step.type} {step.name} {step.op}", step)
             tell(len(steps))
-        if event.diagnostic_event is not None and event.diagnostic_event.severity == "error":
-            errors.append(event.diagnostic_event.message.strip())
+        if (wrong := error_of(event)) is not None:
+            errors.append(wrong)
 
     try:
         call(note)
@@ -140,10 +142,14 @@ def _run(call: Callable[[Callable[["EngineEvent"], None]], object], tell: Tell) 
 
 
 def step_of(event: "EngineEvent") -> Step | None:
-    """Return the step that an event announces; None for other events, stacks and providers."""
-    if event.resource_pre_event is None:
+    """Return the step that an event announces, or says to have been; None for others, stacks and providers.
+
+    A refresh is announced as one whatever it will find; what it found, only its end says.
+    """
+    told = event.resource_pre_event or event.res_outputs_event
+    if told is None:
         return None
-    data = event.resource_pre_event.metadata
+    data = told.metadata
     if data.type.startswith("pulumi:"):
         return None
     old, new = data.old, data.new
@@ -155,6 +161,14 @@ def step_of(event: "EngineEvent") -> Step | None:
         changed=tuple(sorted(data.diffs or data.detailed_diff or ())),
         inputs=dict((new and new.inputs) or (old and old.inputs) or {}),
     )
+
+
+def error_of(event: "EngineEvent") -> str | None:
+    """Return what an event says is wrong: an error, or a check that must be kept and is not; else None."""
+    policy, told = event.policy_event, event.diagnostic_event
+    if policy is not None and policy.enforcement_level == "mandatory":
+        return f"{policy.policy_name}: {' '.join(policy.message.split())}"
+    return told.message.strip() if told is not None and told.severity == "error" else None
 
 
 def read_stacks(directory: Path) -> tuple[StackFile, ...]:

@@ -7,7 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from runbooks.deploy.engine import Engine, EngineFailed, Tell, write_state
-from runbooks.deploy.steps import Outcome, StackFile, StackResult, Step, changes_of, check_losses
+from runbooks.deploy.steps import (
+    Outcome,
+    StackFile,
+    StackResult,
+    Step,
+    changes_of,
+    check_losses,
+    protected_of,
+)
 
 _PASSED = {Outcome.SAME, Outcome.CHANGES, Outcome.DONE}
 
@@ -87,7 +95,14 @@ class Runner:
         return StackResult(stack.name, stack.site, outcome, steps)
 
     def _destroy(self, stack: StackFile) -> StackResult:
-        steps = self.engine.preview_destroy(stack.name, self.watch(stack.name, "preview"))
+        try:
+            steps = self.engine.preview_destroy(stack.name, self.watch(stack.name, "preview"))
+        except EngineFailed:
+            # Pulumi stops at the first protected one: the state names them all.
+            steps = protected_of(self.engine.export_state(stack.name))
+            if (why := check_losses(steps, self.known_losses)) is None:
+                raise
+            return StackResult(stack.name, stack.site, Outcome.REFUSED, steps, why)
         judged = self._judged(stack, steps)
         if judged.outcome is not Outcome.CHANGES:
             return judged

@@ -4,6 +4,7 @@ import enum
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
+from typing import Any
 
 
 class Outcome(enum.StrEnum):
@@ -93,6 +94,15 @@ def changes_of(steps: Iterable[Step]) -> tuple[Step, ...]:
 def losses_of(steps: Iterable[Step]) -> tuple[Step, ...]:
     """Return the steps that would end a protected resource: what holds data, or was paid for in advance."""
     return tuple(step for step in steps if step.protected and step.op in LOSING_OPS)
+
+
+def protected_of(state: Mapping[str, Any]) -> tuple[Step, ...]:
+    """Return what Pulumi's exported state says is protected, as steps that would end it."""
+    return tuple(
+        Step("delete", row["type"], row["urn"].rsplit("::", 1)[-1], protected=True)
+        for row in state["deployment"].get("resources", ())
+        if row.get("protect")
+    )
 
 
 def check_losses(steps: Iterable[Step], known: frozenset[str]) -> str | None:

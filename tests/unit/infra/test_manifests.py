@@ -16,6 +16,8 @@ from infra.settings import parse_settings
 from infra.topology import ZONE, plan_topology
 from infra.workloads.documents import API_PORT, HEALTH_PORT, HOME, IDENTITY
 from replication.agent import MOVE_SECONDS
+from replication.platform.objects import slice_name
+from replication.platform.settings import read_platform_settings
 from replication.settings import read_site_settings
 from tests.unit.infra.stage import EXAMPLE, Recorder, build, example
 
@@ -116,7 +118,7 @@ def test_each_pod_has_its_own_certificate_and_is_probed_where_none_is_asked_for(
     }
     assert len(ours) == 3 + 5
     for name, spec in ours.items():
-        wanted = {"agent", "operator"} if name[1] == "-" else {name}
+        wanted = {"agent", "operator"} if name[1] == "-" else {"operator"} if name == "steward" else {name}
         (tls,) = (volume for volume in spec["volumes"] if volume["name"] == "tls")
         given = [source["secret"]["name"] for source in tls["projected"]["sources"]]
         assert given == ["biyi-tls", *(f"biyi-tls-{holder}" for holder in sorted(wanted))]
@@ -144,6 +146,9 @@ def test_the_processes_can_read_the_documents_they_are_given(
     sites: dict[str, Recorder], site: str, tmp_path: Path
 ) -> None:
     maps = {name: spec["data"] for name, spec in sites[site].all("ConfigMap").items()}
+    platform_path = tmp_path / "platform.json"
+    platform_path.write_text(maps.pop("platform-settings")["platform.json"])
+    platform = read_platform_settings(platform_path)
     path = tmp_path / "site.json"
     for name, data in maps.items():
         path.write_text(data["site.json"])
@@ -158,6 +163,7 @@ def test_the_processes_can_read_the_documents_they_are_given(
         assert own == ([] if name == "site-settings" else [name.removesuffix("-settings")])
         assert all(str(place.data_dir).startswith(HOME) for place in settings.places if place.data_dir)
         assert is_ring(settings.key_file)
+        assert platform.addresses.keys() == platform.agents.keys() == {p.name for p in settings.places}
         assert settings.etcd_urls[0] == f"https://etcd.{site}.biyi.internal:2379"
     path.with_name("channels.json").write_text(maps["site-settings"]["channels.json"])
     assert read_payer_settings(path.with_name("channels.json")).status_port == 7200
@@ -187,12 +193,46 @@ def test_each_workload_is_chosen_by_its_service_and_budget(sites: dict[str, Reco
         for spec in recorder.all(kind).values()
     ]
     selectors = {
-        f"service {name}": spec["spec"]["selector"] for name, spec in recorder.all("Service").items()
+        f"service {name}": spec["spec"]["selector"]
+        for name, spec in recorder.all("Service").items()
+        if not name.startswith("cell-")
     }
     for name, spec in recorder.all("PodDisruptionBudget").items():
         selectors[f"budget {name}"] = spec["spec"]["selector"]["matchLabels"]
     for name, selector in selectors.items():
         assert any(selector.items() <= labels.items() for labels in pods), name
+
+
+@pytest.mark.parametrize("site", SITES)
+def test_an_up_waits_for_nobody_to_be_ready(sites: dict[str, Recorder], site: str) -> None:
+    waited = [
+        f"{kind} {name}"
+        for kind in ("Deployment", "StatefulSet", "Service")
+        for name, spec in sites[site].all(kind).items()
+        if spec["metadata"].get("annotations", {}).get("pulumi.com/skipAwait") != "true"
+    ]
+    assert waited == []
+
+
+@pytest.mark.parametrize("site", SITES)
+def test_only_the_steward_may_ask_the_api_server(sites: dict[str, Recorder], site: str) -> None:
+    mounted = [
+        name
+        for kind in ("Deployment", "StatefulSet")
+        for name, spec in sites[site].all(kind).items()
+        if spec["spec"]["template"]["spec"]["automountServiceAccountToken"]
+    ]
+    assert mounted == ["steward"]
+    assert list(sites[site].all("RoleBinding")) == ["biyi-steward"]
+    into = sites[site].named("NetworkPolicy", "stewards-tell-their-cluster")["spec"]["podSelector"]
+    assert into["matchExpressions"][0]["values"] == ["steward"]
+
+
+@pytest.mark.parametrize("site", SITES)
+def test_a_cells_primary_is_a_service_that_the_steward_points(sites: dict[str, Recorder], site: str) -> None:
+    found = {name: s["spec"] for name, s in sites[site].all("Service").items() if name.startswith("cell-")}
+    assert list(found) == [slice_name("a"), slice_name("b")]
+    assert all("selector" not in spec for spec in found.values())
 
 
 def test_others_may_change_how_many_serve(sites: dict[str, Recorder]) -> None:

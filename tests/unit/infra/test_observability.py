@@ -26,6 +26,7 @@ from infra.dashboards.__main__ import render
 from infra.dashboards.boards import BOARDS, ROUTES
 from infra.dashboards.panels import build_board
 from replication.metrics import agent_figures
+from replication.platform.figures import Figures
 from tests.unit.replication.test_agent_metrics import snapshot
 
 RULES = Path(__file__).parent.parent.parent.parent / "infra/observability/rules.yaml"
@@ -53,6 +54,7 @@ def told() -> set[str]:
         *payer_figures({"payout": nobody, "debit": nobody}),
     ]
     gauges += notary_figures(nobody)
+    gauges += Figures(cluster_up=True).metrics()
     names = {family.name + ("_total" if family.type == "counter" else "") for family in gauges}
     api = ApiMetrics()
     api.note({"method": "GET"}, 200, 0.1)
@@ -96,7 +98,7 @@ def test_rules_ask_for_what_is_told(told: set[str]) -> None:
         asked = names_in(rule["expr"])
         assert asked
         assert asked <= told | recorded, rule
-    assert len({rule["alert"] for rule in rules() if "alert" in rule}) == 17
+    assert len({rule["alert"] for rule in rules() if "alert" in rule}) == 18
 
 
 def test_every_alert_says_in_both_languages_what_and_what_first() -> None:

@@ -1,9 +1,11 @@
 """Each Level-3 check: a plan that keeps it, plans that do not; the same list as the engine's policy pack."""
 
 import re
+from typing import Any
 
 import pytest
 from pulumi_policy import PolicyResource, PolicyResourceOptions, StackValidationArgs, StackValidationPolicy
+from pulumi_policy.proxy import UNKNOWN_STRING_VALUE, unknown_checking_proxy
 
 from infra.plan import UNKNOWN, Plan, Planned
 from infra.policy import CHECKS, check_plan
@@ -52,9 +54,29 @@ def _resources(plan: Plan) -> list[PolicyResource]:
         return PolicyResourceOptions(planned.protect, [], None, [], None, [])  # type: ignore[arg-type]
 
     return [
-        PolicyResource(p.type, dict(p.props), f"urn:pulumi:{p.name}", p.name, options(p), None, None, [], {})
+        PolicyResource(
+            p.type,
+            unknown_checking_proxy(_of_the_engine(p.props)),
+            f"urn:pulumi:{p.name}",
+            p.name,
+            options(p),
+            None,
+            None,
+            [],
+            {},
+        )
         for p in plan
     ]
+
+
+def _of_the_engine(value: Any) -> Any:
+    """Return properties as the engine hands them over: what is not known yet is a word of its own."""
+    match value:
+        case dict():
+            return {key: _of_the_engine(item) for key, item in value.items()}
+        case list():
+            return [_of_the_engine(item) for item in value]
+    return UNKNOWN_STRING_VALUE if value is UNKNOWN else value
 
 
 def test_a_finding_says_resource_wrong_and_control() -> None:

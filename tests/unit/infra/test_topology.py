@@ -126,8 +126,9 @@ CHANGES: dict[str, tuple[Change, str, str]] = {
     "no guard": (lambda d: d["existing"].pop("waf_instance_id"), "purchases.waf", "existing.waf_instance_id"),
     "no certificate": (lambda d: d["existing"].pop("certificate_id"), "existing.certificate_id", "TLS only"),
     "one pod": (lambda d: d["idc"].update(api_replicas_min=1), "idc.api_replicas_min: 1", "at least 2"),
-    "no room": (lambda d: d["idc"].update(api_replicas_max=3), "idc.api_replicas_max: 3",
+    "no burst": (lambda d: d["idc"].update(api_replicas_burst=3), "idc.api_replicas_burst: 3",
         "other site's load"),
+    "no room": (lambda d: d["idc"].update(api_replicas_max=3), "idc.api_replicas_max: 3", "at least 4"),
     "few nodes": (
         lambda d: d.update(cloud_cluster={"work_nodes_min": 1}), "cloud_cluster.work_nodes_min: 1",
             "zones <=",

@@ -20,7 +20,7 @@ from pulumi.automation import EngineEvent
 from runbooks.cli import main
 from runbooks.deploy.cli import as_plain
 from runbooks.deploy.cost import PricesInvalid, estimate, parse_prices
-from runbooks.deploy.engine import EngineFailed, Tell, read_stacks, step_of
+from runbooks.deploy.engine import EngineFailed, Tell, error_of, read_stacks, step_of
 from runbooks.deploy.run import Runner
 from runbooks.deploy.steps import (
     LOSING_OPS,
@@ -182,6 +182,23 @@ def test_destroy_ends_what_others_need_last(tmp_path: Path) -> None:
     assert results["network"].outcome is Outcome.SKIPPED
 
 
+def test_a_destroy_that_the_engine_stops_names_all_that_is_protected(tmp_path: Path) -> None:
+    class Stopping(FakeEngine):
+        def preview_destroy(self, stack: str, tell: Tell) -> tuple[Step, ...]:
+            raise EngineFailed("b is protected", ())
+
+        def export_state(self, stack: str) -> Mapping[str, Any]:
+            row = {"type": "t", "protect": True}
+            rows = [row | {"urn": "urn:x::a"}, row | {"urn": "urn:x::b"}, {"type": "t", "urn": "urn:x::c"}]
+            return {"deployment": {"resources": rows}}
+
+    (result,) = _runner(Stopping(), tmp_path).destroy([IDC])
+    assert result.outcome is Outcome.REFUSED
+    assert "--i-know 't a' --i-know 't b'" in result.why
+    named = _runner(Stopping(), tmp_path, known_losses=frozenset({"t a", "t b"}))
+    assert named.destroy([IDC])[0].outcome is Outcome.FAILED  # Pulumi's own lock is the second
+
+
 def test_drift_looks_everywhere_and_changes_nothing(tmp_path: Path) -> None:
     engine = FakeEngine({"ack": (SAME,)}, broken=frozenset({"network"}))
     results = {result.stack: result.outcome for result in _runner(engine, tmp_path).drift(STACKS)}
@@ -232,6 +249,37 @@ def test_a_step_is_read_from_pulumis_own_event() -> None:
     event = EngineEvent.from_json({"sequence": 1, "timestamp": 2, "resourcePreEvent": {"metadata": metadata}})
     assert step_of(event) is None
     assert step_of(EngineEvent.from_json({"sequence": 1, "timestamp": 2})) is None
+
+
+def test_what_a_refresh_found_is_said_at_its_end() -> None:
+    """As the engine told it in a look for drift: announced as a refresh, ended as an update."""
+    urn = "urn:pulumi:workloads-idc::biyi::kubernetes:policy/v1:PodDisruptionBudget::copies"
+    metadata: dict[str, Any] = {
+        "op": "refresh", "urn": urn, "type": "kubernetes:policy/v1:PodDisruptionBudget", "provider": "p",
+    }  # fmt: skip
+    begun = EngineEvent.from_json({"sequence": 1, "timestamp": 2, "resourcePreEvent": {"metadata": metadata}})
+    metadata = {**metadata, "op": "update", "diffs": ["spec"]}
+    over = EngineEvent.from_json({"sequence": 2, "timestamp": 2, "resOutputsEvent": {"metadata": metadata}})
+    steps = [step for event in (begun, over) if (step := step_of(event)) is not None]
+    assert count_ops(steps) == {"update": 1}
+    assert steps[1].changed == ("spec",)
+
+
+@pytest.mark.parametrize(
+    ("told", "wanted"),
+    [
+        ({"diagnosticEvent": {"message": "no route \n", "severity": "error"}}, "no route"),
+        ({"diagnosticEvent": {"message": "old plugin", "severity": "warning"}}, None),
+        (
+            {"policyEvent": {"message": "say:\n  why", "policyName": "p", "enforcementLevel": "mandatory"}},
+            "p: say: why",
+        ),
+        ({"policyEvent": {"message": "hm", "policyName": "p", "enforcementLevel": "advisory"}}, None),
+        ({}, None),
+    ],
+)
+def test_what_is_wrong_is_told_in_pulumis_words(told: dict[str, Any], wanted: str | None) -> None:
+    assert error_of(EngineEvent.from_json({"sequence": 1, "timestamp": 2, **told})) == wanted
 
 
 PRICES = """
