@@ -78,3 +78,11 @@ grant insert (attestation_id, confirmed_by) on controls.confirmations to biyi_st
 grant insert (attestation_id, withdrawn_by, reason) on controls.withdrawals to biyi_staff;
 grant insert (number, pack_sm3, previous_sm3, form, met, not_met, unknown, points_2021, met_percent, run_at)
     on controls.runs to biyi_staff;
+
+-- As core.guard_rows() has it for the schemas of the core: whoever is granted a table by mistake sees no row.
+alter table controls.attestations enable row level security;
+alter table controls.confirmations enable row level security;
+alter table controls.withdrawals enable row level security;
+create policy cell_of_staff on controls.attestations to biyi_staff using (true) with check (true);
+create policy cell_of_staff on controls.confirmations to biyi_staff using (true) with check (true);
+create policy cell_of_staff on controls.withdrawals to biyi_staff using (true) with check (true);

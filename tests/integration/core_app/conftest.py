@@ -205,8 +205,10 @@ class Cells:
 
     async def counts(self) -> dict[str, int]:
         """Return the number of rows of every table of the core, both cells together."""
-        query = " union all ".join(f"select '{table}', count(*) from core.{table}" for table in TABLES)
-        found = dict.fromkeys(TABLES, 0)
+        query = " union all ".join(
+            f"select '{table}', count(*) from core.{table}" for table in TABLES["core"]
+        )
+        found = dict.fromkeys(TABLES["core"], 0)
         for table, count in await self.rows(query):
             found[table] += count
         return found

@@ -116,7 +116,7 @@ def test_each_pod_has_its_own_certificate_and_is_probed_where_none_is_asked_for(
         for name, spec in sites[site].all(kind).items()
         if name not in {"etcd", "valkey"}
     }
-    assert len(ours) == 3 + 5
+    assert len(ours) == 3 + 6
     for name, spec in ours.items():
         wanted = {"agent", "operator"} if name[1] == "-" else {"operator"} if name == "steward" else {name}
         (tls,) = (volume for volume in spec["volumes"] if volume["name"] == "tls")
