@@ -37,7 +37,7 @@ from core_app.notices.gateway import MessageGateway
 from core_app.notices.send import Sender
 from core_app.products.catalogue import read_catalogue
 from core_app.router import Router
-from core_app.router_line import PAYER_SESSIONS
+from core_app.router_line import PAYER_SESSIONS, SENDER_SESSIONS
 from replication.gate import admit_only
 from replication.health import alive_routes, health_served
 from replication.metrics import metrics_routes
@@ -56,17 +56,10 @@ async def serve(site: SiteSettings, settings: PayerSettings, gateway: MessageGat
     async with (
         open_identity(site.tls_dir, "payer") as identity,
         Router.start(site, PAYER_SESSIONS, tls=identity.to("etcd")) as router,
+        Router.start(site, SENDER_SESSIONS, tls=identity.to("etcd")) as senders_router,
         aiohttp.ClientSession() as session,
     ):
-        core = LendingCore(
-            router=router,
-            vault=open_vault(site.key_file),
-            catalogue=read_catalogue(),
-            site=str(site.site),
-            deadline_seconds=_DEADLINE_S,
-            new_uuid=uuid.uuid4,
-            read_today=_read_today,
-        )
+        core = _core_of(site, router)
         channels = {
             c.name: FakeBankChannel(c.name, c.url, session, settings.answer_s, identity.to_partner(c.name))
             for c in settings.channels
@@ -86,7 +79,7 @@ async def serve(site: SiteSettings, settings: PayerSettings, gateway: MessageGat
         ):
             tasks = [asyncio.create_task(payer.run()) for payer in payers.values()]
             if gateway is not None:
-                tasks.append(asyncio.create_task(Sender(core, gateway).run()))
+                tasks.append(asyncio.create_task(Sender(_core_of(site, senders_router), gateway).run()))
             stopping = asyncio.create_task(stop.wait())
             # A payer that ends has met what it was not made for: the process ends with it.
             await asyncio.wait({*tasks, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -95,6 +88,18 @@ async def serve(site: SiteSettings, settings: PayerSettings, gateway: MessageGat
             for task in tasks:
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
+
+
+def _core_of(site: SiteSettings, router: Router) -> LendingCore:
+    return LendingCore(
+        router=router,
+        vault=open_vault(site.key_file),
+        catalogue=read_catalogue(),
+        site=str(site.site),
+        deadline_seconds=_DEADLINE_S,
+        new_uuid=uuid.uuid4,
+        read_today=_read_today,
+    )
 
 
 def _read_today() -> dt.date:
