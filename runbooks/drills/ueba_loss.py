@@ -34,6 +34,7 @@ from replication.model import DATA_SITES, Site, other_data_site
 from replication.projection.valkey import open_valkey
 from replication.settings import SiteSettings
 from replication.tls import calling
+from runbooks.drills.audit_check import check_audit
 from runbooks.drills.checkers import Finding, Verdict, check_all, overall
 from runbooks.drills.history import read_history
 from runbooks.drills.scene import (
@@ -160,12 +161,11 @@ async def run_ueba_loss(
         wanted = {name: frozenset(key for key, by in rows if by == name) for name in staff}
         days = {day_number(first_day), day_number(_today())}
         found = {one: await _wait_for(sites[one], wanted, days) for one in DATA_SITES}
-        checks = check_all(
-            read_history(scene.folder / "history.jsonl").settled(),
-            await read_final(scene),
-            scene.load.settings.key_prefix,
-        )
-        return _judge(scene, lookers, wanted, found, checks)
+        final = await read_final(scene)
+        audit = await check_audit(scene, final)
+        settled = read_history(scene.folder / "history.jsonl").settled()
+        checks = check_all(settled, final, scene.load.settings.key_prefix)
+        return _judge(scene, lookers, wanted, found, (*checks, *audit))
 
 
 async def _break_and_heal(
