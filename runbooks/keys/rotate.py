@@ -143,6 +143,7 @@ class Rotation:
 
     async def _rewrap(self) -> Mapping[str, Proof]:
         await asyncio.sleep(2 * LOOK_EVERY_S)
+        await self._follow()
         await self._rewrap_cells()
         await asyncio.sleep(max(0.0, self.promoted_s + WRITERS_S - time.monotonic()))
         await self._rewrap_cells()  # what was still sealed with the version before meanwhile
@@ -152,6 +153,22 @@ class Rotation:
         self.say(f"no value under {closed} in {len(proofs)} cells, and none can come")
         await asyncio.sleep(READERS_S)
         return proofs
+
+    async def _follow(self) -> None:
+        """Wait until our vault seals under none of the old versions: it would re-wrap the same rows again."""
+        end = time.monotonic() + HORIZON_S
+        old = self._old()
+        while behind := [table for table, version in self._sealing().items() if version in old[table]]:
+            if time.monotonic() > end:
+                raise RotationStuck(
+                    f"this process still seals {', '.join(behind)} under an old version: its ring cannot be "
+                    "read (see the log); mend the ring, then run the same command again"
+                )
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    def _sealing(self) -> dict[str, int]:
+        versions = self.vault.now().versions()
+        return {table: versions[table] for table in SEALED_TABLES}
 
     async def _rewrap_cells(self) -> None:
         old = self._old()

@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from runbooks.stand.binaries import find_etcd
+from tests.integration.frozen import freeze
 from tests.integration.postgres.places import free_port
 
 TOKEN = "known-in-tests"
@@ -153,7 +154,7 @@ class ApiServer:
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """Hold the API server still: connections open, no answer comes."""
-        self.processes["server"].send_signal(signal.SIGSTOP)
+        freeze(self.processes["server"].pid)
         try:
             yield
         finally:

@@ -16,6 +16,7 @@ from core_app.settings import ApiSettings
 from replication.projection.valkey import Valkey, open_valkey
 from tests.integration.core_app.conftest import serve_api
 from tests.integration.core_app.lending import make_person
+from tests.integration.frozen import freeze
 from tests.integration.projection.scene import Server
 
 NEVER = 0.001  # tokens a second: none comes back within a test
@@ -159,7 +160,7 @@ async def test_a_valkey_that_hangs_costs_a_crowd_one_patience_and_the_next_nothi
         await valkey.flushall()
         buckets = make_buckets(valkey, limits(), lambda: 0.0)
         assert valkey_server.process is not None
-        valkey_server.process.send_signal(signal.SIGSTOP)
+        freeze(valkey_server.process.pid)
         try:
             began = time.monotonic()
             assert set(await asyncio.gather(*(buckets.take("192.0.2.1", None) for _ in range(200)))) == {0}

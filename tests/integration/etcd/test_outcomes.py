@@ -11,6 +11,7 @@ import pytest
 
 from replication.etcd import Etcd, EtcdUnavailable, Outcome
 from runbooks.stand.binaries import find_etcd
+from tests.integration.frozen import freeze
 from tests.integration.postgres.places import free_port, until
 
 
@@ -64,7 +65,7 @@ async def test_a_swap_whose_answer_does_not_come_is_unknown_and_settled_by_anoth
     """Frozen with the request in its socket, the member may carry it out when it wakes, or not."""
     async with Etcd([member.url]) as etcd:
         await until_it_serves(etcd)
-        member.process.send_signal(signal.SIGSTOP)
+        freeze(member.process.pid)
         assert await etcd.swap("/test/late", "first", 0) is Outcome.UNKNOWN
         with pytest.raises(EtcdUnavailable):
             await etcd.read_prefix("/test/")
@@ -95,7 +96,7 @@ async def test_without_any_member_nothing_is_known_and_no_swap_was_sent():
 async def test_a_watch_that_falls_silent_says_so(member: Member):
     async with Etcd([member.url]) as etcd:
         await until_it_serves(etcd)
-        member.process.send_signal(signal.SIGSTOP)
+        freeze(member.process.pid)
 
         async def watch() -> None:
             async for _ in etcd.watch_prefix("/test/", 1):

@@ -5,7 +5,6 @@ front of the real one: no production code takes part, and neither root nor a ker
 """
 
 import shutil
-import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -18,6 +17,7 @@ import pytest
 from replication.postgres.copy import Copy
 from replication.postgres.processes import read_postmaster
 from runbooks.stand.binaries import find_postgres
+from tests.integration.frozen import freeze
 
 SHIMS = Path(__file__).parent / "shims"
 COMPILER = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
@@ -41,7 +41,7 @@ def server_process(copy: Copy, kind: str) -> psutil.Process:
 @contextmanager
 def stopped(process: psutil.Process) -> Iterator[None]:
     """Freeze one process (SIGSTOP) while the block runs; it may be killed meanwhile."""
-    process.send_signal(signal.SIGSTOP)
+    freeze(process.pid)
     try:
         yield
     finally:

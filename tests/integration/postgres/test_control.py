@@ -10,6 +10,7 @@ from replication.postgres import control
 from replication.postgres.control import ClusterState
 from replication.postgres.copy import Copy, PostgresError, mark_broken
 from replication.postgres.processes import processes_of, read_postmaster
+from tests.integration.frozen import freeze
 from tests.integration.postgres.places import Pair, admin, value
 
 
@@ -81,7 +82,7 @@ async def test_killing_hard_finds_backends_whose_postmaster_is_gone(pair: Pair) 
     await control.start(pair.idc)
     async with await admin(pair.idc) as conn:
         backend = int(str(await value(conn, "select pg_backend_pid()")))
-        os.kill(backend, 19)  # SIGSTOP: it cannot notice that the postmaster dies
+        freeze(backend)  # it cannot notice that the postmaster dies
         postmaster = read_postmaster(pair.idc)
         assert postmaster is not None
         postmaster.kill()

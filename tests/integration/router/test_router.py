@@ -12,6 +12,7 @@ from core_app import router as router_module
 from core_app.router import CellUnavailable, Router
 from replication.model import Mode
 from replication.postgres import bootstrap, control, hba
+from tests.integration.frozen import freeze
 from tests.integration.postgres.places import admin, until, value
 from tests.integration.router.scene import Scene, add, serves, serving
 
@@ -91,7 +92,7 @@ async def test_a_commit_that_waits_for_a_lost_copy_ends_up_in_the_new_epoch_once
         async with await admin(scene.pair.cloud) as standby:
             await standby.execute("select pg_wal_replay_pause()")
             pid = await value(standby, "select pid from pg_stat_wal_receiver")
-        os.kill(int(str(pid)), signal.SIGSTOP)
+        freeze(int(str(pid)))
         request = asyncio.create_task(router.write("a", add("k1"), deadline_seconds=20))
         await until(scene.waits_for_copy, "the commit waits for its copy")
         await control.kill_hard(scene.pair.idc)

@@ -195,9 +195,7 @@ def test_a_start_that_fails_says_which_program_ended_and_shows_its_last_words(ho
     kept = key.read_text()
     key.write_text("{}")
     try:
-        with pytest.raises(
-            StandError, match=r"(?s)(api|payer) of (idc|cloud) ended.*the end of .*\.log.*key"
-        ):
+        with pytest.raises(StandError, match=r"(?s)\w+ of cloud ended.*the end of .*\.log.*key"):
             asyncio.run(up(home, UpOptions(backups=False)))
     finally:
         key.write_text(kept)
