@@ -79,6 +79,40 @@ async def test_sessions_on_demand_begin_with_the_first_transaction(scene: Scene)
         assert await count_sessions(scene) >= 1
 
 
+async def test_the_session_that_found_the_primary_open_carries_the_first_transaction(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One begun anew would cost the first commit after a take-over 20 to 60 ms."""
+    connect = psycopg.AsyncConnection.connect
+    begun: list[int] = []
+
+    async def watched(*words: Any, **named: Any) -> Any:
+        connection = await connect(*words, **named)
+        if named.get("application_name") == "biyi-core":
+            begun.append(connection.info.backend_pid)
+        return connection
+
+    async def tell_session(connection: psycopg.AsyncConnection, _: int) -> int:
+        await add("first")(connection, 1)
+        return connection.info.backend_pid
+
+    monkeypatch.setattr(psycopg.AsyncConnection, "connect", watched)
+    async with scene.router(Sessions(1, 1)) as router:
+        assert begun == [(await router.write("a", tell_session)).value]
+
+
+async def test_sessions_for_nobody_who_waits_begin_after_those_of_customers(scene: Scene) -> None:
+    background = Sessions(1, 1, application="biyi-late", after_seconds=60)
+    async with scene.router(background) as late, scene.router() as router:
+        assert (await router.write("a", add("first"))).value
+        assert late.epoch("a") is None
+        async with await admin(scene.pair.idc) as conn:
+            names = await conn.execute("select distinct application_name from pg_stat_activity")
+            assert "biyi-late" not in {name for (name,) in await names.fetchall()}
+    async with scene.router(Sessions(1, 1, after_seconds=0.1)) as late:
+        await serving(late, 1)
+
+
 @pytest.mark.parametrize(("least", "most"), [(0, 1), (3, 2)])
 def test_impossible_numbers_of_sessions_are_refused(least: int, most: int) -> None:
     with pytest.raises(ValueError, match="needs 1 <= least <= most"):
