@@ -27,19 +27,24 @@ from runbooks.stand.home import wipe
 
 RESULT = Path(__file__).parent / "results" / "site-loss.json"
 DRILL_SECONDS = 300
+ROUND_SECONDS = 30
+"""Patience with a drill, and besides with each round of moves. Source: our choice, four times the usual."""
 
 
-def run(home: str, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run one command of `biyi` on the stand of `home`."""
+def run(home: str, *words: str, seconds: float = DRILL_SECONDS) -> subprocess.CompletedProcess[str]:
+    """Run one command of `biyi` on the stand of `home`; TimeoutExpired after `seconds`."""
     command = [sys.executable, "-m", "runbooks.cli", *words]
     return subprocess.run(
-        command, env={**os.environ, "BIYI_HOME": home}, capture_output=True, text=True, timeout=DRILL_SECONDS
+        command, env={**os.environ, "BIYI_HOME": home}, capture_output=True, text=True, timeout=seconds
     )
 
 
-def run_drill(home: str, *words: str) -> dict[str, Any]:
+def run_drill(home: str, *words: str, seconds: float = DRILL_SECONDS) -> dict[str, Any]:
     """Run a drill with --json; its object, or what went wrong under `error`."""
-    done = run(home, *words, "--json")
+    try:
+        done = run(home, *words, "--json", seconds=seconds)
+    except subprocess.TimeoutExpired:
+        return {"exit_code": None, "error": f"not over after {seconds:.0f} s"}
     try:
         return {**json.loads(done.stdout), "exit_code": done.returncode}
     except ValueError:
@@ -103,7 +108,8 @@ def main(drills: int, rounds: int, rate: float, as_json: bool) -> None:
             site = ("idc", "cloud")[number % 2]
             words = ("drill", "run", "site-loss", "--site", site, "--rate", str(rate), "--seed", str(number))
             done.append(run_drill(home, *words))
-        moved = run_drill(home, "drill", "run", "planned-move", "--rounds", str(rounds))
+        patience = DRILL_SECONDS + rounds * ROUND_SECONDS
+        moved = run_drill(home, "drill", "run", "planned-move", "--rounds", str(rounds), seconds=patience)
     finally:
         run(home, "stand", "down")
         wipe(Path(home))  # data may lie outside the home when PostgreSQL's user cannot reach it
