@@ -5,9 +5,10 @@ import datetime as dt
 import json
 import sys
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
@@ -19,19 +20,26 @@ from compliance.protection.errors import ProtectionError
 from compliance.protection.vault import open_vault
 from core_app.business_calendar import business_date_at
 from core_app.core import Connection, LendingCore
+from core_app.day_end.due import close_due
 from core_app.day_end.fingerprint import read_fingerprint
 from core_app.day_end.lateness import count_days_late
 from core_app.day_end.service import PATIENCE_SECONDS, DayClosed, DayEnd, DayNotOpen, Step, Tell, read_status
 from core_app.products.catalogue import read_catalogue
 from core_app.router import CellUnavailable, Router
 from core_app.settings import ApiSettings
-from replication.settings import SettingsError, SiteSettings
+from replication.settings import SettingsError, SiteSettings, read_site_settings
 from replication.tls import calling
 from runbooks.cells import site_settings
 from runbooks.stand.home import default_home
 from runbooks.stand.topology import StandError, outside_settings, read_stand
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+_SETTINGS = click.option(
+    "--settings",
+    "settings_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A site's site.json, where there is no stand: in a pod.",
+)
 _CELL = click.option("--cell", "cells", multiple=True, help="This cell only; may be given more than once.")
 
 
@@ -41,6 +49,7 @@ def day_end() -> None:
 
     \b
     Close the day:       biyi day-end run
+    By a timetable:      biyi day-end run --due
     How far is it:       biyi day-end status
     A killed run:        biyi day-end run again; it goes on where it was, with the same rows
     """
@@ -49,6 +58,7 @@ def day_end() -> None:
 @day_end.command("run")
 @_CELL
 @click.option("--date", "day", help="The business date to close (YYYY-MM-DD); by default each cell's own.")
+@click.option("--due", is_flag=True, help="Close every day that is over, the oldest first; none is no error.")
 @click.option("--ahead", is_flag=True, help="Close a date the calendar has not reached: for rehearsals.")
 @click.option(
     "--patience",
@@ -57,39 +67,58 @@ def day_end() -> None:
     show_default=True,
     help="Seconds a cell may be away before its run gives up.",
 )
+@_SETTINGS
 @_JSON
-def run_command(cells: Sequence[str], day: str | None, ahead: bool, patience: float, as_json: bool) -> None:
+def run_command(
+    cells: Sequence[str],
+    day: str | None,
+    *,
+    due: bool,
+    ahead: bool,
+    patience: float,
+    settings_file: Path | None,
+    as_json: bool,
+) -> None:
     """Run day-end over every cell at once, while customers go on.
 
     A chunk of slots is one transaction, so a kill at any moment leaves nothing half done. A cell that
     follows the calendar is taken over: from then on only day-end moves its date. Exit 0 done, 1 refused
     (the cell is on another date), 3 a cell stayed away: run it again.
     """
+    if due and (day is not None or ahead):
+        raise click.UsageError("--due: goes by the calendar, so neither with --date nor with --ahead")
     wanted = None if day is None else _read_day(day)
+
+    async def close(run: DayEnd) -> tuple[DayClosed, ...]:
+        return await close_due(run) if due else (await _close_one(run, wanted, ahead),)
+
     try:
-        outcomes = asyncio.run(_run_cells(cells, wanted, ahead, patience))
+        outcomes = asyncio.run(_run_cells(onlooker_settings(settings_file), cells, close, patience))
     except (ProtectionError, SettingsError, StandError) as error:
         raise click.ClickException(str(error)) from error
-    closed = [one for one in outcomes.values() if isinstance(one, DayClosed)]
+    failed = {cell: str(one) for cell, one in outcomes.items() if isinstance(one, Exception)}
     if as_json:
-        failed = {cell: str(one) for cell, one in outcomes.items() if not isinstance(one, DayClosed)}
+        closed = [one for days in outcomes.values() if not isinstance(days, Exception) for one in days]
         rows = [asdict(one) | {"day": one.day.isoformat()} for one in closed]
         click.echo(json.dumps({"closed": rows, "failed": failed}))
     else:
         _print_closed(outcomes)
     if any(isinstance(one, CellUnavailable) for one in outcomes.values()):
         sys.exit(3)
-    sys.exit(0 if len(closed) == len(outcomes) else 1)
+    sys.exit(1 if failed else 0)
 
 
-def _print_closed(outcomes: Mapping[str, DayClosed | Exception]) -> None:
+def _print_closed(outcomes: Mapping[str, tuple[DayClosed, ...] | Exception]) -> None:
     table = Table("cell", "closed", "loans", "closings", "seconds")
     for cell, one in outcomes.items():
-        if isinstance(one, DayClosed):
-            row = (one.day.isoformat(), f"{one.loans:,}", f"{one.closings:,}", f"{one.seconds:.2f}")
-            table.add_row(cell, *row)
-        else:
+        if isinstance(one, Exception):
             table.add_row(cell, f"not closed: {one}")
+            continue
+        if not one:
+            table.add_row(cell, "nothing is due")
+        for day in one:
+            row = (day.day.isoformat(), f"{day.loans:,}", f"{day.closings:,}", f"{day.seconds:.2f}")
+            table.add_row(cell, *row)
     Console().print(table)
 
 
@@ -141,8 +170,10 @@ def _read_day(text: str) -> dt.date:
         raise click.UsageError(f"{text}: needs a date such as 2026-01-31") from error
 
 
-def onlooker_settings() -> SiteSettings:
-    """Return addresses that stay good whichever site is lost: the stand's; else those of a site."""
+def onlooker_settings(file: Path | None = None) -> SiteSettings:
+    """Return addresses that stay good whichever site is lost: of a file, of the stand, else of a site."""
+    if file is not None:
+        return read_site_settings(file)
     try:
         return outside_settings(read_stand(default_home()))
     except StandError:
@@ -170,23 +201,31 @@ def read_calendar() -> dt.date:
     return business_date_at(_read_now())
 
 
+Close = Callable[[DayEnd], Awaitable[tuple[DayClosed, ...]]]
+"""Closes what is to be closed of one cell."""
+
+
 async def _run_cells(
-    cells: Sequence[str], day: dt.date | None, ahead: bool, patience: float
-) -> dict[str, DayClosed | Exception]:
-    async with open_core(onlooker_settings()) as core:
+    settings: SiteSettings, cells: Sequence[str], close: Close, patience: float
+) -> dict[str, tuple[DayClosed, ...] | Exception]:
+    async with open_core(settings) as core:
         chosen = _choose(core, cells)
         with _progress() as tell:
-            runs = [_run_cell(DayEnd(core, cell, tell, patience), day, ahead) for cell in chosen]
+            runs = [_run_cell(DayEnd(core, cell, tell, patience), close) for cell in chosen]
             return dict(zip(chosen, await asyncio.gather(*runs), strict=True))
 
 
-async def _run_cell(run: DayEnd, day: dt.date | None, ahead: bool) -> DayClosed | Exception:
+async def _run_cell(run: DayEnd, close: Close) -> tuple[DayClosed, ...] | Exception:
     try:
-        if not ahead and await run.read_open_day() > read_calendar():
-            return DayNotOpen("its date is ahead of the calendar: needs --ahead")
-        return await run.run(day)
+        return await close(run)
     except (DayNotOpen, CellUnavailable) as error:
         return error
+
+
+async def _close_one(run: DayEnd, day: dt.date | None, ahead: bool) -> DayClosed:
+    if not ahead and await run.read_open_day() > read_calendar():
+        raise DayNotOpen("its date is ahead of the calendar: needs --ahead")
+    return await run.run(day)
 
 
 async def _read_cells(cells: Sequence[str], day: dt.date | None) -> list[dict[str, Any]]:

@@ -95,7 +95,7 @@ class DayEnd:
         `patience_seconds`.
         """
         started = time.monotonic()
-        open_day = await self._patiently(self._open_day)
+        open_day = await self.take_over()
         day = day or open_day
         if day > open_day or (day < open_day and not await self._is_closed(day)):
             raise DayNotOpen(f"cell {self.cell} is on {open_day}: needs that day, not {day}")
@@ -145,6 +145,10 @@ class DayEnd:
         status = await self._patiently(lambda: read_status(self.core, self.cell))
         text = status["business_date"]
         return dt.date.fromisoformat(text) if text else self.core.read_today()
+
+    async def take_over(self) -> dt.date:
+        """Return the open day; a cell that follows the calendar stays on it until a day-end moves it."""
+        return await self._patiently(self._open_day)
 
     async def _open_day(self) -> dt.date:
         async def work(connection: Connection, epoch: int) -> dt.date:

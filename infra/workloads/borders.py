@@ -34,7 +34,7 @@ METRICS_PORTS = (
     STEWARD_PORT,
     2381,
 )
-CUSTOMERS_OF_COPIES = ("api", "projector", "payer", "notary", "watcher")
+CUSTOMERS_OF_COPIES = ("api", "projector", "payer", "notary", "watcher", "day-end", "migrate")
 CUSTOMERS_OF_VALKEY = ("api", "projector", "watcher")
 
 

@@ -12,6 +12,7 @@ from infra.workloads.copies import Ground, build_copies
 from infra.workloads.notary import build_notary
 from infra.workloads.services import build_services
 from infra.workloads.steward import build_steward
+from infra.workloads.timetable import build_timetable
 from infra.workloads.votes import build_vote
 
 
@@ -28,6 +29,7 @@ def build_workloads(
     build_vote(ground)
     build_notary(ground)
     build_steward(ground)
+    build_timetable(ground)
     places = build_copies(ground)
     return WorkloadsOutputs(
         namespace=pulumi.Output.from_input("biyi"), copies=pulumi.Output.from_input(places)

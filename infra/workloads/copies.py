@@ -14,7 +14,7 @@ from pulumi_kubernetes.policy import v1 as policy
 
 from infra.settings import DataSiteName
 from infra.topology import ZONE, Copy, Topology
-from infra.workloads.documents import AGENT_PORT, HEALTH_PORT, POSTGRES_PORT, site_document
+from infra.workloads.documents import AGENT_PORT, HEALTH_PORT, POSTGRES_PORT, SITE_SETTINGS, site_document
 from infra.workloads.pods import (
     DRAIN_SECONDS,
     asks,
@@ -30,7 +30,7 @@ from infra.workloads.pods import (
     volumes,
 )  # fmt: skip
 
-LEAVE = ["python", "-m", "replication.leave", "--settings", "/etc/biyi/settings/site.json"]
+LEAVE = ["python", "-m", "replication.leave", "--settings", SITE_SETTINGS]
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +209,7 @@ def _agent(ground: Ground, cpu: str, memory: str) -> core.ContainerArgs:
     return core.ContainerArgs(
         name="agent",
         image=ground.topology.settings.images.biyi,
-        args=["python", "-m", "replication.agent", "--settings", "/etc/biyi/settings/site.json"],
+        args=["python", "-m", "replication.agent", "--settings", SITE_SETTINGS],
         ports=[
             core.ContainerPortArgs(name="postgresql", container_port=POSTGRES_PORT),
             core.ContainerPortArgs(name="agent", container_port=AGENT_PORT),

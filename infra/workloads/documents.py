@@ -11,6 +11,8 @@ POSTGRES_PORT, AGENT_PORT, API_PORT, VALKEY_PORT = 5432, 7000, 8080, 6379
 PROJECTOR_PORT, PAYER_PORT, NOTARY_PORT, STEWARD_PORT, WATCHER_PORT = 7100, 7200, 7300, 7400, 7500
 ETCD_CLIENT_PORT, ETCD_PEER_PORT = 2379, 2380
 HEALTH_PORT = 7900
+SETTINGS = "/etc/biyi/settings"
+SITE_SETTINGS = f"{SETTINGS}/site.json"
 HOME, KEYS, TLS = "/var/lib/biyi", "/run/biyi/keys", "/etc/biyi/tls"
 IDENTITY = "/run/biyi/identity"
 """The process's directory of certificates (`replication.tls`): links to `TLS`, and its own `loaded`."""

@@ -5,7 +5,7 @@ from pulumi_kubernetes.core import v1 as core
 from pulumi_kubernetes.meta import v1 as meta
 
 from infra.workloads.copies import Ground
-from infra.workloads.documents import HEALTH_PORT, NOTARY_PORT, SIGN_KEY
+from infra.workloads.documents import HEALTH_PORT, NOTARY_PORT, SIGN_KEY, SITE_SETTINGS
 from infra.workloads.pods import (
     OWN_SECRETS,
     asks,
@@ -29,7 +29,7 @@ def build_notary(ground: Ground) -> None:
     container = core.ContainerArgs(
         name="notary",
         image=settings.images.biyi,
-        args=["python", "-m", "core_app.notary", "--settings", "/etc/biyi/settings/site.json"],
+        args=["python", "-m", "core_app.notary", "--settings", SITE_SETTINGS],
         ports=[core.ContainerPortArgs(name="status", container_port=NOTARY_PORT)],
         security_context=confined(),
         resources=sized("250m", "256Mi", cpu_limit="1"),

@@ -6,7 +6,7 @@ from pulumi_kubernetes.core import v1 as core
 from pulumi_kubernetes.meta import v1 as meta
 
 from infra.settings import Settings
-from infra.workloads.documents import HOME, IDENTITY, KEYS, TLS
+from infra.workloads.documents import HOME, IDENTITY, KEYS, SETTINGS, TLS
 
 USER = 65532
 """Not root. Source: the number that distroless images use for `nonroot`."""
@@ -191,7 +191,7 @@ def volumes(*documents: str, holders: Sequence[str]) -> list[core.VolumeArgs]:
 def mounts(*more: core.VolumeMountArgs) -> list[core.VolumeMountArgs]:
     """Return the mounts that go with `volumes`."""
     return [
-        core.VolumeMountArgs(name="settings", mount_path="/etc/biyi/settings", read_only=True),
+        core.VolumeMountArgs(name="settings", mount_path=SETTINGS, read_only=True),
         core.VolumeMountArgs(name="tls", mount_path=TLS, read_only=True),
         core.VolumeMountArgs(name="identity", mount_path=IDENTITY),
         core.VolumeMountArgs(name="keys", mount_path=KEYS, read_only=True),
@@ -212,8 +212,12 @@ def pod(
     zone: str | None = None,
     pool: str | None = None,
     grace_seconds: int = 30,
+    restart_policy: str | None = None,
 ) -> core.PodSpecArgs:
-    """Return the specification of a pod; `zone` binds it to one, else it is spread."""
+    """Return the specification of a pod; `zone` binds it to one, else it is spread.
+
+    `restart_policy` None: Kubernetes' own, always; what runs to its end needs another.
+    """
     secret = settings.images.pull_secret
     taint = core.TolerationArgs(key="biyi/pool", operator="Equal", value=pool, effect="NoSchedule")
     return core.PodSpecArgs(
@@ -236,6 +240,7 @@ def pod(
         topology_spread_constraints=None if zone else spread(component),
         tolerations=[taint] if pool else None,
         termination_grace_period_seconds=grace_seconds,
+        restart_policy=restart_policy,
         priority_class_name=f"biyi-{'data' if zone else 'work'}",
     )
 

@@ -15,6 +15,7 @@ from infra.workloads.documents import (
     HEALTH_PORT,
     PAYER_PORT,
     PROJECTOR_PORT,
+    SITE_SETTINGS,
     VALKEY_PORT,
     WATCHER_PORT,
     channels_document,
@@ -42,6 +43,11 @@ warm cache takes at 40 operations a second."""
 API_GRACE_SECONDS = 30
 """Source: core_app's own grace of 12 s, and 5 s in which load balancers forget the pod, rounded up."""
 
+API_PARTNERS = ("--bureau", "none", "--identity", "none")
+PAYER_PARTNERS = ("--messages", "none")
+"""No bureau, identity vendor or message gateway is connected yet: nobody gets a limit, notices wait. Fakes
+answer well of everybody and are the stand's alone."""
+
 
 @dataclass(frozen=True, slots=True)
 class Worker:
@@ -52,11 +58,13 @@ class Worker:
     module: str
     port: int
     """At which it tells its figures."""
+    partners: tuple[str, ...] = ()
+    """Options that say whom it asks outside."""
 
 
 WORKERS = (
     Worker("projector", "core_app.projector", PROJECTOR_PORT),
-    Worker("payer", "core_app.payer", PAYER_PORT),
+    Worker("payer", "core_app.payer", PAYER_PORT, PAYER_PARTNERS),
     Worker("watcher", "ueba.watcher", WATCHER_PORT),
 )
 
@@ -79,7 +87,7 @@ def _api(ground: Ground) -> None:
     container = core.ContainerArgs(
         name="api",
         image=settings.images.biyi,
-        args=["python", "-m", "core_app.api", "--settings", "/etc/biyi/settings/site.json"],
+        args=["python", "-m", "core_app.api", "--settings", SITE_SETTINGS, *API_PARTNERS],
         ports=[core.ContainerPortArgs(name="http", container_port=API_PORT)],
         security_context=confined(),
         resources=sized("1", "512Mi", cpu_limit="2"),
@@ -193,7 +201,7 @@ def _worker(ground: Ground, worker: Worker) -> None:
     container = core.ContainerArgs(
         name=name,
         image=settings.images.biyi,
-        args=["python", "-m", worker.module, "--settings", "/etc/biyi/settings/site.json"],
+        args=["python", "-m", worker.module, "--settings", SITE_SETTINGS, *worker.partners],
         ports=[core.ContainerPortArgs(name="status", container_port=worker.port)],
         security_context=confined(),
         resources=sized("250m", "256Mi", cpu_limit="1"),

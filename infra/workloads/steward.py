@@ -16,7 +16,14 @@ from pulumi_kubernetes.policy import v1 as policy
 from pulumi_kubernetes.rbac import v1 as rbac
 
 from infra.workloads.copies import Ground
-from infra.workloads.documents import HEALTH_PORT, POSTGRES_PORT, STEWARD_PORT, platform_document
+from infra.workloads.documents import (
+    HEALTH_PORT,
+    POSTGRES_PORT,
+    SETTINGS,
+    SITE_SETTINGS,
+    STEWARD_PORT,
+    platform_document,
+)
 from infra.workloads.pods import (
     NAMESPACE,
     asks,
@@ -119,13 +126,12 @@ def _account(ground: Ground) -> None:
 
 def _steward(ground: Ground) -> None:
     settings = ground.topology.settings
-    files = "/etc/biyi/settings"
     container = core.ContainerArgs(
         name="steward",
         image=settings.images.biyi,
         args=[
             *("python", "-m", "replication.platform.steward"),
-            *("--settings", f"{files}/site.json", "--platform", f"{files}/platform.json"),
+            *("--settings", SITE_SETTINGS, "--platform", f"{SETTINGS}/platform.json"),
         ],
         ports=[core.ContainerPortArgs(name="status", container_port=STEWARD_PORT)],
         security_context=confined(),

@@ -12,7 +12,7 @@ class Figures:
     """Counts of one steward since its start."""
 
     cluster_up: bool | None = None
-    """Whether the last round got through; None: there was none yet."""
+    """Whether the last round told the API server everything; None: none was made yet, or etcd is silent."""
     conflicts: int = 0
     watches_gone: int = 0
     writes: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -23,7 +23,7 @@ class Figures:
 
     def metrics(self) -> Iterator[Metric]:
         """Return them as Prometheus reads them."""
-        up = GaugeMetricFamily("biyi_steward_cluster_up", "1 while the site's API server answers")
+        up = GaugeMetricFamily("biyi_steward_cluster_up", "1 while the site's API server is told everything")
         if self.cluster_up is not None:
             up.add_metric([], float(self.cluster_up))
         yield up

@@ -139,7 +139,7 @@ class Steward:
 
     async def _tell_guarded(self, tasks: asyncio.TaskGroup) -> None:
         try:
-            await self.tell(tasks)
+            told = await self.tell(tasks)
         except ClusterUnavailable as error:
             if self.figures.cluster_up is not False:
                 log.warning("the API server is not told: %s", error)
@@ -147,17 +147,18 @@ class Steward:
             await asyncio.sleep(AGAIN_SECONDS)
         except Exception:
             log.exception("a round failed")
+            self.figures.cluster_up = False
             await asyncio.sleep(AGAIN_SECONDS)
         else:
-            if self.figures.cluster_up is False:
-                log.info("the API server answers again")
-            self.figures.cluster_up = True
+            if told and self.figures.cluster_up is False:
+                log.info("the API server is told again")
+            self.figures.cluster_up = True if told else None
 
-    async def tell(self, tasks: asyncio.TaskGroup) -> None:
-        """Make one round; without etcd nothing is known and so nothing is written."""
+    async def tell(self, tasks: asyncio.TaskGroup) -> bool:
+        """Make one round; without etcd nothing is known and so nothing is written: False."""
         world = self._sight.world
         if world is None or not self._sight.read_ok:
-            return
+            return False
         look = Look(
             grants=world.grants,
             silent_for_ms=dict(self._sight.silent_for_ms),
@@ -172,6 +173,7 @@ class Steward:
         await self._tell_pods(look)
         await self._tell_objects(look, replicas, at)
         await self._begin_drills(look, at, tasks)
+        return True
 
     async def _tell_slices(self, look: Look) -> None:
         held = await self._held(SLICES)

@@ -130,6 +130,24 @@ def test_each_pod_has_its_own_certificate_and_is_probed_where_none_is_asked_for(
             assert (name, asked["scheme"], asked["port"]) == (name, "HTTPS", port)
 
 
+@pytest.mark.parametrize("site", SITES)
+def test_what_runs_at_its_time_has_its_certificate_and_may_reach_the_copies(
+    sites: dict[str, Recorder], site: str
+) -> None:
+    templates = {
+        "operator": sites[site].named("CronJob", "day-end")["spec"]["jobTemplate"]["spec"]["template"],
+        "migrate": sites[site].named("Job", "migrate")["spec"]["template"],
+    }
+    out = sites[site].named("NetworkPolicy", "customers-of-copies-out")["spec"]["podSelector"]
+    for holder, template in templates.items():
+        (tls,) = (volume for volume in template["spec"]["volumes"] if volume["name"] == "tls")
+        given = [source["secret"]["name"] for source in tls["projected"]["sources"]]
+        assert given == ["biyi-tls", f"biyi-tls-{holder}"]
+        assert template["spec"]["restartPolicy"] == "OnFailure"
+        component = template["metadata"]["labels"]["app.kubernetes.io/component"]
+        assert component in out["matchExpressions"][0]["values"]
+
+
 def test_a_pod_has_time_to_move_its_primary_away(sites: dict[str, Recorder]) -> None:
     spec = sites["idc"].named("StatefulSet", "a-idc-0")["spec"]["template"]["spec"]
     assert spec["terminationGracePeriodSeconds"] >= 2 * MOVE_SECONDS

@@ -27,6 +27,7 @@ from infra.dashboards.boards import BOARDS, ROUTES
 from infra.dashboards.panels import build_board
 from replication.metrics import agent_figures
 from replication.platform.figures import Figures
+from tests.unit.infra.stage import build, example
 from tests.unit.replication.test_agent_metrics import snapshot
 
 RULES = Path(__file__).parent.parent.parent.parent / "infra/observability/rules.yaml"
@@ -98,7 +99,22 @@ def test_rules_ask_for_what_is_told(told: set[str]) -> None:
         asked = names_in(rule["expr"])
         assert asked
         assert asked <= told | recorded, rule
-    assert len({rule["alert"] for rule in rules() if "alert" in rule}) == 18
+    assert len({rule["alert"] for rule in rules() if "alert" in rule}) == 19
+
+
+def test_what_the_autoscaler_asks_for_is_told_to_the_api_server(told: set[str], tmp_path: Path) -> None:
+    hpa = build("workloads-idc", example(), tmp_path).named("HorizontalPodAutoscaler", "api")["spec"]
+    adapter = yaml.safe_load(RULES.with_name("adapter.yaml").read_text())
+    recorded = {rule["record"] for rule in rules() if "record" in rule}
+    for source, key in (("pods", "rules"), ("external", "externalRules")):
+        asked = {one[source]["metric"]["name"] for one in hpa["metrics"] if source in one}
+        assert asked
+        assert asked == {one["name"]["as"] for one in adapter[key]}
+        for one in adapter[key]:
+            assert names_in(one["seriesQuery"]) <= told | recorded
+            query = one["metricsQuery"].replace("<<.Series>>", one["name"]["as"])
+            query = query.replace("<<.LabelMatchers>>", 'pod="x"').replace("<<.GroupBy>>", "pod")
+            assert names_in(query) == {one["name"]["as"]}
 
 
 def test_every_alert_says_in_both_languages_what_and_what_first() -> None:
