@@ -23,8 +23,9 @@ from compliance.reporting.batch import Kind, Made, State, default_since
 from compliance.reporting.catalogue import read_tables
 from compliance.reporting.errors import RegulatorSilent, ReportingError
 from compliance.reporting.flows import Flows, trace_flows
+from compliance.reporting.house import House
 from compliance.reporting.regulator import FakeRegulator, Regulator
-from compliance.reporting.run import House, make_filing
+from compliance.reporting.run import make_filing
 from compliance.reporting.settings import Institution
 from compliance.reporting.snapshot import Connection, Evening
 from core_app.core import LendingCore
@@ -38,10 +39,12 @@ from replication.grants import read_world
 from replication.postgres.copy import DATABASE, REPORT
 from replication.settings import SiteSettings
 from replication.tls import calling
+from runbooks import report_feedback
 from runbooks.audit_source import CONNECT_SECONDS, NoGrant
 from runbooks.bureau_persons import read_persons
 from runbooks.cells import site_settings
 from runbooks.lending_core import open_core, open_portal
+from runbooks.report_tables import tables_command
 from runbooks.stand.home import default_home
 from runbooks.stand.topology import StandError
 
@@ -89,6 +92,7 @@ def report() -> None:
     Check only:          biyi report check --date 2026-11-30 --out filings/
     Submit:              biyi report submit east-20261130-001
     What became of it:   biyi report status
+    What they found:     biyi report feedback east-20261130-001
     Correct:             biyi report correct --date 2026-11-30 --kind east --reason "…" --out filings/
     Where money went:    biyi report flows
     What is filed:       biyi report tables
@@ -331,6 +335,14 @@ def status_command(as_json: bool) -> None:
     Console().print(table)
 
 
+@report.command("feedback")
+@click.argument("batch_id")
+@_json
+def feedback_command(batch_id: str, as_json: bool) -> None:
+    """Show what the regulator found wrong with a batch, record by record; exit 1 when there is anything."""
+    report_feedback.tell(batch_id, _run(report_feedback.read(batch_id)), as_json=as_json)
+
+
 @report.command("flows")
 @_json
 def flows_command(as_json: bool) -> None:
@@ -349,43 +361,20 @@ def flows_command(as_json: bool) -> None:
         click.echo(json.dumps({cell: asdict(one) | {"reconciled": one.reconciled} for cell, one in found}))
     else:
         table = Table(
-            "cell", "loans", "reconciled", "funded", "by partners", "paid out", "repaid", "outstanding"
-        )
+            "cell", "loans", "reconciled", "funded", "by partners", "paid out", "repaid", "outstanding",
+            "told to partners", "to be told",
+        )  # fmt: skip
         for cell, one in found:
             amounts = (
-                one.funded_fen, one.by_partners_fen, one.paid_out_fen, one.repaid_fen, one.outstanding_fen
+                one.funded_fen, one.by_partners_fen, one.paid_out_fen, one.repaid_fen, one.outstanding_fen,
+                one.settled_net_fen, one.unsettled_net_fen,
             )  # fmt: skip
             yuan = (f"{fen / 100:,.2f}" for fen in amounts)
             table.add_row(cell, f"{one.loans:,}", f"{one.reconciled:,}", *yuan)
         Console().print(table)
         for odd in [odd for _, one in found for odd in one.exceptions][:50]:
-            click.echo(f"{odd.cell} {odd.loan_id}: {odd.rule}: found {odd.found}, needs {odd.needed}")
+            click.echo(f"{odd.cell} {odd.key}: {odd.rule}: found {odd.found}, needs {odd.needed}")
     sys.exit(1 if any(one.exceptions for _, one in found) else 0)
 
 
-@report.command("tables")
-@_json
-def tables_command(as_json: bool) -> None:
-    """Show what is filed: tables, cells, records, checks, and which of it nobody verified."""
-    tables = read_tables()
-    if as_json:
-        plain = asdict(tables)
-        del plain["sets"], plain["account_sql"]
-        click.echo(json.dumps(plain, ensure_ascii=False))
-        return
-    table = Table("filing", "table", "name", "columns", "label")
-    for name, one in tables.east.items():
-        table.add_row(
-            "EAST", name, f"{one.name.zh} {one.name.en}", str(len(one.columns)), tables.east_label.en
-        )
-    for name, record in tables.records.items():
-        fields = sum(map(len, record.segments.values()))
-        table.add_row(
-            "PBOC", name, f"{record.name.zh} {record.name.en}", str(fields), tables.records_label.en
-        )
-    for name, made in tables.returns.items():
-        table.add_row("1104", name, f"{made.name.zh} {made.name.en}", str(len(made.cells)),
-                      tables.returns_label.en)  # fmt: skip
-    Console().print(table)
-    for name, check in tables.checks.items():
-        click.echo(f"check {name} ({check.table}): {check.zh} {check.en}")
+report.add_command(tables_command)

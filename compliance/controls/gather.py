@@ -7,7 +7,7 @@ from typing import Any
 
 from compliance.controls.catalogue import Catalogue, Scope
 from compliance.controls.ground import Ground, SiteProbe, SystemProbe
-from compliance.controls.probes import archives, databases, doors, host, people, trail
+from compliance.controls.probes import archives, cluster, databases, doors, host, people, trail
 from compliance.controls.readings import SYSTEM, Reading, make_reading
 
 PATIENCE_S = 120.0
@@ -45,6 +45,19 @@ SYSTEM_PROBES: Mapping[str, SystemProbe] = {
     "algorithms": host.read_algorithms,
     "software": host.read_software,
 }
+CLUSTER_PROBES: Mapping[str, Any] = {
+    "ports": cluster.read_ports,
+    "baseline": cluster.read_baseline,
+    "software": cluster.read_software,
+    **dict.fromkeys(
+        (
+            *("capacity", "key-custody", "algorithms", "backups", "backup-policy", "local-copy", "locations"),
+            "restore-elsewhere",
+        ),
+        cluster.ask_inside,
+    ),
+}
+"""Asked of a cluster's API servers instead, or not from outside."""
 
 
 async def gather_readings(
@@ -52,13 +65,14 @@ async def gather_readings(
 ) -> list[Reading]:
     """Ask every probe everywhere; those whose readings age fastest last. Never raises for a probe."""
     todo: list[tuple[str, str, Any]] = []
+    instead = CLUSTER_PROBES if ground.form == "cluster" else {}
+    of_system, of_site = {**SYSTEM_PROBES, **instead}, {**SITE_PROBES, **instead}
     for probe in sorted(catalogue.probes.values(), key=lambda one: -one.max_age_s):
         if probe.scope is Scope.SYSTEM:
-            todo.append((probe.name, SYSTEM, SYSTEM_PROBES[probe.name](ground)))
+            todo.append((probe.name, SYSTEM, of_system[probe.name](ground)))
         else:
             todo += [
-                (probe.name, where, SITE_PROBES[probe.name](ground, site))
-                for where, site in ground.sites.items()
+                (probe.name, where, of_site[probe.name](ground, site)) for where, site in ground.sites.items()
             ]
     readings = []
     for number, (name, where, work) in enumerate(todo, 1):

@@ -5,7 +5,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from compliance.access.desk import Desk
 from replication.settings import SiteSettings
@@ -44,9 +44,16 @@ class Trail:
     anchored: bool
 
 
+class Workloads(Protocol):
+    """What one site's Kubernetes API server says, of the namespace in which we run."""
+
+    async def list(self, kind: str) -> list[dict[str, Any]]:
+        """Return all objects of a kind (`Pod`, `Service`); ClusterUnavailable when it does not answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class SiteGround:
-    """One data site as its own processes see it."""
+    """One data site as its own processes see it; `workloads` only where it is a cluster."""
 
     settings: SiteSettings
     doors: Sequence[Door]
@@ -55,11 +62,15 @@ class SiteGround:
     """Address, port and program of every TCP socket the site's processes listen at, as the system says."""
     allowed_ports: frozenset[int]
     logs: Path
+    workloads: Workloads | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """The system under judgement. `drills` holds a folder with verdict.json for each drill."""
+    """The system under judgement. `drills` holds a folder with verdict.json for each drill.
+
+    `baseline`: the approved configuration; of a cluster, the manifests of each site (`{"idc": […]}`).
+    """
 
     form: Literal["stand", "cluster"]
     sites: Mapping[str, SiteGround]

@@ -1,4 +1,6 @@
-"""Credit-bureau records of one account: time-points, segments, and the rules a record has to keep. Pure.
+"""Credit-bureau records of accounts: time-points, segments, and the rules a record has to keep. Pure.
+
+Rules of agreements, deletions and special events: `bureau_others.py`.
 
 Rules and codes: research on lending, 3, PBOC; not verified against the official text.
 """
@@ -6,7 +8,7 @@ Rules and codes: research on lending, 3, PBOC; not verified against the official
 import calendar
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ConfigDict
@@ -15,6 +17,7 @@ from compliance.reporting.batch import Finding, Words
 from compliance.reporting.returns import yuan
 from core_app.loans.classification import bureau_status
 
+OTHERS_LIABLE = ("3", "5")
 NEW, CLOSED, FIRST_STOCK, MONTH_END, CLASS_CHANGE = "10", "20", "31", "32", "40"
 WITH_LINE = ("R1", "R4")
 MONTHLY, IRREGULAR, AGGREGATED = "03", "99", "90"
@@ -29,11 +32,13 @@ Field = tuple[str, str, str, list[str] | None]
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A bureau record: its segments of fields."""
+    """A bureau record: its segments of fields. `why_empty`, `segments_empty`: what no row of ours becomes."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")
     name: Words
     segments: dict[str, list[Field]]
+    why_empty: Words | None = None
+    segments_empty: dict[str, Words] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +83,8 @@ def make_values(account: Row, person: Row, time_point: str, period: Period, org:
     return {
         **account, **person, **quiet, "record": "210", "time_point": time_point, "report_date": period.day,
         "month": f"{period.day:%Y-%m}", "org": org, "id_type": "10", "currency": "CNY", "line_kind": "1",
-        "guarantee": "4", "state": state, "status": status,
+        "guarantee": "4", "state": state, "status": status, "transferred": "0",
+        "fund_source": "20" if account["joint"] else "10",
     }  # fmt: skip
 
 
@@ -92,9 +98,21 @@ def segments_of(account_type: str, time_point: str) -> tuple[str, ...]:
 def fill(record: Record, names: Sequence[str], values: Row) -> Segments:
     """Return the segments' fields as texts."""
     return {
-        name: {tag: _text(source, values.get(source)) for tag, _, source, _ in record.segments[name]}
+        name: {tag: _text(source, values.get(source)) for tag, _, source, _ in record.segments[name[0]]}
         for name in names
     }
+
+
+def fill_trades(record: Record, trades: Sequence[Row]) -> Segments:
+    """Return a segment K for each special trade: K1, K2 and so on; a trade is `on`, `fen`, `kind`."""
+    made: Segments = {}
+    for number, trade in enumerate(trades, 1):
+        values = {
+            "trade_kind": trade["kind"], "trade_on": trade["on"], "trade_fen": trade["fen"],
+            "trade_months": "0", "trade_note": "",
+        }  # fmt: skip
+        made |= fill(record, (f"K{number}",), values)
+    return made
 
 
 def _text(source: str, value: Any) -> str:
@@ -106,48 +124,73 @@ def _text(source: str, value: Any) -> str:
 
 
 def check_record(record: Record, segments: Segments, values: Row, period: Period) -> list[Finding]:
-    """Return the rules that a record breaks: code lists, then what holds between fields."""
-    found = []
-    for name, fields in segments.items():
-        for tag, _, _, codes in record.segments[name]:
-            if codes is not None and fields[tag] not in codes:
-                found.append((f"{name}.{tag} is of its code list", fields[tag], " ".join(codes)))
-    found += _between(segments, values, period)
+    """Return the rules that a record 210 breaks: code lists, then what holds between fields."""
+    broken = check_codes(record, segments)
+    broken += [one[:-1] for one in _of_state(segments, values, period) if not one[-1]]
+    broken += [one[:-1] for one in _of_terms(segments, values, period) if not one[-1]]
     code = str(values.get("code", ""))
-    return [Finding("210", code, rule, was, needed) for rule, was, needed in found]
+    return [Finding("210", code, rule, was, needed) for rule, was, needed in broken]
 
 
-def _between(segments: Segments, values: Row, period: Period) -> list[tuple[str, str, str]]:
-    """Return rule, found, needed of every relation between fields that does not hold."""
+def check_codes(record: Record, segments: Segments) -> list[tuple[str, str, str]]:
+    """Return rule, found, needed of every field that is not of its code list."""
+    return [
+        (f"{name[0]}.{tag} is of its code list", fields[tag], " ".join(codes))
+        for name, fields in segments.items()
+        for tag, _, _, codes in record.segments[name[0]]
+        if codes is not None and fields[tag] not in codes
+    ]
+
+
+Rule = tuple[str, str, str, bool]
+"""What has to hold, what was found, what is needed, whether it holds."""
+
+
+def _of_state(segments: Segments, values: Row, period: Period) -> list[Rule]:
+    """Return the rules of what the account is now: its month, its end, what is overdue."""
     point, kind, h = values["time_point"], values["account_type"], segments.get("H", {})
-    closed = point == CLOSED
-    zero = "0.00"
-    rules = [
-        ("a new account has its basic segment", point != NEW or "C" in segments, "B only", "B and C"),
-        ("a term loan reports its month", kind != "D1" or "H" in segments, "no H", "H"),
-        ("an account under a line names it", point != NEW or kind not in WITH_LINE or "F" in segments,
-         "no F", "F"),
-        ("the month is that of the report", h.get("Month") == f"{period.day:%Y-%m}", h.get("Month", ""),
-         f"{period.day:%Y-%m}"),
-        ("a closed account owes nothing", not closed or (h.get("AcctBal"), h.get("TotOverdAmt"),
-         h.get("OverdPrd")) == (zero, zero, "0"), f"{h.get('AcctBal')} {h.get('TotOverdAmt')}", zero),
-        ("a closed account has its day and state", not closed or (bool(h.get("CloseDate"))
-         and h.get("RpyStatus") in ("C", "G")), f"{h.get('CloseDate')} {h.get('RpyStatus')}",
-         "a day, C or G"),
-        ("it closes on its last repayment or later", not closed or not values["last_paid"]
-         or values["written_off"] or values["ended"] >= values["last_paid"], str(values["ended"]),
-         f">= {values['last_paid']}"),
-        ("it opens before it is due", values["due"] is None or values["opened"] <= values["due"],
-         str(values["opened"]), f"<= {values['due']}"),
-        ("aggregated bills are monthly", values["repay_mode"] != AGGREGATED
-         or values["frequency"] == MONTHLY, values["frequency"], MONTHLY),
-        ("bullet and anytime are irregular", not values["repay_mode"].startswith("2")
-         or values["frequency"] == IRREGULAR, values["frequency"], IRREGULAR),
-        ("a revolving account is not repaid by term modes", kind != "R1"
-         or not "11" <= values["repay_mode"] <= "29", values["repay_mode"], "not 11 to 29"),
-        ("only an overdue account has overdue periods", closed or (values["days_past_due"] > 0)
-         == (int(values["missed"] or 0) > 0), str(values["missed"]), f"{values['days_past_due']} days"),
-        ("the borrower is named", bool(values.get("name")) and bool(values.get("id_number")), "nobody",
-         "name and ID number"),
+    closed, month = point == CLOSED, f"{period.day:%Y-%m}"
+    owed = [h.get(tag, "nothing") for tag in ("AcctBal", "TotOverdAmt", "OverdPrd")]
+    trades = [fields for name, fields in segments.items() if name.startswith("K")]
+    since = (period.since or dt.date.min).isoformat()
+    return [
+        ("a new account has its basic segment", "B only", "B and C", point != NEW or "C" in segments),
+        ("a term loan reports its month", "no H", "H", kind != "D1" or "H" in segments),
+        ("an account under a line names it", "no F", "F",
+         point != NEW or kind not in WITH_LINE or "F" in segments),
+        ("the month is that of the report", h.get("Month", ""), month, h.get("Month") == month),
+        ("a closed account owes nothing", " ".join(owed), "0.00 0.00 0",
+         not closed or owed == ["0.00", "0.00", "0"]),
+        ("a closed account has its day and state", f"{h.get('CloseDate')} {h.get('RpyStatus')}",
+         "a day, C or G", not closed or (bool(h.get("CloseDate")) and h.get("RpyStatus") in ("C", "G"))),
+        ("it closes on its last repayment or later", str(values["ended"]), f">= {values['last_paid']}",
+         not closed or not values["last_paid"] or values["written_off"]
+         or values["ended"] >= values["last_paid"]),
+        ("only an overdue account has overdue periods", str(values["missed"]),
+         f"{values['days_past_due']} days",
+         closed or (values["days_past_due"] > 0) == (int(values["missed"] or 0) > 0)),
+        ("special trades are of the period", " ".join(one["TranDate"] for one in trades),
+         f"after {since}, to {period.day}",
+         all(since < one["TranDate"] <= period.day.isoformat() for one in trades)),
     ]  # fmt: skip
-    return [(rule, was, needed) for rule, holds, was, needed in rules if not holds]
+
+
+def _of_terms(segments: Segments, values: Row, _: Period) -> list[Rule]:
+    """Return the rules of what was agreed: days, modes, who is liable, who borrowed."""
+    kind, mode, frequency = values["account_type"], values["repay_mode"], values["frequency"]
+    return [
+        ("it opens before it is due", str(values["opened"]), f"<= {values['due']}",
+         values["due"] is None or values["opened"] <= values["due"]),
+        ("aggregated bills are monthly", frequency, MONTHLY, mode != AGGREGATED or frequency == MONTHLY),
+        ("bullet and anytime are irregular", frequency, IRREGULAR,
+         not mode.startswith("2") or frequency == IRREGULAR),
+        ("a revolving account is not repaid by term modes", mode, "not 11 to 29",
+         kind != "R1" or not "11" <= mode <= "29"),
+        ("a term account is not repaid by revolving modes", mode, "not 31 to 39",
+         kind == "R1" or not "31" <= mode <= "39"),
+        ("who guarantees is named", "no D", "D",
+         values["guarantee"] not in OTHERS_LIABLE or "D" in segments),
+        ("the type of an account never changes", f"{values['types']} types", "1", values["types"] == 1),
+        ("the borrower is named", "nobody", "name and ID number",
+         bool(values.get("name")) and bool(values.get("id_number"))),
+    ]  # fmt: skip

@@ -7,12 +7,13 @@ by psycopg: COPY takes no parameters.
 import functools
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import yaml
 from psycopg.sql import SQL, Composable, Composed, Identifier
+from psycopg.sql import Literal as Value
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from compliance.reporting.batch import Words
@@ -36,7 +37,10 @@ Column = tuple[str, str, Literal["text", "code", "amount", "date", "int", "rate"
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One EAST table. `whole`: its rows are the company's, filed from the first cell only."""
+    """One EAST table. `whole`: its rows are the company's, filed from the first cell only.
+
+    `codes`: what a column may be; `optional`: columns that may be empty.
+    """
 
     __pydantic_config__ = ConfigDict(extra="forbid", validate_by_name=True)
     name: Words
@@ -45,6 +49,8 @@ class Table:
     source: str
     order: str
     columns: list[Column]
+    codes: dict[str, list[str]] = field(default_factory=dict)
+    optional: list[str] = field(default_factory=list)
     where: str = ""
     whole: bool = False
     why_empty: Words | None = None
@@ -61,13 +67,24 @@ class Check:
     sql: str
 
 
+class ReturnCell(NamedTuple):
+    """A cell of a return: the query of its values, and how those of all cells of the company become one."""
+
+    cell: str
+    zh: str
+    en: str
+    sql: str
+    way: Literal["sum", "max", "ten"] = "sum"
+
+
 @dataclass(frozen=True, slots=True)
 class Return:
-    """A 1104 return: its cells with the query of each."""
+    """A 1104 return. `why_empty`: why cells of the official one are missing here."""
 
     __pydantic_config__ = _STRICT
     name: Words
-    cells: list[tuple[str, str, str, str]]
+    cells: list[ReturnCell]
+    why_empty: Words | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +100,8 @@ class Tables:
     records: Mapping[str, Record]
     records_label: Words
     account_sql: str
+    agreement_sql: str
+    deletion_sql: str
     checks: Mapping[str, Check]
     sm3: str
 
@@ -108,12 +127,18 @@ def read_tables() -> Tables:
         records=_checked(dict[str, Record], pboc["records"], "pboc.yaml"),
         records_label=_checked(Words, pboc["label"], "pboc.yaml"),
         account_sql=pboc["account_sql"],
+        agreement_sql=pboc["agreement_sql"],
+        deletion_sql=pboc["deletion_sql"],
         checks=_checked(dict[str, Check], yaml.safe_load(texts["checks.yaml"]), "checks.yaml"),
         sm3=hashlib.new("sm3", "".join(texts[name] for name in names).encode()).hexdigest(),
     )
     for name, check in made.checks.items():
         if check.table not in made.east:
             raise TablesInvalid(f"checks.yaml: {name}: there is no table {check.table}")
+    for name, table in made.east.items():
+        columns = {column[0] for column in table.columns}
+        if strays := {*table.codes, *table.optional, *table.key} - columns:
+            raise TablesInvalid(f"east.yaml: {name}: there is no column {', '.join(sorted(strays))}")
     return made
 
 
@@ -153,3 +178,49 @@ def compose_check(tables: Tables, check: Check, values: Mapping[str, Composable]
         f"t{name}": SQL("({})").format(compose_rows(table, values)) for name, table in tables.east.items()
     }
     return compose(tables, SQL(" " + check.sql).format(**values, **rows), values)
+
+
+def compose_field_check(tables: Tables, name: str, values: Mapping[str, Composable]) -> Composed:
+    """Return the statement of the field checks of one table: key, rule, found, needed of what breaks them."""
+    table = tables.east[name]
+    rules, conditions = [], []
+    for column, _, kind, _ in table.columns:
+        for rule, needed, holds in _field_rules(table, column, kind):
+            codes = Value(table.codes.get(column, []))
+            condition = SQL("({})").format(SQL(holds).format(column=Identifier(column), codes=codes))
+            conditions.append(condition)
+            rules.append(
+                SQL("({}, {}::text, {}, {})").format(
+                    Value(f"{column}: {rule}"), Identifier(column), Value(needed), condition
+                )
+            )
+    query = SQL(
+        " select concat_ws('/', {key}), c.rule, c.found, c.needed"
+        " from (select * from ({rows}) as f where not coalesce({all}, false)) as r"
+        " cross join lateral (values {rules}) as c (rule, found, needed, holds)"
+        " where not coalesce(c.holds, false)"
+    ).format(
+        key=SQL(", ").join(SQL("{}::text").format(Identifier(column)) for column in table.key),
+        rows=compose_rows(table, values), all=SQL(" and ").join(conditions), rules=SQL(", ").join(rules),
+    )  # fmt: skip
+    return compose(tables, query, values)
+
+
+def _field_rules(table: Table, column: str, kind: str) -> list[tuple[str, str, str]]:
+    """Return rule, what is needed, and the condition, of a column's fields."""
+    may_be_empty = column in table.optional
+    if column in table.codes:
+        return [("is of its code list", ", ".join(table.codes[column]), "{column} = any({codes})")]
+    if kind == "date":
+        empty = "" if may_be_empty else " and {column} <> '99991231'"
+        real = "{column} ~ '^[0-9]{{8}}$' and {column} between '19000101' and '99991231'" + empty
+        return [("is a day", "YYYYMMDD" + ("" if may_be_empty else ", not empty"), real)]
+    if kind in ("text", "code"):
+        clean = ("has no control characters", "one line without tabs", "{column} !~ '[[:cntrl:]]'")
+        filled = ("is not empty", "a value", "{column} <> ''")
+        return [clean] if may_be_empty else [clean, filled]
+    if kind == "flag":  # its format makes it one of two words: no value could break a rule
+        return []
+    most = {"amount": "999999999999999999.99", "rate": "100", "int": "100000"}[kind]
+    number = "{column} is null or " if may_be_empty else ""
+    return [("is in its range", f"0 to {most}", f"{number}{{column}} between 0 and {most}")]

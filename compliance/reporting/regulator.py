@@ -8,8 +8,8 @@ that the literature agrees on (receipt at once, feedback later, by batch).
 import enum
 import json
 import secrets
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,13 +17,24 @@ from compliance.reporting.errors import RegulatorSilent
 
 
 @dataclass(frozen=True, slots=True)
+class Remark:
+    """One line of a feedback file: what is wrong with which field of which row; empty where it is of more."""
+
+    table: str
+    key: str
+    field: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
-    """What a regulator says of a batch: `state` received, accepted or rejected; `note` is its feedback."""
+    """What a regulator says of a batch: `state` received, accepted or rejected, `remarks` its feedback."""
 
     state: str
     receipt: str
     sm3: str
     note: str = ""
+    remarks: tuple[Remark, ...] = ()
 
 
 class Regulator(Protocol):
@@ -56,12 +67,15 @@ class Fault(enum.StrEnum):
 class FakeRegulator:
     """A regulator in a directory outside both sites: one file a batch, written once. Not a real interface.
 
-    `faults` gives what goes wrong next, None for nothing.
+    `faults` gives what goes wrong next, None for nothing; a rejection says `remarks`.
     """
 
-    def __init__(self, folder: Path, faults: Callable[[], Fault | None] = lambda: None) -> None:
+    def __init__(
+        self, folder: Path, faults: Callable[[], Fault | None] = lambda: None, remarks: Sequence[Remark] = ()
+    ) -> None:
         self._folder = folder
         self._faults = faults
+        self._remarks = tuple(remarks)
 
     async def submit(self, batch_id: str, manifest: Mapping[str, Any]) -> Answer:
         """Take a batch, or do what the next fault says."""
@@ -74,12 +88,13 @@ class FakeRegulator:
             state = {Fault.REJECT: "rejected", Fault.LATE: "received"}.get(fault, "accepted")  # type: ignore[arg-type]
             note = "format: rejected by the fake" if fault is Fault.REJECT else ""
             known = {"state": state, "receipt": f"R-{secrets.token_hex(8)}", "sm3": sm3, "note": note}
+            known["remarks"] = [asdict(one) for one in self._remarks] if fault is Fault.REJECT else []
             self._write(batch_id, known, manifest)
         elif known["sm3"] != sm3:
             return Answer("rejected", known["receipt"], sm3, "another content was filed under this id")
         if fault is Fault.LOSE_ANSWER:
             raise RegulatorSilent(f"{batch_id}: no answer")
-        answer = Answer(known["state"], known["receipt"], known["sm3"], known["note"])
+        answer = _answer(known, known["state"])
         return await self.submit(batch_id, manifest) if fault is Fault.ANSWER_TWICE else answer
 
     async def find(self, batch_id: str) -> Answer | None:
@@ -90,7 +105,7 @@ class FakeRegulator:
         if known is None:
             return None
         state = "accepted" if known["state"] == "received" else known["state"]
-        return Answer(state, known["receipt"], known["sm3"], known["note"])
+        return _answer(known, state)
 
     def filed(self) -> dict[str, str]:
         """Return every batch that the regulator has, and the hash of what was filed under its id."""
@@ -99,14 +114,14 @@ class FakeRegulator:
             for path in sorted(self._folder.glob("*.json"))
         }
 
-    def _read(self, batch_id: str) -> dict[str, str] | None:
+    def _read(self, batch_id: str) -> dict[str, Any] | None:
         try:
-            known: dict[str, str] = json.loads(self._path(batch_id).read_text(encoding="utf-8"))["known"]
+            known: dict[str, Any] = json.loads(self._path(batch_id).read_text(encoding="utf-8"))["known"]
         except FileNotFoundError:
             return None
         return known
 
-    def _write(self, batch_id: str, known: Mapping[str, str], manifest: Mapping[str, Any]) -> None:
+    def _write(self, batch_id: str, known: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps({"known": dict(known), "manifest": dict(manifest)}, ensure_ascii=False)
         with self._path(batch_id).open("x", encoding="utf-8") as file:  # once: a second filing is an error
@@ -114,3 +129,8 @@ class FakeRegulator:
 
     def _path(self, batch_id: str) -> Path:
         return self._folder / f"{batch_id}.json"
+
+
+def _answer(known: Mapping[str, Any], state: str) -> Answer:
+    remarks = tuple(Remark(**one) for one in known["remarks"])
+    return Answer(state, known["receipt"], known["sm3"], known["note"], remarks)

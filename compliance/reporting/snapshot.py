@@ -15,7 +15,13 @@ import psycopg
 from psycopg.sql import SQL, Composable, Literal
 
 from compliance.reporting.batch import Finding
-from compliance.reporting.catalogue import Tables, compose, compose_check, compose_table
+from compliance.reporting.catalogue import (
+    Tables,
+    compose,
+    compose_check,
+    compose_field_check,
+    compose_table,
+)
 from compliance.reporting.errors import DayNotClosed
 from compliance.reporting.settings import Institution
 from core_app.loans.classification import ClassLimits
@@ -85,17 +91,26 @@ class Snapshot:
             for key, found, needed in rows
         ]
 
-    async def read_returns(self) -> dict[str, dict[str, int]]:
-        """Return every 1104 cell's fen of this cell."""
-        values: dict[str, dict[str, int]] = {}
+    async def check_fields(self, name: str) -> list[Finding]:
+        """Check each field of a table by its type and code list; returns at most a hundred that break it."""
+        statement = SQL("{} limit 100").format(compose_field_check(self.tables, name, self.values))
+        rows = await (await self.connection.execute(statement)).fetchall()
+        return [
+            Finding(name, str(key), f"field {rule}", str(found), str(needed), self.cell)
+            for key, rule, found, needed in rows
+        ]
+
+    async def read_returns(self) -> dict[str, dict[str, list[int]]]:
+        """Return the fen of this cell that each cell of a 1104 return is put together from."""
+        values: dict[str, dict[str, list[int]]] = {}
         for name, made in self.tables.returns.items():
             parts = SQL(", ").join(
-                SQL("coalesce(({})::numeric, 0)::bigint").format(SQL(sql).format(**self.values))
-                for _, _, _, sql in made.cells
+                SQL("array_remove(array({})::bigint[], null)").format(SQL(one.sql).format(**self.values))
+                for one in made.cells
             )
             statement = compose(self.tables, SQL(" select ") + parts, self.values)
             row = await (await self.connection.execute(statement)).fetchone()
-            values[name] = dict(zip((cell for cell, *_ in made.cells), row or (), strict=True))
+            values[name] = dict(zip((one.cell for one in made.cells), row or (), strict=True))
         return values
 
     async def sum_503_fen(self) -> int:
@@ -104,10 +119,21 @@ class Snapshot:
         row = await (await self.connection.execute(compose(self.tables, query, self.values))).fetchone()
         return int(row[0]) if row else 0
 
-    async def stream_accounts(self) -> AsyncIterator[dict[str, Any]]:
+    def stream_accounts(self) -> AsyncIterator[dict[str, Any]]:
         """Yield the rows of bureau accounts, in order, without holding them."""
-        query = SQL(" ") + SQL(self.tables.account_sql).format(**self.values)
-        async with self.connection.cursor("accounts") as cursor:
+        return self._stream("accounts", self.tables.account_sql)
+
+    def stream_agreements(self) -> AsyncIterator[dict[str, Any]]:
+        """Yield the rows of credit agreements, in order."""
+        return self._stream("agreements", self.tables.agreement_sql)
+
+    def stream_deletions(self) -> AsyncIterator[dict[str, Any]]:
+        """Yield the accounts that were filed and never were, in order."""
+        return self._stream("deletions", self.tables.deletion_sql)
+
+    async def _stream(self, cursor_name: str, sql: str) -> AsyncIterator[dict[str, Any]]:
+        query = SQL(" ") + SQL(sql).format(**self.values)
+        async with self.connection.cursor(cursor_name) as cursor:
             cursor.itersize = 2000
             await cursor.execute(compose(self.tables, query, self.values))
             names = [column.name for column in cursor.description or ()]

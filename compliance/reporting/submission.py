@@ -15,7 +15,7 @@ from psycopg.rows import dict_row
 
 from compliance.reporting.batch import FINAL, Kind, Made, State, batch_id_of, plan_next
 from compliance.reporting.errors import FilingRefused
-from compliance.reporting.regulator import Answer, Regulator
+from compliance.reporting.regulator import Answer, Regulator, Remark
 
 T = TypeVar("T")
 Connection = psycopg.AsyncConnection[Any]
@@ -38,6 +38,17 @@ _ADD_EVENT = """
 insert into filing.events (batch_id, number, state, receipt, note, by_site)
 values (%(id)s, %(number)s, %(state)s, %(receipt)s, %(note)s, %(site)s)
 """
+_ADD_REMARK = """
+insert into filing.remarks (batch_id, number, table_code, row_key, field, remark)
+values (%(id)s, %(number)s, %(table)s, %(key)s, %(field)s, %(text)s)
+"""
+_REMARKS = """
+select table_code, row_key, field, remark from filing.remarks where batch_id = %s order by number
+"""
+NOTES_MOST = 10
+"""How often an answer is written down anew when the other site was faster. Source: our choice."""
+REMARKS_KEPT = 1000
+"""Lines of a feedback file that are kept. Source: our choice; the receipt names the whole."""
 _STANDING = """
 select b.*, e.state, e.number, e.receipt, e.note, e.at as changed_at
 from filing.batches b join lateral (
@@ -143,6 +154,15 @@ async def read_standings(writer: Writer, batch_id: str = "") -> list[Standing]:
     return await writer.write(work)
 
 
+async def read_remarks(writer: Writer, batch_id: str) -> list[Remark]:
+    """Return what the regulator found wrong with a batch, in the order of its feedback file."""
+
+    async def work(connection: Connection) -> list[Remark]:
+        return [Remark(*row) for row in await (await connection.execute(_REMARKS, [batch_id])).fetchall()]
+
+    return await writer.write(work)
+
+
 async def submit(writer: Writer, regulator: Regulator, batch_id: str, site: str) -> Standing:
     """Bring a batch to the regulator and to an end if it answers; safe to repeat, at either site.
 
@@ -165,8 +185,11 @@ async def submit(writer: Writer, regulator: Regulator, batch_id: str, site: str)
         raise FilingRefused(
             f"{batch_id}: the regulator holds another content: {answer.note or answer.sm3[:16]}"
         )
-    if (wanted := plan_next(standing.state, answer.state)) is not None:
-        await _note(writer, standing, wanted, answer, site)
+    for _ in range(NOTES_MOST):
+        wanted = plan_next(standing.state, answer.state)
+        if wanted is None or await _note(writer, standing, wanted, answer, site):
+            break
+        standing = await _standing(writer, batch_id)  # the other site wrote meanwhile: the answer still holds
     return await _standing(writer, batch_id)
 
 
@@ -186,8 +209,16 @@ async def _note(
         "receipt": answer.receipt if answer else None, "note": answer.note if answer else "",
     }  # fmt: skip
 
+    remarks = [
+        {"id": standing.batch_id, "number": number, "table": one.table, "key": one.key, "field": one.field,
+         "text": one.text}
+        for number, one in enumerate(answer.remarks[:REMARKS_KEPT] if answer and state in FINAL else (), 1)
+    ]  # fmt: skip
+
     async def work(connection: Connection) -> None:
         await connection.execute(_ADD_EVENT, values)
+        if remarks:
+            await connection.cursor().executemany(_ADD_REMARK, remarks)
 
     try:
         await writer.write(work)

@@ -32,6 +32,7 @@ from compliance.controls.score import compute_score
 from core_app.router import CellUnavailable
 from replication.etcd import EtcdUnavailable
 from replication.model import Site
+from runbooks.controls.cluster_cli import cluster_command
 from runbooks.controls.page import STATE_WORDS, render_page
 from runbooks.controls.stand_ground import BASELINE_ITEM, baseline_path, open_stand_ground
 from runbooks.lending_core import open_portal
@@ -59,6 +60,7 @@ def controls() -> None:
                          --document policy.pdf --until 2027-06-30
                      biyi controls confirm T0123…           (a security or audit administrator)
     The baseline:    biyi controls baseline; then attest 8.1.10.8.a with .biyi/controls/baseline.json
+    Two clusters:    biyi controls cluster --help
     An auditor:      biyi audit verify controls-000007.pack --keys auditor-keys.json
 
     Both scores are a self-check estimate, not an assessment. What cannot be read is unknown, never met.
@@ -344,3 +346,6 @@ def attestations_command(as_json: bool) -> None:
             str(one.valid_to), one.document, "yes" if one.withdrawn else "",
         )  # fmt: skip
     Console().print(table)
+
+
+controls.add_command(cluster_command)

@@ -24,8 +24,9 @@ from compliance.reporting import submission
 from compliance.reporting.batch import Kind, State
 from compliance.reporting.catalogue import read_tables
 from compliance.reporting.errors import RegulatorSilent
+from compliance.reporting.house import House
 from compliance.reporting.regulator import FakeRegulator, Fault
-from compliance.reporting.run import House, make_filing
+from compliance.reporting.run import make_filing
 from compliance.reporting.settings import Institution
 from compliance.reporting.snapshot import Evening
 from core_app.core import LendingCore

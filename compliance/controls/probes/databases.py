@@ -3,7 +3,7 @@
 A setting is not believed where the sessions themselves can be looked at: what counts is what is connected.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -20,6 +20,9 @@ SUPERUSERS = frozenset({"biyi_admin"})
 """Who may be superuser. Source: replication/postgres/bootstrap.sql: the agent's role."""
 MEMBERSHIPS = frozenset({"biyi_repl of pg_checkpoint"})
 """Memberships that are meant. Source: replication/postgres/bootstrap.py: pg_rewind asks for a checkpoint."""
+DELETES = frozenset({"biyi_app on core.source_answers"})
+"""Deletes that are meant. Source: core_app/sql/migrations/022: answers of sources are forgotten when the
+registry's time for them is over; what a decision rested on stands with the decision."""
 SAMPLE_ROWS = 2000
 """Rows of a table that are searched for clear personal data. Source: our choice, a second a table."""
 _CLEAR = (
@@ -156,17 +159,21 @@ async def read_rights(_: Ground, site: SiteGround) -> Facts:
     personal = sorted({path.rpartition(".")[0] for path, label in register.items() if label == "sealed"})
     # Second factors of staff are sealed too, in a table that only access control may read at all.
     personal = [table for table in personal if table.startswith("core.")]
-    found: dict[str, set[str]] = {}
-    for place in own_places(site):
-        for name, values in (await ask(site, place, _RIGHTS, {"personal": personal})).items():
-            found.setdefault(name, set()).update(values)
+    rows = [await ask(site, place, _RIGHTS, {"personal": personal}) for place in own_places(site)]
+    return sum_rights(rows) | {"personal_tables": personal}
+
+
+def sum_rights(rows: Sequence[Mapping[str, Sequence[str]]]) -> Facts:
+    """Return which rights of the copies are none that are meant."""
+    found: dict[str, set[str]] = {name: {one for row in rows for one in row[name]} for name in rows[0]}
     return {
         "superusers_unlisted": sorted(found["superusers"] - SUPERUSERS),
         "bypass_unlisted": sorted(found["bypass"] - SUPERUSERS),
         "personal_tables_without_policy": sorted(found["personal_tables_without_policy"]),
-        "can_delete": sorted(name for name in found["can_delete"] if name.split()[0] not in SUPERUSERS),
+        "can_delete": sorted(
+            name for name in found["can_delete"] - DELETES if name.split()[0] not in SUPERUSERS
+        ),
         "memberships": sorted(found["memberships"] - MEMBERSHIPS),
-        "personal_tables": personal,
     }
 
 

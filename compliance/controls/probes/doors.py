@@ -4,12 +4,15 @@ import asyncio
 import datetime as dt
 import ssl
 import warnings
+from collections.abc import Sequence
+from typing import TypeVar
 
 import aiohttp
 from cryptography import x509
 
 from compliance.controls.ground import Door, Facts, Ground, SiteGround
 
+T = TypeVar("T")
 PATIENCE_S = 5.0
 """Patience with a door. Source: our choice; it answers in milliseconds."""
 REFUSAL_S = 0.5
@@ -19,10 +22,15 @@ _HTTP = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 async def read_tls(ground: Ground, site: SiteGround) -> Facts:
     """Knock at every door: with its own caller's certificate, with old TLS, in clear."""
-    mute, old, clear, days = [], [], [], []
+    _known(site.doors, "door")
+    dead, mute, old, clear, days = [], [], [], [], []
     now = ground.read_now()
     for door in site.doors:
-        ends = await _certificate_end(door)
+        try:
+            ends = await _certificate_end(door)
+        except _NoAnswer:
+            dead.append(door.name)
+            continue
         if ends is None:
             mute.append(door.name)
         else:
@@ -31,16 +39,16 @@ async def read_tls(ground: Ground, site: SiteGround) -> Facts:
             old.append(door.name)
         if await _answers(door, None, _HTTP):
             clear.append(door.name)
-    if len(mute) == len(site.doors):
-        raise ConnectionError("no door of the site answers")
+    if dead and not (mute or old or clear):  # nothing is known of them, and nothing is wrong elsewhere
+        raise ConnectionError(f"{len(dead)} of {len(site.doors)} doors do not answer, {dead[0]} first")
     facts: Facts = {"doors": len(site.doors), "mute": mute, "old_tls_accepted": old, "clear_answers": clear}
     return facts | ({"certificate_days_least": min(days)} if days else {})
 
 
 async def read_mutual_tls(_: Ground, site: SiteGround) -> Facts:
     """Knock without a certificate at every door that has to ask for one."""
-    mutual = [door for door in site.doors if door.mutual]
-    dead = [door.name for door in mutual if await _certificate_end(door) is None]
+    mutual = [door for door in _known(site.doors, "door") if door.mutual]
+    dead = [door.name for door in mutual if not await _answers_with_certificate(door)]
     if dead:  # silence is no refusal
         raise ConnectionError(f"{len(dead)} doors do not answer, {dead[0]} first")
     opened = [door.name for door in mutual if await _answers(door, stranger(), door.words)]
@@ -64,7 +72,7 @@ async def read_monitoring(_: Ground, site: SiteGround) -> Facts:
     seen, unseen = 0, []
     timeout = aiohttp.ClientTimeout(total=PATIENCE_S)
     async with aiohttp.ClientSession(timeout=timeout) as session:
-        for one in site.metrics:
+        for one in _known(site.metrics, "process with figures"):
             try:
                 async with session.get(one.url, ssl=one.context) as answer:
                     text = await answer.text()
@@ -74,6 +82,13 @@ async def read_monitoring(_: Ground, site: SiteGround) -> Facts:
             seen += told
             unseen += [] if told else [one.name]
     return {"seen": seen, "unseen": unseen}
+
+
+def _known(found: Sequence[T], what: str) -> Sequence[T]:
+    """Return what is to be asked; where nothing is known to ask, nothing is known of it."""
+    if not found:
+        raise ConnectionError(f"no {what} of the site is known here")
+    return found
 
 
 def stranger() -> ssl.SSLContext:
@@ -95,14 +110,27 @@ def old_tls() -> ssl.SSLContext:
     return context
 
 
+class _NoAnswer(ConnectionError):
+    """Nobody listens at a door, or not in time: nothing is known of it."""
+
+
+async def _answers_with_certificate(door: Door) -> bool:
+    try:
+        return await _certificate_end(door) is not None
+    except _NoAnswer:
+        return False
+
+
 async def _certificate_end(door: Door) -> dt.datetime | None:
-    """Return when the certificate that the door shows ends; None when it does not shake hands."""
+    """Return when the certificate that the door shows ends, None when it does not shake hands; _NoAnswer."""
     try:
         async with asyncio.timeout(PATIENCE_S):
             _, writer = await asyncio.open_connection(door.host, door.port, ssl=door.context)
             shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
             writer.transport.abort()
-    except (OSError, TimeoutError):
+    except (ConnectionRefusedError, TimeoutError) as error:
+        raise _NoAnswer(door.name) from error
+    except OSError:
         return None
     return x509.load_der_x509_certificate(shown).not_valid_after_utc
 

@@ -15,6 +15,7 @@ TRIGGERS = (
         (f"controls.{t}", f"{t}_are_audited")
         for t in ("attestations", "confirmations", "withdrawals", "runs")
     ),
+    *((f"filing.{table}", f"{table}_are_audited") for table in ("batches", "events", "remarks")),
 )
 """Triggers that make the trail and keep it. Source: core_app/sql/migrations."""
 ENTRIES = 5000

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 
 from compliance.reporting.catalogue import read_tables
-from compliance.reporting.run import House
+from compliance.reporting.house import House
 from compliance.reporting.settings import Institution
 from compliance.reporting.snapshot import Connection, Evening
 from core_app.loans.classification import read_class_limits
@@ -67,3 +67,12 @@ def open_house(core: Any, cells: Any, out: Path) -> House:
         return await read_persons(core, cell, ids)
 
     return House(tuple(cells.databases), connect, persons, read_tables(), out)
+
+
+def corrupt(cells: Any, statement: str) -> None:
+    """Do what only a superuser behind the append-only triggers could, in every cell."""
+    for database in cells.databases.values():
+        cells.server.run(
+            "psql", "-U", "biyi_admin", "-d", database, "-v", "ON_ERROR_STOP=1", "-qc",
+            f"set session_replication_role = replica; {statement}",
+        )  # fmt: skip

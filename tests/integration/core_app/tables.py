@@ -80,6 +80,7 @@ TABLES = {
     "filing": (
         "batches",
         "events",
+        "remarks",
     ),
     "audit": (
         "entries",

@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.rows import dict_row
 
 from compliance.access.desk import Desk, Origin, Session
 from compliance.access.roles import Role
@@ -232,6 +233,23 @@ async def test_a_server_that_lets_everybody_in_is_seen_as_it_is(
     assert (await databases.read_rights(here, site))["superusers_unlisted"] == []
     lone = await databases.read_replication(here, site)
     assert lone["without_other_site"] == ["a"]
+
+
+async def test_no_migration_gives_a_right_that_the_probe_calls_wrong(cells: Any) -> None:
+    """What a stand meets as shipped is seen here first: a new grant shows before a whole stand is up."""
+    rows = []
+    for database in cells.databases.values():
+        dsn = cells.server.dsn(database, "biyi_admin")
+        async with await psycopg.AsyncConnection.connect(dsn, row_factory=dict_row) as connection:
+            personal = {"personal": ["core.customers"]}
+            rows.append(await (await connection.execute(databases._RIGHTS.encode(), personal)).fetchone())
+    facts = databases.sum_rights([row for row in rows if row is not None])
+    assert facts["can_delete"] == []
+    assert facts["personal_tables_without_policy"] == []
+    assert facts["bypass_unlisted"] == []
+    assert databases.sum_rights([dict(rows[0] or {}) | {"can_delete": ["biyi_app on core.entries"]}])[
+        "can_delete"
+    ] == ["biyi_app on core.entries"]
 
 
 async def test_a_role_that_gained_power_is_found(desk: Desk, server: Any, cells: Any, tmp_path: Path) -> None:

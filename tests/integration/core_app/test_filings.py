@@ -5,13 +5,13 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 
 from compliance.reporting.batch import Kind
 from compliance.reporting.errors import DayNotClosed
-from compliance.reporting.flows import trace_flows
 from compliance.reporting.run import make_filing
+from core_app.commands import make_command
+from core_app.funding.service import Void, void_draw
 from tests.integration.core_app.conftest import TODAY
 from tests.integration.core_app.filing_house import (
     MONTH_END,
@@ -118,94 +118,50 @@ async def test_bureau_records_name_people_merge_bills_and_report_our_share(
     assert joint.findtext("C/LoanAmt") == "3600.00"
 
 
-SAVED = ("entries", "customers", "loan_snapshots", "outbox", "contracts")
-
-
-def corrupt(cells: Any, statement: str) -> None:
-    """Do what only a superuser behind the append-only triggers could, in every cell."""
-    for database in cells.databases.values():
-        cells.server.run(
-            "psql", "-U", "biyi_admin", "-d", database, "-v", "ON_ERROR_STOP=1", "-qc",
-            f"set session_replication_role = replica; {statement}",
-        )  # fmt: skip
-
-
-CORRUPTIONS = [
-    (
-        "update core.entries set amount_fen = amount_fen - 1 where account = '1303' and amount_fen > 0 and "
-        "loan_id = '{loan}'",
-        "sum-503-is-gl",
-        "503",
-    ),
-    ("delete from core.customers where customer_id in ({customer})", "customer-of-503", "503"),
-    ("delete from core.customers where customer_id in ({customer})", "customer-of-501", "501"),
-    ("delete from core.contracts where contract_id in ({contract})", "contract-of-503", "503"),
-    ("update core.loan_snapshots set days_past_due = 100 where loan_id = '{loan}'", "class-floor", "503"),
-    (
-        "update core.loan_snapshots set asset_class = 'loss', balance_fen = balance_fen + 100 "
-        "where loan_id = '{loan}'",
-        "roll-forward",
-        "410",
-    ),
-    ("delete from core.loan_snapshots where loan_id = '{loan}'", "evening-there", "503"),
-    ("delete from core.outbox where key = '{loan}' and topic = 'loan.drawn'", "drawn-is-captured", "503"),
-    (
-        "update core.contracts set amount_fen = 1 where contract_id in ({contract})",
-        "iou-within-contract",
-        "501",
-    ),
-]
-
-
-async def test_what_does_not_agree_is_refused_with_table_key_rule_and_values(
+async def test_agreements_are_filed_before_what_was_drawn_under_them(
     loans: list[str], core: Any, cells: Any, tmp_path: Path
 ) -> None:
     house = open_house(core, cells, tmp_path)
-    of_loan = {name: f"select {name}_id from core.loans where loan_id = '{loans[3]}'"
-               for name in ("customer", "contract")}  # fmt: skip
-    corrupt(cells, ";".join(f"create table public.kept_{t} as table core.{t}" for t in SAVED))
-    back = ";".join(
-        f"truncate core.{t} cascade; insert into core.{t} overriding system value table public.kept_{t}"
-        for t in ("entries", "outbox", "loan_snapshots")
+    made = await make_filing(house, Kind.PBOC, evening(core, dt.date(2025, 12, 31)))
+    document = ET.parse(tmp_path / made.content["tables"]["210"]["file"]).getroot()
+    filed: set[str | None] = set()
+    named = 0
+    for rec in document:
+        if rec.get("type") == "220":
+            filed.add(rec.findtext("B/Mcc"))
+            assert rec.findtext("B/Name") == "张三丰"
+        elif (line := rec.findtext("F/Mcc")) is not None:
+            named += 1
+            assert line in filed
+    assert (len(filed), named) == (4, 4), "two customers, a revolving line and a line of bills each"
+    assert made.content["tables"]["210"]["records"]["220"] == 4
+
+
+async def test_prepayments_and_voided_draws_are_told_to_the_bureau(
+    loans: list[str], core: Any, cells: Any, client: Any, tmp_path: Path
+) -> None:
+    day = dt.date(2026, 2, 3)
+    set_day(cells, day)
+    quote = await client.get(f"/v1/loans/{loans[0]}/payoff")
+    wish = {"loan_id": loans[0], "mode": "full", "amount_fen": quote[1]["total_fen"]}
+    status, answer, _ = await client.post("/v1/prepayments", wish)
+    assert status == 201, answer
+    unpaid = (
+        "select l.loan_id, o.changed_at from core.loans l join core.payout_orders o using (loan_id) where "
+        "l.product <> 'bill-small-ticket' and l.principal_paid_fen + l.interest_paid_fen = 0 order by 1"
     )
-    back += ";" + ";".join(
-        f"delete from core.{t}; insert into core.{t} table public.kept_{t}"
-        for t in ("customers", "contracts")
-    )
-    try:
-        for statement, rule, table in CORRUPTIONS:
-            corrupt(cells, statement.format(loan=loans[3], **of_loan))
-            made = await make_filing(house, Kind.EAST, evening(core))
-            corrupt(cells, back)
-            found = [one for one in made.findings if one.rule.startswith(f"{rule}:")]
-            assert found, (rule, [one.rule for one in made.findings])
-            assert (found[0].table, bool(found[0].key)) == (table, True)
-            assert found[0].found != found[0].needed
-        assert (await make_filing(house, Kind.EAST, evening(core))).findings == []
-    finally:
-        corrupt(cells, ";".join(f"drop table public.kept_{t}" for t in SAVED))
-
-
-async def test_flows_are_reconciled_or_listed(loans: list[str], core: Any, cells: Any) -> None:
-    async def trace() -> list[Any]:
-        found = []
-        for cell, database in cells.databases.items():
-            dsn = cells.server.dsn(database, "biyi_report")
-            async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
-                found.append(await trace_flows(connection, cell))
-        return found
-
-    # Nobody paid the orders of this test out: each is listed as on its way, and nothing else is wrong.
-    flows = await trace()
-    assert sum(one.loans for one in flows) == len(loans)
-    assert {e.rule for one in flows for e in one.exceptions} == {"the payout is on its way: ordered"}
-    corrupt(cells, "update core.payout_orders set state = 'paid', channel = 'bank_a'")
-    flows = await trace()
-    assert [one.exceptions for one in flows] == [(), ()]
-    assert sum(one.reconciled for one in flows) == len(loans)
-    corrupt(cells, f"update core.repayments set amount_fen = amount_fen + 1, penalty_fen = penalty_fen + 1"
-                   f" where loan_id = '{loans[0]}'")  # fmt: skip
-    broken = [e for one in await trace() for e in one.exceptions]
-    assert [(e.loan_id, e.rule) for e in broken] == [
-        (loans[0], "bank: repaid and surplus less what was paid out")
+    voided_id, seen_at = (await cells.rows(unpaid))[0]
+    command = make_command(core, "void-for-the-bureau", "void", {"loan_id": voided_id})
+    await void_draw(core, command, Void(voided_id, "refused", seen_at))
+    await close_evening(core, cells, loans, day)
+    made = await make_filing(open_house(core, cells, tmp_path), Kind.PBOC, evening(core, MONTH_END, day))
+    assert made.findings == []
+    document = ET.parse(tmp_path / made.content["tables"]["210"]["file"]).getroot()
+    trades = [
+        (rec.findtext("B/AcctCode"), rec.findtext("B/RptDateCode"), trade.findtext("ChanTranType"))
+        for rec in document
+        for trade in rec.findall("K")
     ]
+    assert trades == [(loans[0], "20", "5")]
+    gone = [rec.findtext("B/DelRecCode") for rec in document if rec.get("type") == "214"]
+    assert gone == [voided_id]

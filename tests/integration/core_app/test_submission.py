@@ -12,8 +12,8 @@ import pytest
 from compliance.access.desk import Desk
 from compliance.reporting.batch import Finding, Kind, Made, State
 from compliance.reporting.errors import FilingRefused, RegulatorSilent
-from compliance.reporting.regulator import FakeRegulator, Fault
-from compliance.reporting.submission import prepare, read_standings, submit
+from compliance.reporting.regulator import FakeRegulator, Fault, Remark
+from compliance.reporting.submission import prepare, read_remarks, read_standings, submit
 from core_app.staff.portal import make_portal
 
 DAY = dt.date(2026, 1, 31)
@@ -87,6 +87,23 @@ async def test_two_sites_that_send_at_once_file_once(writer: Any, cells: Any, tm
     assert [state for state in await states(cells) if state == "accepted"] == ["accepted"]
 
 
+async def test_an_answer_is_kept_although_the_other_site_writes_while_it_comes(
+    writer: Any, cells: Any, tmp_path: Path
+) -> None:
+    class Meanwhile(FakeRegulator):
+        async def submit(self, batch_id: str, manifest: Any) -> Any:
+            await asyncio.to_thread(
+                cells.run_sql, cells.databases["a"],
+                "insert into filing.events (batch_id, number, state, note, by_site) "
+                f"values ('{batch_id}', 3, 'sending', '', 'cloud')",
+            )  # fmt: skip
+            return await super().submit(batch_id, manifest)
+
+    batch = await prepare(writer, GOOD, "idc")
+    assert (await submit(writer, Meanwhile(tmp_path), batch, "idc")).state is State.ACCEPTED
+    assert await states(cells) == ["prepared", "sending", "sending", "accepted"]
+
+
 async def test_feedback_that_comes_later_is_fetched(writer: Any, cells: Any, tmp_path: Path) -> None:
     batch = await prepare(writer, GOOD, "idc")
     late = FakeRegulator(tmp_path, faults(Fault.LATE))
@@ -105,6 +122,31 @@ async def test_what_was_rejected_is_corrected_and_filed_again(writer: Any, tmp_p
     assert second == "east-20260131-002"
     assert (await submit(writer, fake, second, "idc")).state is State.ACCEPTED
     assert (await read_standings(writer, second))[0].corrects == batch
+
+
+async def test_a_feedback_file_is_kept_with_the_end_of_the_batch_once(
+    writer: Any, cells: Any, tmp_path: Path
+) -> None:
+    batch = await prepare(writer, GOOD, "idc")
+    remarks = [
+        Remark("503", "L1", "class5", "not of the code list"),
+        Remark("GL", "", "", "does not balance"),
+    ]
+    fake = FakeRegulator(tmp_path, faults(Fault.LOSE_ANSWER, Fault.TIME_OUT), remarks)
+    rejecting = FakeRegulator(tmp_path, faults(Fault.REJECT), remarks)
+    await rejecting.submit(batch, GOOD.manifest())  # it was told, and the answer never came
+    for _ in range(2):
+        with pytest.raises(RegulatorSilent):
+            await submit(writer, fake, batch, "idc")
+        assert await read_remarks(writer, batch) == []
+    for site in ("idc", "cloud"):
+        assert (await submit(writer, fake, batch, site)).state is State.REJECTED
+    assert await read_remarks(writer, batch) == remarks
+    with pytest.raises(psycopg.Error, match="append-only"):
+        await cells.rows("delete from filing.remarks")
+    second = await prepare(writer, OTHER, "idc", "the class was wrong")
+    assert (await submit(writer, fake, second, "cloud")).state is State.ACCEPTED
+    assert await read_remarks(writer, second) == []
 
 
 async def test_a_correction_needs_an_end_and_something_to_correct(writer: Any) -> None:
