@@ -27,7 +27,7 @@ check: venv-dev ## style, types, import rules, house rules
 bench: venv-dev ## run every bench; results go to bench/results/
 	@set -e; for bench in bench/[!_]*.py; do \
 		[ -e "$$bench" ] || { echo "[bench] no bench yet"; break; }; \
-		echo "[bench] $$bench"; $(VENV)/python "$$bench"; done
+		echo "[bench] $$bench"; PYTHONPATH=. $(VENV)/python "$$bench"; done
 
 bench-core: venv-dev ## repayments, draws and day-end beside pgbench and bare SQL, about 2 minutes
 	@$(VENV)/python -m bench.core $(ARGS)

@@ -22,7 +22,7 @@ import psycopg
 from rich.console import Console
 from rich.table import Table
 
-from bench.core.__main__ import run_ours
+from bench.core.__main__ import CLIENTS, run_ours
 from bench.core.ground import DAY, Ground, open_ground, seed
 from compliance.audit.chain import Entry, Sealing, begin_chain, plan_block
 from compliance.audit.checkpoint import CellMark, Checkpoint, Mark, Statement, begin_checkpoints
@@ -47,7 +47,7 @@ _SEALING = Sealing("a", "", 7, "idc", _AT)
 
 def measure_cost(ground: Ground, seconds: int, turns: int, loans: int) -> dict[str, Any]:
     """Return repayments a second and processor time of one, with and without the trigger, by turns."""
-    sizes = {"workers": 1, "loans": loans, "first": loans}
+    sizes = {"workers": 1, "clients": CLIENTS, "loans": loans, "first": loans}
     found: dict[str, list[dict[str, float]]] = {"with": [], "without": []}
     for turn in range(turns):
         for name in ("with", "without") if turn % 2 == 0 else ("without", "with"):

@@ -91,8 +91,10 @@ BACKGROUND_SECONDS = 0.3
 notaries, begun with those of the customers' entrances, held up the first commits by about 50 ms."""
 PAYER_SESSIONS = Sessions(1, 1, "biyi_payer", "biyi-payer", after_seconds=BACKGROUND_SECONDS)
 """For the payer: one transaction of a cell after another, with no right to more than its orders need."""
-SENDER_SESSIONS = Sessions(1, 1, application="biyi-notices", on_demand=True, after_seconds=BACKGROUND_SECONDS)
-"""For the sender of notices, which reads a borrower's phone where the payer may not."""
+SENDER_SESSIONS = Sessions(
+    1, 1, "biyi_notices", "biyi-notices", on_demand=True, after_seconds=BACKGROUND_SECONDS
+)
+"""For the sender of notices, which reads the phone of whoever is to get a text message, and of no other."""
 STAFF_SESSIONS = Sessions(1, 3, "biyi_staff", on_demand=True)
 """For the staff portal. Source: our choice; people ask a few times a minute, and those of both entrances
 fit beside the others."""

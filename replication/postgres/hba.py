@@ -15,6 +15,7 @@ from replication.postgres.copy import (
     ARCHIVER,
     AUDIT,
     DATABASE,
+    NOTICES,
     OWNER,
     PAYER,
     READ,
@@ -30,7 +31,7 @@ from replication.postgres.observe import AdminConnection
 from replication.postgres.processes import POLL_SECONDS
 
 _TERMINATE_SECONDS = 2.0
-_WRITERS = [APP, OWNER, PAYER, STAFF, AUDIT]
+_WRITERS = [APP, OWNER, PAYER, NOTICES, STAFF, AUDIT]
 """Roles that write: a fenced copy admits none of them."""
 _OPEN_MARK = "# biyi: open"
 

@@ -41,7 +41,7 @@ _DRILLS = (
     ("day-end-loss", "Kill a site in the middle of day-end, under load; about 70 s"),
     ("filing-loss", "Kill a site while filings are on their way, under load; about 70 s"),
     ("planned-move", "Move every cell to the other site and back under load; about 15 s a round"),
-    ("key-rotation", "Replace the key of personal data under load, cut off and resumed; about 60 s"),
+    ("key-rotation", "Replace all keys of personal data under load, through a lost site; about 90 s"),
     ("certificate-rotation", "Renew every certificate under load, revoke the old ones; about 20 s"),
     ("ueba-loss", "Kill a site while staff look at customers; each look is scored once; about 70 s"),
     ("channel-loss", "Kill the bank that payouts favour, under load; about 45 s"),

@@ -24,6 +24,7 @@ from compliance.protection.ring_file import make_ring
 from core_app.funding.settings import FILE as PAYER_FILE
 from core_app.funding.settings import write_payer_settings
 from replication.model import DATA_SITES, Site
+from replication.postgres.copy import ROLES
 from replication.settings import FailoverSettings, write_site_settings
 from runbooks.stand import binaries
 from runbooks.stand.certificates import ensure_certificates
@@ -45,10 +46,6 @@ from runbooks.stand.topology import (
     write_stand,
 )
 
-ROLES = (
-    *("biyi_admin", "biyi_repl", "biyi_owner", "biyi_app", "biyi_payer"),
-    *("biyi_staff", "biyi_read", "biyi_audit", "biyi_report", "biyi_ueba"),
-)
 _PORTS_FOR_LATER = 200
 """Room above the first port chosen. Source: our choice, four times what a stand of two cells needs; the
 search for free ports goes round, so a larger stand finds its own too."""

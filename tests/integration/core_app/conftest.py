@@ -43,6 +43,7 @@ from core_app.router_line import REQUIRE_EPOCH
 from core_app.settings import ApiSettings
 from core_app.sql.apply import apply_migrations, read_migrations
 from core_app.staff.portal import Portal, make_portal
+from replication.postgres.copy import ADMIN, ROLES
 from tests.integration.core_app.people import LI, STAFF_ONLY, TWO_PEOPLE, WANG, seat
 from tests.integration.core_app.tables import TABLES
 
@@ -53,10 +54,6 @@ assert _WHEEL.origin is not None
 BIN = Path(_WHEEL.origin).parent / "pginstall" / "bin"
 EPOCH = 7
 TODAY = dt.date(2026, 1, 15)
-ROLES = (
-    *("biyi_owner", "biyi_app", "biyi_payer", "biyi_staff"),
-    *("biyi_read", "biyi_audit", "biyi_report", "biyi_ueba"),
-)
 DATABASES = {"a": "cell_a", "b": "cell_b"}
 
 BOOTSTRAP = """
@@ -69,8 +66,8 @@ begin
         raise exception 'another epoch' using errcode = 'BY001';
     end if;
 end $$;
-grant usage on schema biyi to biyi_app, biyi_payer, biyi_staff, biyi_owner;
-grant execute on function biyi.require_epoch to biyi_app, biyi_payer, biyi_staff, biyi_owner;
+grant usage on schema biyi to biyi_app, biyi_payer, biyi_notices, biyi_staff, biyi_owner;
+grant execute on function biyi.require_epoch to biyi_app, biyi_payer, biyi_notices, biyi_staff, biyi_owner;
 create function biyi.copy_as_of() returns timestamptz language sql as 'select statement_timestamp()';
 grant usage on schema biyi to biyi_read, biyi_ueba;
 grant select on biyi.epoch to biyi_read, biyi_ueba;
@@ -130,7 +127,7 @@ def server() -> Iterator[Server]:
             "-d",
             "postgres",
             "-qc",
-            "".join(f"create role {role} login;" for role in ROLES),
+            "".join(f"create role {role} login;" for role in ROLES if role != ADMIN),
         )
         for database in DATABASES.values():
             made.run("createdb", "-U", "biyi_admin", "-O", "biyi_owner", database)
@@ -159,6 +156,7 @@ class DirectRouter:
     pools: dict[str, AsyncConnectionPool[Any]]
     staff: "DirectRouter | None" = None
     payer: "DirectRouter | None" = None
+    notices: "DirectRouter | None" = None
 
     @property
     def cells(self) -> tuple[str, ...]:
@@ -244,8 +242,9 @@ async def core(cells: Cells) -> AsyncIterator[LendingCore]:
 
         staff = DirectRouter(await open_pools("biyi_staff", 0))
         payer = DirectRouter(await open_pools("biyi_payer", 0))
+        notices = DirectRouter(await open_pools("biyi_notices", 0))
         yield LendingCore(
-            router=DirectRouter(await open_pools("biyi_app", 1), staff, payer),
+            router=DirectRouter(await open_pools("biyi_app", 1), staff, payer, notices),
             vault=make_vault(RootKey(1, bytes(range(32))), lambda: os.urandom(12)),
             catalogue=read_catalogue(),
             site="idc",

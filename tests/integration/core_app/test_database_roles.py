@@ -25,6 +25,7 @@ FORBIDDEN = {
         "update core.entries set amount_fen = 0",
         "delete from core.outbox",
         "update core.customers set name = '\\x00'",
+        "update core.notices set state = 'delivered'",
         "alter table core.customers disable row level security",
         "select * from audit.entries",
         "insert into audit.entries (line) values ('x')",
@@ -73,6 +74,26 @@ FORBIDDEN = {
         "update core.business_date set on_date = now()",
         "delete from core.debit_orders",
         "alter table core.loans disable row level security",
+        "set role biyi_app",
+    ],
+    "biyi_notices": [
+        PERSONAL,
+        "select id_number from core.customers",
+        "select phone_index from core.customers",
+        "update core.customers set phone = '\\x00'",
+        "select * from core.contracts",
+        "select * from core.entries",
+        "select * from core.payout_orders",
+        "select * from core.outbox",
+        "select * from core.staff_looks",
+        "select * from access.accounts",
+        "select * from audit.entries",
+        "insert into core.notices (notice_id) values ('N')",
+        "update core.notices set customer_id = 'C', medium = 'sms'",
+        "delete from core.notices",
+        "update core.loans set principal_fen = 0",
+        "update core.business_date set on_date = now()",
+        "alter table core.customers disable row level security",
         "set role biyi_app",
     ],
     "biyi_read": [PERSONAL, "select * from core.loans", "select * from access.accounts", "set role biyi_app"],
@@ -210,6 +231,39 @@ async def test_the_payer_sees_the_loans_that_it_has_work_with(client: Any, core:
     async with await psycopg.AsyncConnection.connect(cells.server.dsn(database, "biyi_payer")) as payer:
         touched = await payer.execute("update core.loans set principal_paid_fen = principal_fen")
         assert touched.rowcount == 0
+
+
+async def test_the_sender_of_notices_sees_who_gets_a_text_message_and_no_other(
+    client: Any, core: Any, cells: Any
+) -> None:
+    await draw(client)
+    [(loan_id, customer_id)] = await cells.rows("select loan_id, customer_id from core.loans")
+    cell = core.cell_of_id(Letter.LOAN, loan_id)
+    database = cells.databases[cell]
+
+    async def look() -> tuple[int, int]:
+        async with await connect(cells, "biyi_notices", cell) as sender:
+            loans = await (await sender.execute("select loan_id from core.loans")).fetchall()
+            phones = await (await sender.execute("select phone from core.customers")).fetchall()
+            return len(loans), len(phones)
+
+    def order(medium: str) -> None:
+        notice_id = f"N{loan_id[1:5]}{medium.encode().hex():0>32}"
+        cells.run_sql(
+            database,
+            "insert into core.notices (notice_id, loan_id, customer_id, kind, medium, about, on_date,"
+            " quiet_from, quiet_until, due_at, give_up_at, changed_by, idempotency_key) values"
+            f" ('{notice_id}', '{loan_id}', '{customer_id}', 'due', '{medium}', '2026-02-15', '2026-02-14',"
+            " 24, 0, now(), now(), 'idc', 'k')",
+        )
+
+    assert await look() == (0, 0)
+    order("app")
+    assert await look() == (1, 0), "what is told in the app needs no phone"
+    order("sms")
+    assert await look() == (1, 1)
+    cells.run_sql(database, "update core.notices set state = 'delivered'")
+    assert await look() == (0, 0)
 
 
 async def test_the_portals_role_sees_a_customer_only_where_it_recorded_a_look(

@@ -5,14 +5,19 @@ import json
 import os
 import secrets
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from compliance.access.roles import Role
 from compliance.protection.approvals import Approval, Operation, Request
-from compliance.protection.errors import ApprovalRefused
+from compliance.protection.errors import ApprovalRefused, SubjectShredded
+from compliance.protection.fields import CUSTOMER_NAME
+from compliance.protection.receipt import is_genuine
+from compliance.protection.ring_keeper import LocalKeeper
 from compliance.protection.sm2 import SigningKey, make_signing_key, private_key_of
+from compliance.protection.vault import open_vault
 from core_app.core import LendingCore
 from core_app.staff.portal import make_portal
 from runbooks.keys.root_operations import ask, carry_out
@@ -98,3 +103,43 @@ async def test_nobody_becomes_a_holder_without_an_account_that_may_and_one_is_no
     await staffed.rotation().run()
     with pytest.raises(ApprovalRefused, match="approved by 1 of 2 holders"):
         await perform(staffed, Operation.DESTROY, DESTROY, "chen.yu")
+
+
+async def test_a_customer_is_shredded_at_both_sites_with_a_signed_receipt_of_each(
+    staffed: Site, cells: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cut off between the sites: the same request goes on, and what the first one did is not done again."""
+    rows = "select customer_id, name from core.customers order by customer_id"
+    (gone, sealed), (stays, kept) = (await cells.rows(rows))[:2]
+    request = ask(Operation.SHRED, {"table": "core.customers", "subject": gone}, staffed.keepers, NOW)
+    approvals = sign(request, "chen.yu", "an.bo")
+    plain = LocalKeeper.carry_out
+
+    def cut_at_idc(keeper: LocalKeeper, *words: Any) -> Any:
+        if keeper is staffed.keepers["idc"]:
+            raise OSError("the site is away")
+        return plain(keeper, *words)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalKeeper, "carry_out", cut_at_idc)
+        with pytest.raises(OSError, match="away"):
+            await carry_out(request, approvals, staffed.keepers, SETTINGS, NOW)
+    assert open_vault(staffed.keepers["idc"].path).decrypt(CUSTOMER_NAME, gone, sealed)
+    first = staffed.keepers["cloud"].head()
+
+    found = await carry_out(request, approvals, staffed.keepers, SETTINGS, NOW)
+    assert staffed.keepers["cloud"].head() == first
+    receipts = {one["site"]: json.loads(Path(one["file"]).read_text()) for one in found}
+    signers = {name: bytes.fromhex(keeper.head().signer) for name, keeper in staffed.keepers.items()}
+    assert signers["idc"] != signers["cloud"]
+    assert set(receipts) == {"idc", "cloud"}
+    for name, receipt in receipts.items():
+        assert (receipt["site"], receipt["customer_id"]) == (name, gone)
+        assert receipt["approved_by"] == ["an.bo", "chen.yu"]
+        assert is_genuine(receipt, signers)
+        assert not is_genuine(receipt, {name: signers["idc" if name == "cloud" else "cloud"]})
+        vault = open_vault(staffed.keepers[name].path)
+        with pytest.raises(SubjectShredded):
+            vault.decrypt(CUSTOMER_NAME, gone, sealed)
+        assert vault.decrypt(CUSTOMER_NAME, stays, kept)
+    assert await cells.rows("select customer_id from keys.shredded") == [(gone,)]

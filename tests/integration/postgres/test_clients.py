@@ -11,13 +11,13 @@ from tests.integration.postgres.places import Pair, admin, connect_as, value
 
 async def test_a_fenced_copy_refuses_the_core_and_an_open_one_admits_it(pair: Pair) -> None:
     await pair.make_primary()
-    for role in ("biyi_app", "biyi_owner", "biyi_payer", "biyi_staff"):
+    for role in ("biyi_app", "biyi_owner", "biyi_payer", "biyi_notices", "biyi_staff"):
         with pytest.raises(psycopg.OperationalError, match="rejects connection"):
             await connect_as(pair.idc, role)
     async with await admin(pair.idc) as conn:
         await hba.open_to_clients(pair.idc, conn)
     assert hba.is_open(pair.idc)
-    for role in ("biyi_app", "biyi_owner", "biyi_payer", "biyi_staff"):
+    for role in ("biyi_app", "biyi_owner", "biyi_payer", "biyi_notices", "biyi_staff"):
         async with await connect_as(pair.idc, role) as conn:
             assert await value(conn, "select current_user") == role
 

@@ -39,8 +39,9 @@ def expired(stand: Stand, folder: Path, door: Door) -> ssl.SSLContext:
     return trusting(folder / f"{door.caller[1]}.crt")
 
 
-def old_protocol() -> ssl.SSLContext:
-    context = trusting()
+def old_protocol(certificate: Path) -> ssl.SSLContext:
+    """TLS 1.1 at most."""
+    context = trusting(certificate)
     context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
     context.set_ciphers("ALL:@SECLEVEL=0")
     with warnings.catch_warnings():

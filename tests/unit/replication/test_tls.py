@@ -156,6 +156,46 @@ def test_a_server_with_an_expired_certificate_is_refused(home: Path, run: Callab
     assert run(work()) == "certificate has expired"
 
 
+@pytest.mark.parametrize(
+    ("newest", "ciphers"),
+    [
+        (ssl.TLSVersion.TLSv1_1, "ALL:@SECLEVEL=0"),
+        (ssl.TLSVersion.TLSv1_2, "ECDHE-ECDSA-AES128-SHA:@SECLEVEL=0"),
+    ],
+    ids=["old protocol", "no authenticated encryption"],
+)
+@pytest.mark.parametrize("oldest", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1 is deprecated:DeprecationWarning")
+async def test_no_server_of_ours_goes_below_its_limits(
+    home: Path, newest: ssl.TLSVersion, ciphers: str, oldest: ssl.TLSVersion
+):
+    """With a certificate that is let in without the limit, so that nothing else refuses."""
+    own = tls_dir(home, "idc") / CURRENT / f"{OPERATOR}.crt"
+
+    def caller(limited: bool) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context.load_cert_chain(own, own.with_suffix(".key"))
+        if limited:
+            context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+            context.set_ciphers(ciphers)
+            context.maximum_version = newest
+        return context
+
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"in")
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=agent(home).serving(oldest))
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=caller(limited=False))
+        assert await reader.read() == b"in"
+        writer.close()
+        with pytest.raises((ssl.SSLError, ConnectionResetError)):
+            await asyncio.open_connection("127.0.0.1", port, ssl=caller(limited=True))
+
+
 def test_a_bank_is_believed_by_its_own_authority_and_never_as_one_of_ours(
     home: Path, run: Callable[..., str]
 ):
