@@ -298,16 +298,24 @@ def explain_command(
 def queue_command(
     date: dt.datetime, seed: int, home_dir: Path, settings_file: Path | None, as_json: bool
 ) -> None:
-    """Print who is to be looked at, from the day's kept scores and the reviews so far."""
-    with _as_click_errors():
-        from ueba.casework import make_queue
+    """Print who is to be looked at, from the kept scores and the reviews so far; `on` is the day to review.
 
-        found = make_queue(open_home(home_dir), date.date(), seed, load_settings(settings_file))
-    rows = [{"staff": one.staff, "why": str(one.kind), "new": round(one.digits, 2)} for one in found.slots]
+    Fresh evidence that found no slot waits some days for one. Leavers are looked at a week after notice.
+    """
+    with _as_click_errors():
+        from ueba.casework import find_row, make_queue
+
+        home, day = open_home(home_dir), date.date()
+        found = make_queue(home, day, seed, load_settings(settings_file))
+        rows = [
+            {"staff": one.staff, "why": str(one.kind), "new": round(one.digits, 2),
+             "on": find_row(home, day, one)[0].isoformat()}
+            for one in found.slots
+        ]  # fmt: skip
     if as_json:
         show({"slots": rows, "passed": dict(found.passed)}, as_json=True)
         return
-    show(rows, False, ("staff", "why", "new"))
+    show(rows, False, ("staff", "why", "new", "on"))
     click.echo(f"{len(found.passed)} rest after a review or have an open case")
 
 

@@ -18,12 +18,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ueba.casework import read_reviewed, stand_staff
 from ueba.daily import Told, Wanted, choose_days, read_scores
 from ueba.errors import UebaError
 from ueba.evidence import Evidence, compute_evidence
 from ueba.features.days import NAMES, make_days, read_days
 from ueba.features.tables import DayTables
-from ueba.feedback import allowed_of, distrusted_of, reviewed_of
+from ueba.feedback import allowed_of, distrusted_of
 from ueba.ingest import ingest_file
 from ueba.journal import read_acts
 from ueba.queue import Standing, decide_queue
@@ -117,7 +118,9 @@ def run_canaries(home: Home, day: dt.date, seed: int, settings: Settings, told: 
     told("evidence")
     acts = read_acts(home.root / "reviews.jsonl")[0][: wanted.acts_known]
     evidence = compute_evidence(
-        _with_canaries(tables, today, canaries, day), settings, distrusted=distrusted_of(acts, day)
+        _with_canaries(tables, today, canaries, day),
+        settings,
+        distrusted=distrusted_of(acts, day, settings.queue.carry_days),
     )
     theirs = np.flatnonzero([name.startswith(PREFIX) for name in evidence.staff])
     told("fitting without them, scoring with them")
@@ -126,11 +129,14 @@ def run_canaries(home: Home, day: dt.date, seed: int, settings: Settings, told: 
     rows = evidence.rows_between(day_number(day), day_number(day))
     scores = score_days(evidence, model, rows, register, settings, allowed=allowed_of(acts))
     judged = []
+    reviewed = read_reviewed(home, settings)
+    others = stand_staff(home, day, reviewed, settings)
     for one in canaries:
-        people, score = _beside(one, evidence, scores)
+        mine, score = _stand(one, evidence, scores)
+        people = [*others, mine]
         # No draw helps a canary: it has to earn its slot.
         draw = {each.staff: 1.0 for each in people}
-        queue = decide_queue(day_number(day), people, reviewed_of(acts), draw, settings.queue)
+        queue = decide_queue(day_number(day), people, reviewed, draw, settings.queue)
         caught = any(slot.staff == one.token and slot.digits > 0 for slot in queue.slots)
         judged.append({"kind": one.kind, "donor": one.donor, "score": round(score, 1), "caught": caught})
     caught_in_all = sum(bool(one["caught"]) for one in judged)
@@ -215,13 +221,10 @@ def _with_canaries(
     return DayTables(*(joined(name) for name in NAMES))
 
 
-def _beside(canary: Canary, evidence: Evidence, scores: Scores) -> tuple[list[Standing], float]:
-    """Return the real people of the day and one canary as the queue sees them, and the canary's score."""
-    people, score = [], 0.0
+def _stand(canary: Canary, evidence: Evidence, scores: Scores) -> tuple[Standing, float]:
+    """Return one canary as the queue sees it, and its score."""
     for place, row in enumerate(scores.rows):
-        name = evidence.staff[int(evidence.person[row])]
-        if name == canary.token:
-            score = float(scores.score[place])
-        if name == canary.token or not name.startswith(PREFIX):
-            people.append(Standing(name, float(scores.fresh[place]), float(scores.slow[place])))
-    return people, score
+        if evidence.staff[int(evidence.person[row])] == canary.token:
+            fresh, slow = float(scores.fresh[place]), float(scores.slow[place])
+            return Standing(canary.token, fresh, slow), float(scores.score[place])
+    raise UebaError(f"{canary.token}: was not scored; a defect of ours")

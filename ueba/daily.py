@@ -24,7 +24,7 @@ from ueba.evidence import Evidence, compute_evidence
 from ueba.features.days import make_days, read_days
 from ueba.feedback import allowed_of, distrusted_of
 from ueba.journal import read_acts
-from ueba.scoring import Model, Scores, fit_model, score_days
+from ueba.scoring import Model, Scores, fit_model, list_kinds, score_days
 from ueba.settings import Settings, day_number
 from ueba.store import Home, sm3_hex, write_table
 
@@ -86,7 +86,9 @@ def score_home(home: Home, wanted: Wanted, settings: Settings, told: Told) -> Sc
     make_days(home, days, settings)
     acts = read_acts(home.root / "reviews.jsonl")[0][: wanted.acts_known]
     told("evidence")
-    evidence = compute_evidence(read_days(home, days), settings, distrusted=distrusted_of(acts, day))
+    evidence = compute_evidence(
+        read_days(home, days), settings, distrusted=distrusted_of(acts, day, settings.queue.carry_days)
+    )
     told("fitting")
     model = fit_model(evidence, day_number(fit_until), settings)
     told("scoring")
@@ -121,6 +123,7 @@ def _data_digest(home: Home, days: list[dt.date]) -> str:
 def to_table(scored: Scored) -> pa.Table:
     """Return the day's scores as they are kept: one row a person, by pseudonym."""
     evidence, scores, rows = scored.evidence, scored.scores, scored.rows
+    kinds = list_kinds(scores)
     score = np.round(scores.score[rows], 4)
     return pa.table(
         {
@@ -132,6 +135,7 @@ def to_table(scored: Scored) -> pa.Table:
             "slow": scores.slow[rows],
             "detector": scores.detector[rows],
             "rules": [[str(rule) for rule, hit in scores.hits.items() if hit[row]] for row in rows],
+            "kinds": [json.dumps(kinds[row], sort_keys=True) for row in rows],
         }
     )
 

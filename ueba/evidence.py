@@ -159,6 +159,11 @@ def compute_evidence(
     """
     rows, table = _make_rows(tables.staff_days, settings, distrusted, frozen_before)
     scaled, raw, families = _measure(table, tables, rows, domain)
+    counted: dict[str, tuple[str, Floats, int]] = {}
+    if domain.of_lending:
+        name = "terminal:borrowed"
+        raw[name], counted = special.count_special(tables.tallies, tables.bare_looks, tables.money_acts, rows)
+        scaled[name], families[name] = np.log1p(raw[name]), "device"
     measures = list(scaled)
     matrix = to_steps(np.stack([scaled[name] for name in measures], axis=1))
     z, usual = _own_z(matrix, rows)
@@ -168,15 +173,10 @@ def compute_evidence(
     if domain.of_lending:
         dwell_z, dwell_narrow, dwell_mean, dwell_usual = special.dwell(table, rows)
         z, named, families["dwell_mean"] = np.column_stack([z, dwell_z]), [*measures, "dwell_mean"], "dwell"
-        again = special.repeats(tables.bare_looks, rows)
-        pairs = special.pairs(tables.bare_looks, tables.money_acts, rows)
-        shown = {
-            "dwell_mean": (dwell_mean, dwell_usual),
-            "repeat_14_days": (again, None),
-            "pair": (pairs, None),
-        }
+        shown = {"dwell_mean": (dwell_mean, dwell_usual)}
+        shown |= {name: (values, None) for name, (_, values, _) in counted.items()}
         plain["dwell_narrow"] = ("dwell", dwell_narrow)
-        plain["repeat_14_days"], plain["pair"] = ("repeat", again), ("pair", pairs)
+        plain |= {name: (family, values) for name, (family, values, _) in counted.items()}
     z = subtract_peers_day(z, rows)
     if domain.of_lending:
         plain["dwell_away"] = ("dwell", np.abs(z[:, -1]))
@@ -193,10 +193,10 @@ def compute_evidence(
         blocks.append(accumulate(rows.own_key, rows.day, limited, half_life))
     columns += [Column(family, name, "plain") for name, (family, _) in plain.items()]
     blocks += [values[:, None] for _, values in plain.values()]
-    if domain.of_lending:
-        # Months of the same two hands: slow evidence by its nature, too.
-        columns.append(Column("pair", "pair", f"h{special.PAIR_DAYS}"))
-        blocks.append(pairs[:, None])
+    for name, (family, lasting, days) in counted.items():
+        if days:
+            columns.append(Column(family, name, f"h{days}"))
+            blocks.append(lasting[:, None])
     values = np.concatenate(blocks, axis=1).astype(np.float32)
     names, own, peers, seen = _figures(measures, raw, usual, shown)
     return Evidence(
@@ -232,10 +232,6 @@ def _measure(
     scaled = {name: np.log1p(values) for name, values in raw.items()}
     for name, family, values in _rare_columns(tables.tallies, rows, domain):
         scaled[name], raw[name], families[name] = values, values, family
-    if domain.of_lending:
-        name = "terminal:borrowed"
-        raw[name] = special.borrowed(tables.tallies, rows)
-        scaled[name], families[name] = np.log1p(raw[name]), "device"
     return scaled, raw, families
 
 

@@ -26,11 +26,14 @@ def reviewed_of(acts: Sequence[Act]) -> dict[str, Reviewed]:
     return made
 
 
-def distrusted_of(acts: Sequence[Act], today: dt.date) -> list[Distrust]:
-    """Return the days that must not become usual: of open cases and of misuse that was found."""
+def distrusted_of(acts: Sequence[Act], today: dt.date, before: int = 0) -> list[Distrust]:
+    """Return the days that must not become usual: of open cases and of misuse that was found.
+
+    They begin `before` days ahead of the review, which the evidence may be of.
+    """
     kept = (Disposition.MALICIOUS, Disposition.POLICY_BREACH)
     return [
-        Distrust(case.staff, day_number(case.on), day_number(today))
+        Distrust(case.staff, day_number(case.on) - before, day_number(today))
         for case in list_cases(acts)
         if case.open or case.disposition in kept
     ]

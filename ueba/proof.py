@@ -33,7 +33,7 @@ def try_home(home: Home, settings: Settings, seed: int, told: Callable[[str], No
         "control": rank_by_control(evidence, first, settings),
     }
     for name, ranking in rankings.items():
-        course = run_trial(evidence, ranking, injected, settings, seed)
+        course = run_trial(evidence, ranking, injected, settings, register=register, seed=seed)
         found[name] = judge_trial(
             course, injected, lambda one: BY_CODE[one.scenario].is_slow(one.intensity), first
         )

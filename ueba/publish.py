@@ -16,7 +16,7 @@ from psycopg.types.json import Jsonb
 from core_app.core import Connection
 from core_app.staff.portal import Portal
 from ueba.calibrate import level_of
-from ueba.casework import make_queue
+from ueba.casework import find_row, make_queue
 from ueba.daily import Told, Wanted, read_scores, score_home
 from ueba.errors import UebaError
 from ueba.lines import find_lines
@@ -63,30 +63,29 @@ class Publication:
 
 def make_publication(home: Home, day: dt.date, seed: int, settings: Settings, told: Told) -> Publication:
     """Return what is to be published; UebaError when the kept scores do not come again."""
-    rows, kept = read_scores(home, day)
+    _, kept = read_scores(home, day)
     wanted = Wanted(day, dt.date.fromisoformat(kept["fitted_until"]), kept["acts_known"])
     scored = score_home(home, wanted, settings, told)
     if scored.card["scores"] != kept["scores"]:
         raise UebaError(f"{day}: the kept scores do not come again; see `biyi ueba replay --date {day}`")
     told("reasons")
-    standing = {row["staff"]: row for row in rows.to_pylist()}
     branches = dict(
         zip(*(home.read_register("staff")[one].to_pylist() for one in ("staff", "branch")), strict=True)
     )
     cases = []
     for place, slot in enumerate(make_queue(home, day, seed, settings).slots, 1):
-        row = standing[slot.staff]
-        at = scored.evidence.find(slot.staff, day_number(day))
+        on, row = find_row(home, day, slot)
+        at = scored.evidence.find(slot.staff, day_number(on))
         if at is None:
-            raise UebaError(f"{slot.staff}: scored on {day} without evidence of that day")
+            raise UebaError(f"{slot.staff}: scored on {on} without evidence of that day")
         found = explain(scored.evidence, scored.scores, at, settings)
         families = [reason.family for reason in (*found.today, *found.accumulated)]
         document = found.plain() | {
             "branch": branches.get(slot.staff, "unknown"),
-            "lines": find_lines(home, slot.staff, day, families, settings),
+            "lines": find_lines(home, slot.staff, on, families, settings),
             "detector": round(float(row["detector"]), 4),
         }
-        document["events"], document["events_left_out"] = read_events(home, day, slot.staff)
+        document["events"], document["events_left_out"] = read_events(home, on, slot.staff)
         case_id = "W-" + sm3_hex(f"{day} {slot.staff} {kept['scores']}".encode())[:32]
         named = {"case_id": case_id, "day": day.isoformat(), "place": place}
         cases.append(named | _case(row, slot, document))

@@ -26,12 +26,15 @@ from ueba.detectors import Detectors, fit_detectors
 from ueba.errors import UebaError
 from ueba.evidence import Column, Evidence
 from ueba.floors import Rule
+from ueba.queue import RULE_DIGITS
 from ueba.rules import Standing, compute_floor, compute_hits
 from ueba.settings import EPOCH_DAY, Settings
 from ueba.windows import Floats, Ints, Matrix
 
 LEAST_SUM = 0.05
 """Below this a sum of evidence says nothing. Source: our choice, a twentieth of a digit."""
+LEAST_KIND = 2.0
+"""Digits from which a review has seen a kind of behaviour. Source: our choice, 1 staff-day in 100."""
 DETECTOR = Column("combination", "detectors", "plain")
 
 
@@ -153,6 +156,30 @@ def read_standing(evidence: Evidence, rows: Ints, register: pa.Table) -> tuple[S
     known = {name: column[person] <= day for name, column in dates.items()}
     standing = Standing(known["left_on"], known["dormant_since"], known["notice_on"])
     return standing, factor[person] * np.where(standing.watched, WATCHED, 1.0)
+
+
+def read_watched(register: pa.Table, day: int) -> dict[str, int]:
+    """Return since when each one on a watch list is on it: leavers, from their notice to their last day."""
+    watched = {}
+    for entry in register.select(["staff", "notice_on", "left_on"]).to_pylist():
+        dates = (entry["notice_on"], entry["left_on"])
+        since, left = (None if one is None else (one - EPOCH_DAY).days for one in dates)
+        if since is not None and since <= day and (left is None or day <= left):
+            watched[entry["staff"]] = since
+    return watched
+
+
+def list_kinds(scores: Scores) -> list[dict[str, float]]:
+    """Return by row the kinds of behaviour that are rare today (LEAST_KIND) and the rules that hold."""
+    families, digits = family_digits(scores.digits, scores.columns, slow=False)
+    made = [
+        {families[place]: round(float(row[place]), 4) for place in np.flatnonzero(row >= LEAST_KIND)}
+        for row in digits
+    ]
+    for rule, rows in scores.hits.items():
+        for place in np.flatnonzero(rows):
+            made[place][str(rule)] = RULE_DIGITS
+    return made
 
 
 @dataclass(frozen=True, slots=True)

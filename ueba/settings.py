@@ -89,6 +89,21 @@ class QueueSettings:
     """Growth that ends a rest early: five times rarer than what was reviewed. Source: our choice."""
     cap_in_30_days: int = 3
     """Most reviews of one person in 30 days. Source: research §4.2: 5 of 50 drew 66 % of the false alarms."""
+    carry_days: int = 4
+    """How long fresh evidence that found no slot waits for one. Source: our choice, over a weekend; tried on
+    generator seeds that are not reported (docs/decisions/066)."""
+    carry_loss: float = 0.3
+    """Digits that it loses a day meanwhile: today's is looked at first. Source: our choice, a half."""
+    kind_digits: float = 3.0
+    """Digits of one kind of behaviour that end a rest when the last review saw nothing of it. Source: our
+    choice, 1 staff-day in 1,000 of the role."""
+    kind_growth: float = 1.0
+    """How much of those digits must be new. Source: our choice, ten times rarer than what was reviewed."""
+    watch_days: int = 7
+    """Days on a watch list until a person is looked at whatever the evidence. Source: our choice, a working
+    week of a leaver's notice (research §2.3, L11: thirty days)."""
+    watch_slots: int = 1
+    """Most of a day's slow slots that go to a watch list. Source: our choice, a third at 1,000 staff."""
 
 
 @dataclass(frozen=True, slots=True)

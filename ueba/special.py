@@ -11,6 +11,9 @@ REPEAT_DAYS = 14
 """Source: research/ueba.md §1.1, bank rules: the same account over N days; N as for L13."""
 PAIR_DAYS = 60
 """How long a pair of looker and approver is remembered. Source: our choice, the own window's length."""
+DESK_DAYS = 14
+"""How long days at one colleague's desk are remembered. Source: research/ueba.md §2.3, L6, alternating days;
+our choice of a fortnight, in which they come again."""
 FOLLOW_DAYS = 14
 """How long after a look an approval counts as following it. Source: research/ueba.md §2.3, L13."""
 _DAY_SD = 0.12
@@ -21,16 +24,48 @@ OWNER_SHARE, OWNER_LEAST, OWNER_STEP = 0.8, 50, 10
 every so many days. Source: our choice; a pool's desk has many users."""
 
 
-def borrowed(tallies: pa.Table, rows: Rows) -> Floats:
-    """Events at terminals that were somebody else's own by the end of the gapped window."""
-    made = np.zeros(len(rows.day))
+def count_special(
+    tallies: pa.Table, looks: pa.Table, acts: pa.Table, rows: Rows
+) -> tuple[Floats, dict[str, tuple[str, Floats, int]]]:
+    """Return the day's events at borrowed desks, and counts by name: kind of behaviour, values, and over how
+    many days they are accumulated evidence by their nature (0: of today only)."""
+    events, desk_days = borrowed(tallies, rows)
+    counted = {
+        "repeat_14_days": ("repeat", repeats(looks, rows), 0),
+        "dormant_14_days": ("record", dormant_looks(looks, rows), REPEAT_DAYS),
+        "desk_days": ("device", desk_days, 0),
+    }
+    return events, counted | {
+        name: ("pair", values, PAIR_DAYS) for name, values in pairs(looks, acts, rows).items()
+    }
+
+
+def borrowed(tallies: pa.Table, rows: Rows) -> tuple[Floats, Floats]:
+    """Return the day's events at terminals that were somebody else's own by the end of the gapped window, and
+    the days at the desks of the same colleague in the last DESK_DAYS, today's included (0 without one today).
+    """
+    events, again = np.zeros(len(rows.day)), np.zeros(len(rows.day))
     terminals = tallies.filter(pc.equal(tallies["dimension"], "terminal"))
     if not len(terminals):
-        return made
+        return events, again
     _, person = codes(terminals["staff"], rows.staff)
     names, word = codes(terminals["word"])
     day, count = numbers(terminals, "day"), numbers(terminals, "n")
+    owner = _owners(person, word, day, count, rows=rows, words=len(names))
+    others = (owner >= 0) & (owner != person)
+    person, owner, day = person[others], owner[others], day[others]
     row = rows.of(person, day)
+    np.add.at(events, row, count[others])
+    keys = number_keys(person, owner)
+    _, first = np.unique(number_keys(keys, day), return_index=True)
+    seen = Past(keys[first], day[first], np.ones(len(first))).sums(keys, day, Window(DESK_DAYS, -1))
+    np.maximum.at(again, row, seen)
+    return events, again
+
+
+def _owners(person: Ints, word: Ints, day: Ints, count: Ints, *, rows: Rows, words: int) -> Ints:
+    """Return whose own each row's terminal was by the end of the row's gapped window, -1 where nobody's."""
+    made = np.full(len(day), -1)
     _, ends = rows.window.edges(day)
     blocks = ends // OWNER_STEP * OWNER_STEP
     for end in np.unique(blocks):
@@ -38,13 +73,12 @@ def borrowed(tallies: pa.Table, rows: Rows) -> Floats:
         pairs, inverse = np.unique(word[past] * len(rows.staff) + person[past], return_inverse=True)
         used = np.bincount(inverse, count[past], len(pairs))
         of_word, by = pairs // len(rows.staff), pairs % len(rows.staff)
-        total = np.bincount(of_word, used, len(names))
-        owner = np.full(len(names), -1)
+        total = np.bincount(of_word, used, words)
+        owner = np.full(words, -1)
         owns = (used >= OWNER_SHARE * total[of_word]) & (used >= OWNER_LEAST)
         owner[of_word[owns]] = by[owns]
         now = blocks == end
-        others = now & (owner[word] >= 0) & (owner[word] != person)
-        np.add.at(made, row[others], count[others])
+        made[now] = owner[word[now]]
     return made
 
 
@@ -59,28 +93,48 @@ def repeats(looks: pa.Table, rows: Rows) -> Floats:
     return made
 
 
-def pairs(looks: pa.Table, acts: pa.Table, rows: Rows) -> Floats:
-    """Customers of the last PAIR_DAYS whom a person looked at barely and the same other then approved.
-
-    Counted on the approval's day for both; the looker must have come in that day.
-    """
+def dormant_looks(looks: pa.Table, rows: Rows) -> Floats:
+    """Dormant customers looked at barely in the last REPEAT_DAYS, today's included; 0 without one today."""
+    found = looks.filter(pc.greater(looks["dormant"], 0))
+    _, person = codes(found["staff"], rows.staff)
+    day = numbers(found, "day")
     made = np.zeros(len(rows.day))
+    if len(day):
+        seen = Past(person, day, np.ones(len(day))).sums(person, day, Window(REPEAT_DAYS, -1))
+        made[rows.of(person, day)] = seen
+    return made
+
+
+def pairs(looks: pa.Table, acts: pa.Table, rows: Rows) -> dict[str, Floats]:
+    """Customers of the last PAIR_DAYS whom one looked at barely and the same other then approved or paid.
+
+    Counted on the later act's day for both; the looker must have come in that day. `pair` are all of them,
+    `pair_approved` those with an approval, `pair_same_day` those with both on one day, whichever came first:
+    payments are many, approvals few, and a day is short, so each is as rare as it is.
+    """
+    names = ("pair", "pair_approved", "pair_same_day")
     dormant = looks.filter(pc.greater(looks["dormant"], 0)).select(["staff", "day", "customer", "first_s"])
     both = acts.join(
         dormant.rename_columns(["looker", "looked", "customer", "first_s"]), "customer", join_type="inner"
     )
-    if not len(both):
-        return made
     both = both.sort_by([("day", "ascending"), ("staff", "ascending"), ("looker", "ascending")])
     _, actor = codes(both["staff"], rows.staff)
     _, looker = codes(both["looker"], rows.staff)
+    _, customer = codes(both["customer"])
     day, looked = numbers(both, "day"), numbers(both, "looked")
-    follows = (numbers(both, "first_s") <= numbers(both, "last_s")) & (day - looked <= FOLLOW_DAYS)
-    follows &= actor != looker
-    if not follows.any():
+    others = (actor != looker) & (looked <= day)
+    follows = others & (numbers(both, "first_s") <= numbers(both, "last_s")) & (day - looked <= FOLLOW_DAYS)
+    chosen = (follows, follows & (numbers(both, "approvals") > 0), others & (day == looked))
+    return {
+        name: _count_pairs(actor[of], looker[of], customer[of], day[of], rows)
+        for name, of in zip(names, chosen, strict=True)
+    }
+
+
+def _count_pairs(actor: Ints, looker: Ints, customer: Ints, day: Ints, rows: Rows) -> Floats:
+    made = np.zeros(len(rows.day))
+    if not len(actor):
         return made
-    customer = np.array(both["customer"].to_pylist(), dtype=object).astype(str)[follows]
-    actor, looker, day = actor[follows], looker[follows], day[follows]
     _, first = np.unique(number_keys(actor, looker, customer, day), return_index=True)
     actor, looker, day = actor[first], looker[first], day[first]
     keys = number_keys(actor, looker)

@@ -1,7 +1,8 @@
 """A trial of the whole: an organisation with known misuse is scored and reviewed day by day. Pure.
 
 The reviewer of a trial knows the truth: a misuser's case is opened and stays open, everybody else's
-review is closed. Models are fitted anew every month on what lies before, with what reviews found left out.
+review is closed. Models are fitted anew every month on what lies before, found misuse included: harder
+than a house where reviews are known.
 """
 
 import datetime as dt
@@ -15,8 +16,8 @@ import pyarrow as pa
 from ueba.detectors import fit_raw_control
 from ueba.evidence import LENDING, Evidence
 from ueba.judge import Injected, share
-from ueba.queue import Kind, Reviewed, Standing, decide_queue
-from ueba.scoring import Scores, fit_model, score_days
+from ueba.queue import WEEK_DAYS, Kind, Reviewed, Scored, compute_standing, decide_queue
+from ueba.scoring import Scores, fit_model, list_kinds, read_watched, score_days
 from ueba.settings import Settings, day_number
 
 REFIT_DAYS = 30
@@ -64,6 +65,7 @@ class Ranking:
     rows: np.ndarray
     fresh: np.ndarray
     slow: np.ndarray
+    kinds: Sequence[Mapping[str, float]]
 
 
 def rank_by_layers(
@@ -82,6 +84,7 @@ def rank_by_layers(
         np.concatenate([part.rows for part in parts]),
         np.concatenate([part.fresh for part in parts]),
         np.concatenate([part.slow for part in parts]),
+        [kinds for part in parts for kinds in list_kinds(part)],
     )
 
 
@@ -93,25 +96,39 @@ def rank_by_control(evidence: Evidence, first: int, settings: Settings) -> Ranki
     rows = evidence.rows_between(first, int(evidence.day.max()))
     # Shifted above 0, because the queue leaves out whoever has no evidence.
     score = np.asarray(model.decision_function(evidence.raw[rows][:, names])) + 10.0
-    return Ranking(rows, score, np.zeros(len(rows)))
+    return Ranking(rows, score, np.zeros(len(rows)), [{}] * len(rows))
 
 
 def run_trial(
-    evidence: Evidence, ranking: Ranking, injected: Sequence[Injected], settings: Settings, seed: int
+    evidence: Evidence,
+    ranking: Ranking,
+    injected: Sequence[Injected],
+    settings: Settings,
+    *,
+    register: pa.Table,
+    seed: int,
 ) -> Course:
     """Review day by day; staff who did not come in that day stand with what they had last."""
     reviewed: dict[str, Reviewed] = {}
     course = Course()
     rng = np.random.default_rng([seed, 7])
-    latest: dict[str, tuple[int, float, float]] = {}
+    lately: dict[str, list[Scored]] = {name: [] for name in evidence.staff}
     days = evidence.day[ranking.rows]
     everyone = evidence.staff
     for day in range(int(days.min()), int(days.max()) + 1):
-        today = np.flatnonzero(days == day)
-        for place in today:
-            name = evidence.staff[int(evidence.person[ranking.rows[place]])]
-            latest[name] = (day, float(ranking.fresh[place]), float(ranking.slow[place]))
-        people = [Standing(name, *_stand(latest.get(name), day)) for name in everyone]
+        for place in np.flatnonzero(days == day):
+            name = everyone[int(evidence.person[ranking.rows[place]])]
+            scored = Scored(
+                day, float(ranking.fresh[place]), float(ranking.slow[place]), ranking.kinds[int(place)]
+            )
+            lately[name] = [one for one in lately[name] if day - one.day <= WEEK_DAYS] + [scored]
+        watched = read_watched(register, day)
+        people = [
+            compute_standing(
+                name, day, lately[name], reviewed.get(name), settings.queue, watched_since=watched.get(name)
+            )
+            for name in everyone
+        ]
         draw = dict(zip(everyone, rng.random(len(everyone)), strict=True))
         queue = decide_queue(day, people, reviewed, draw, settings.queue)
         course.slots += len(queue.slots)
@@ -121,17 +138,15 @@ def run_trial(
             before = reviewed.get(slot.staff)
             seen = standing[slot.staff]
             reviewed[slot.staff] = Reviewed(
-                day, seen.fresh, seen.slow, (*(before.days if before else ()), day), open=case is not None
+                day,
+                seen.fresh,
+                seen.slow,
+                (*(before.days if before else ()), day),
+                case is not None,
+                seen.kinds,
             )
             course.reviews.append(Review(day, slot.staff, slot.kind, case))
     return course
-
-
-def _stand(latest: tuple[int, float, float] | None, day: int) -> tuple[float, float]:
-    """Return fresh evidence of today only (and of a weekend just past), and slow evidence as it stood."""
-    if latest is None or day - latest[0] > 7:
-        return 0.0, 0.0
-    return (latest[1] if latest[0] == day else 0.0), latest[2]
 
 
 def find_case(staff: str, day: int, injected: Sequence[Injected]) -> int | None:
@@ -145,12 +160,22 @@ def find_case(staff: str, day: int, injected: Sequence[Injected]) -> int | None:
 def judge_trial(
     course: Course, injected: Sequence[Injected], slow: Callable[[Injected], bool], first: int
 ) -> dict[str, Any]:
-    """Return recall, days to the queue and precision by scenario and intensity, as JSON has them."""
+    """Return recall, days to the queue and precision by scenario and intensity, as JSON has them.
+
+    A misuse that began while a case of all its people was open for another one is left out: they get no slot
+    because they have their reviewer already. How many there were is said (`left_out`).
+    """
     reviews: dict[str, list[int]] = {}
+    opened: dict[str, int] = {}
     for one in course.reviews:
         reviews.setdefault(one.staff, []).append(one.day)
+        if one.case is not None:
+            opened.setdefault(one.staff, one.day)
     rows: list[dict[str, Any]] = []
-    judged = [one for one in injected if one.days[0] >= first]
+    begun = [one for one in injected if one.days[0] >= first]
+    judged = [
+        one for one in begun if not all(opened.get(name, one.days[0]) < one.days[0] for name in one.staff)
+    ]
     for key in sorted({(one.scenario, one.intensity) for one in judged}, key=lambda k: (int(k[0][1:]), k[1])):
         cases = [one for one in judged if (one.scenario, one.intensity) == key]
         found = [(one, day) for one in cases if (day := one.found_on(reviews, GRACE_DAYS)) is not None]
@@ -172,6 +197,7 @@ def judge_trial(
     return {
         "scenarios": rows,
         "recall": _recall(rows),
+        "left_out": len(begun) - len(judged),
         "reviews": course.slots,
         "hits": hits,
         "precision": share(hits, course.slots).plain(),
@@ -201,6 +227,7 @@ def pool_trials(trials: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "scenarios": rows,
         "recall": _recall(rows),
+        "left_out": sum(int(one["left_out"]) for one in trials),
         "reviews": reviews,
         "precision": share(sum(int(one["hits"]) for one in trials), reviews).plain(),
     }

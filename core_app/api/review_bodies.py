@@ -15,8 +15,8 @@ Subject = Annotated[
 ]
 Day = Annotated[str, Field(examples=["2026-04-30"])]
 Why = Annotated[
-    Literal["fresh", "slow", "random"],
-    Field(description="Today's evidence, accumulated evidence, or drawn at random."),
+    Literal["fresh", "slow", "watched", "random"],
+    Field(description="Fresh evidence, accumulated evidence, a watch list, or drawn at random."),
 ]
 Disposition = Annotated[
     Literal["malicious", "policy_breach", "explained", "data_fault", "role_change"],

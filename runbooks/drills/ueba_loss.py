@@ -19,7 +19,7 @@ import secrets
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from compliance.protection.vault import open_vault
@@ -37,6 +37,7 @@ from replication.tls import calling
 from runbooks.drills.audit_check import check_audit
 from runbooks.drills.checkers import Finding, Verdict, check_all, overall
 from runbooks.drills.history import read_history
+from runbooks.drills.report import Report
 from runbooks.drills.scene import (
     DrillOptions,
     DrillRefused,
@@ -53,8 +54,9 @@ from runbooks.drills.site_loss import (
     restart_whatever_happens,
     watch_return,
 )
-from runbooks.drills.verdict import limit_finding, render_findings
-from runbooks.evidence import keep_journals, write_verdict
+from runbooks.drills.story import tell_site_loss
+from runbooks.drills.verdict import judge_site_loss, limit_finding, render_findings, render_site_loss
+from runbooks.evidence import keep_journals, write_report, write_verdict
 from ueba.settings import day_number
 from ueba.watcher import read_pseudonyms
 
@@ -165,7 +167,7 @@ async def run_ueba_loss(
         audit = await check_audit(scene, final)
         settled = read_history(scene.folder / "history.jsonl").settled()
         checks = check_all(settled, final, scene.load.settings.key_prefix)
-        return _judge(scene, lookers, wanted, found, (*checks, *audit))
+        return _judge(scene, site, lookers, wanted, found=found, checks=(*checks, *audit))
 
 
 async def _break_and_heal(
@@ -236,8 +238,10 @@ async def _read_counts(settings: SiteSettings, staff: Sequence[str], days: set[i
 
 def _judge(
     scene: Scene,
+    site: Site,
     lookers: Sequence[Lookers],
     wanted: Mapping[str, frozenset[str]],
+    *,
     found: Mapping[Site, Counted],
     checks: Sequence[Finding],
 ) -> dict[str, Any]:
@@ -248,7 +252,7 @@ def _judge(
         limit_finding("shown_looks_are_recorded", sorted(shown - recorded), len(shown)),
     ]
     lost, doubled = {}, {}
-    for site, counted in found.items():
+    for watcher, counted in found.items():
         none = (frozenset[str](), 0)
         missing = [key for name, ids in wanted.items() for key in ids - counted.get(name, none)[0]]
         strange = [key for name, ids in wanted.items() for key in counted.get(name, none)[0] - ids]
@@ -257,9 +261,11 @@ def _judge(
             for name, ids in wanted.items()
             if counted.get(name, none)[1] != len(ids)
         ]
-        lost[str(site)], doubled[str(site)] = len(missing), len(strange) + len(off)
-        findings.append(limit_finding(f"{site}_scored_each_look", sorted(missing), len(recorded)))
-        findings.append(limit_finding(f"{site}_scored_none_twice", sorted([*strange, *off]), len(recorded)))
+        lost[str(watcher)], doubled[str(watcher)] = len(missing), len(strange) + len(off)
+        findings.append(limit_finding(f"{watcher}_scored_each_look", sorted(missing), len(recorded)))
+        findings.append(
+            limit_finding(f"{watcher}_scored_none_twice", sorted([*strange, *off]), len(recorded))
+        )
     if not shown:
         findings.append(limit_finding("somebody_looked", ["nobody was shown anything"], 0))
     plain = {
@@ -274,9 +280,37 @@ def _judge(
         "checks": {finding.name: str(finding.verdict) for finding in findings},
         "evidence": str(scene.folder),
     }
-    keep_journals(scene.folder, scene.options.home, scene.started_ns, time.monotonic_ns())
+    stages = keep_journals(scene.folder, scene.options.home, scene.started_ns, time.monotonic_ns())
     write_verdict(scene.folder, plain, render_findings(tuple(findings)))
+    history = read_history(scene.folder / "history.jsonl")
+    measured = judge_site_loss(history, findings, scene.homes, str(site))
+    told = tell_site_loss(history, measured, render_site_loss(measured, history, None), stages)
+    write_report(scene.folder, tell_ueba_loss(told, site, findings, plain))
     return plain
+
+
+def tell_ueba_loss(told: Report, site: Site, findings: Sequence[Finding], plain: Mapping[str, Any]) -> Report:
+    """Return the report: that of a site loss, with this drill's judgement in the place of the other's."""
+    lost, doubled = sum(plain["lost"].values()), sum(plain["doubled"].values())
+    return replace(
+        told,
+        title=(f"Staff behaviour and the loss of {site}", f"员工行为评分与站点失效演练：{site}"),
+        summary=(
+            f"Every process of site {site} was killed while staff looked at customers by both portals. "
+            f"{plain['looks_recorded']:,} looks were recorded; the watchers of both sites missed {lost:,} of "
+            f"them and counted {doubled:,} wrongly."
+        ),
+        figures=[
+            (f"{plain['looks_recorded']:,}", "looks recorded", "已记录的查看"),
+            (f"{lost:,}", "looks that a site did not score", "某站点漏评的查看"),
+            (f"{doubled:,}", "counts that are too high or strange", "重复或多出的计数"),
+            (f"{plain['looks_not_shown']:,}", "looks refused meanwhile", "期间被拒的查看"),
+        ],
+        findings=findings,
+        verdict=Verdict(plain["verdict"]),
+        plain=plain,
+        command=told.command.replace("site-loss", "ueba-loss"),
+    )
 
 
 def verdict_of(plain: Mapping[str, Any]) -> Verdict:

@@ -126,6 +126,12 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
         "Each payment in a bank's book is one of our orders",
         "银行账上每笔支付均有我方指令",
     ),
+    "shown_looks_are_recorded": ("Each look that was shown is recorded", "已展示的查看均有记录"),
+    "idc_scored_each_look": ("The watcher at idc scored each look", "idc 站点对每次查看均已评分"),
+    "cloud_scored_each_look": ("The watcher at cloud scored each look", "cloud 站点对每次查看均已评分"),
+    "idc_scored_none_twice": ("The watcher at idc scored no look twice", "idc 站点无重复评分"),
+    "cloud_scored_none_twice": ("The watcher at cloud scored no look twice", "cloud 站点无重复评分"),
+    "somebody_looked": ("Somebody looked at somebody", "演练期间确有查看"),
     "channel_switched_in_time": ("Payouts moved to the other bank within 10 s", "支付 10 秒内切换渠道"),
     "pauses_in_limit": ("Write pause of the moves: p99 at most 1 s", "迁移写停顿 p99 不超 1 秒"),
 }

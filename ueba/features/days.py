@@ -42,10 +42,11 @@ def compute_tables(frame: Any) -> DayTables:
 def find_stale(home: Home, days: Sequence[dt.date], settings: Settings) -> dict[dt.date, str]:
     """Return the days whose figures are missing or were made from something else, with their digests.
 
-    They are made from the day's events, the registers and the local time.
+    They are made from the day's events, the registers, the local time and the code of the expressions.
     """
     registers = [file for name in ("staff", "customer", "relation") if (file := home.register(name)).exists()]
-    shared = f"{home.digest(registers)} {settings.utc_offset_minutes}"
+    code = sm3_hex([Path(tables.__file__).read_bytes()])
+    shared = f"{home.digest(registers)} {settings.utc_offset_minutes} {code}"
     stale = {}
     for day in days:
         digest = sm3_hex(f"{shared} {home.digest(home.event_files([day]))}".encode())

@@ -183,12 +183,14 @@ def make_bare_looks(frame: ir.Table) -> ir.Table:
 
 
 def make_money_acts(frame: ir.Table) -> ir.Table:
-    """Return staff, day, customer, last_s: approvals and payments for dormant customers."""
+    """Return staff, day, customer, last_s, approvals: approvals and payments for dormant customers."""
     acts = frame.filter(
         frame.action.isin((Action.APPROVE.value, Action.PAY.value))
         & ibis.coalesce(frame.state == "dormant", ibis.literal(False))
     )
-    return acts.group_by("staff", "day", "customer").aggregate(last_s=lambda t: t.local_s.max())
+    return acts.group_by("staff", "day", "customer").aggregate(
+        last_s=lambda t: t.local_s.max(), approvals=lambda t: _flag(t.action == Action.APPROVE.value)
+    )
 
 
 Tally = Callable[[ir.Table], tuple[Any, Any, Any]]

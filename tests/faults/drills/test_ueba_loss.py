@@ -63,3 +63,11 @@ def test_both_watchers_say_where_they_stand_and_real_looks_come_into_a_home(
     taken = biyi(stand, "ueba", "collect", "--today", "--home", str(tmp_path / "home"), "--json")
     assert taken.returncode == 0, taken.stderr
     assert json.loads(taken.stdout)["taken"] >= drilled["looks_recorded"]
+
+
+def test_the_report_has_the_timeline_and_what_each_site_scored(drilled: dict[str, Any]) -> None:
+    page = (Path(drilled["evidence"]) / "report.html").read_text(encoding="utf-8")
+    assert "{{" not in page
+    assert "<tr class=step>" in page
+    assert "idc_scored_each_look" in page
+    assert "cloud_scored_none_twice" in page

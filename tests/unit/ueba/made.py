@@ -8,7 +8,13 @@ from ueba.features.tables import COUNTS, DayTables
 BARE = pa.schema([("staff", pa.string()), ("day", pa.int64()), ("customer", pa.string()), ("n", pa.int64()),
                   ("dormant", pa.int64()), ("first_s", pa.int64())])  # fmt: skip
 ACTS = pa.schema(
-    [("staff", pa.string()), ("day", pa.int64()), ("customer", pa.string()), ("last_s", pa.int64())]
+    [
+        ("staff", pa.string()),
+        ("day", pa.int64()),
+        ("customer", pa.string()),
+        ("last_s", pa.int64()),
+        ("approvals", pa.int64()),
+    ]
 )
 
 
@@ -30,8 +36,11 @@ def make_tables(staff: int, days: int, seed: int, roles: tuple[str, ...] = ("cle
                     words.append({"staff": name, "day": day} | used)
             bare.append({"staff": name, "day": day, "customer": f"c{rng.integers(0, 40)}", "n": 1,
                          "dormant": int(rng.random() < 0.2), "first_s": day * 86_400})  # fmt: skip
-    acts = [{"staff": one["staff"], "day": one["day"], "customer": f"c{rng.integers(0, 40)}",
-             "last_s": one["day"] * 86_400 + 9} for one in bare[::7]]  # fmt: skip
+    acts = [
+        {"staff": one["staff"], "day": one["day"], "customer": f"c{rng.integers(0, 40)}",
+         "last_s": one["day"] * 86_400 + 9, "approvals": one["day"] % 2}
+        for one in bare[::7]
+    ]  # fmt: skip
     return DayTables(
         pa.Table.from_pylist(rows),
         pa.Table.from_pylist(words),

@@ -138,16 +138,17 @@ def test_ten_thousand_employees():
     assert np.isfinite(evidence.values).all()
 
 
-def test_the_same_pair_again_is_counted_for_both():
+def with_pairs(*kinds):
+    """The second looks barely at dormant customers, the third acts: (days between, by approval or not)."""
     tables = make_tables(6, DAYS, 4)
     looks, acts = [], []
-    for n in range(3):
+    for n, (wait, approved) in enumerate(kinds):
         day, customer = 104 + 3 * n, f"z{n}"
         look = {"staff": "p00001", "day": day, "customer": customer, "n": 1, "dormant": 1}
         looks.append(look | {"first_s": day * 86_400})
-        act = {"staff": "p00002", "day": day + 1, "customer": customer}
-        acts.append(act | {"last_s": (day + 1) * 86_400})
-    evidence = compute_evidence(
+        act = {"staff": "p00002", "day": day + wait, "customer": customer, "approvals": int(approved)}
+        acts.append(act | {"last_s": (day + wait) * 86_400 + 60})
+    return compute_evidence(
         dataclasses.replace(
             tables,
             bare_looks=pa.Table.from_pylist(looks, schema=tables.bare_looks.schema),
@@ -155,10 +156,50 @@ def test_the_same_pair_again_is_counted_for_both():
         ),
         SHORT,
     )
+
+
+def test_the_same_pair_again_is_counted_for_both():
+    evidence = with_pairs((1, True), (1, True), (1, True))
     pairs = column(evidence, "pair", "plain")
     assert [pairs[evidence.find("p00002", day)] for day in (105, 108, 111)] == [1, 2, 3]
     assert pairs[evidence.find("p00001", 111)] == 3
     assert pairs[evidence.find("p00003", 111)] == 0
+
+
+def test_approvals_and_acts_of_the_same_day_are_counted_apart():
+    evidence = with_pairs((0, True), (0, False), (1, True))
+    row = evidence.find("p00002", 111)
+    assert [column(evidence, name, "plain")[row] for name in ("pair", "pair_approved")] == [3, 2]
+    assert column(evidence, "pair_same_day", "plain")[evidence.find("p00001", 107)] == 2
+    assert column(evidence, "pair_same_day", "plain")[row] == 0
+
+
+def test_dormant_records_of_a_fortnight_are_counted_together():
+    evidence = with_pairs((1, True), (1, True), (1, True))
+    counts = column(evidence, "dormant_14_days", "plain")
+    assert [counts[evidence.find("p00001", day)] for day in (104, 107, 108, 110)] == [1, 2, 0, 3]
+
+
+def test_days_at_the_desk_of_one_colleague_are_counted():
+    """On every other day the first sits at the second's own desk, on one at the third's."""
+    tables = make_tables(6, DAYS, 4)
+    last = 100 + DAYS - 1
+    days = tables.staff_days.select(["staff", "day"]).to_pylist()
+    desks = {("p00000", last - n): "own-p00001" for n in (0, 2, 4)} | {("p00000", last - 1): "own-p00002"}
+    words = [
+        {
+            "word": desks.get((one["staff"], one["day"]), f"own-{one['staff']}"),
+            "n": 20,
+            "dimension": "terminal",
+        }
+        | one
+        for one in days
+    ]
+    tallies = pa.Table.from_pylist(words).select(tables.tallies.column_names).cast(tables.tallies.schema)
+    evidence = compute_evidence(dataclasses.replace(tables, tallies=tallies), SHORT)
+    counts = column(evidence, "desk_days", "plain")
+    assert [counts[evidence.find("p00000", last - n)] for n in (5, 4, 2, 1, 0)] == [0, 1, 2, 1, 3]
+    assert not counts[evidence.person == evidence.staff.index("p00001")].any(), "nobody borrows the own desk"
 
 
 @pytest.mark.parametrize("gap", [0, -1])

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ueba.calibrate import Level, fit_tail, level_of, score_of, sum_diminishing, weigh
-from ueba.casework import add_act, make_queue
+from ueba.casework import add_act, find_row, make_queue, read_reviewed, stand_staff
 from ueba.daily import Wanted, find_silent, keep, replay, score_home
 from ueba.errors import UebaError
 from ueba.features.days import make_days, read_days
@@ -20,10 +20,11 @@ from ueba.generator.organisation import date_of
 from ueba.generator.write import Plan, write_organisation
 from ueba.ingest import ingest_file
 from ueba.lines import find_lines
+from ueba.publish import make_publication
 from ueba.reasons import explain
 from ueba.scale import SCORE_DIGITS
 from ueba.scoring import read_standing
-from ueba.settings import Baseline, ScoreSettings, Settings, day_number, read_settings
+from ueba.settings import Baseline, QueueSettings, ScoreSettings, Settings, day_number, read_settings
 from ueba.store import Home, write_table
 
 pytestmark = pytest.mark.xdist_group("ueba_scoring")
@@ -36,6 +37,7 @@ SMALL = Settings(
 PLAN = Plan(staff=90, days=66, cases=1, first=58, seed=3)
 UNTIL = date_of(56)
 QUIET = lambda _: None  # noqa: E731
+LOCAL = dt.timezone(dt.timedelta(minutes=SMALL.utc_offset_minutes))
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +141,36 @@ def test_a_review_is_noted_with_what_was_seen(home, labels):
     assert opened["acts"][0]["fresh"] > 2
     queue = make_queue(home, values["on"], 1, SMALL)
     assert queue.passed[case["staff"][0]] == "a case is open"
+    (home.root / "reviews.jsonl").unlink()
+
+
+def test_evidence_waits_in_the_kept_scores_until_it_is_reviewed(home, labels):
+    case = case_of(labels, "L1")
+    day = dt.date.fromisoformat(case["days"][0])
+    later = day + dt.timedelta(days=1)
+    wide = dataclasses.replace(SMALL, queue=QueueSettings(budget_share=0.1))
+    for one in (day, later):
+        keep(home, once(home, one.isoformat()))
+
+    def stand():
+        people = stand_staff(home, later, read_reviewed(home, SMALL), SMALL)
+        return next(one for one in people if one.staff == case["staff"][0])
+
+    waiting = stand()
+    assert waiting.on == day_number(day)
+    assert waiting.kinds
+    slot = next(one for one in make_queue(home, later, 1, wide).slots if one.staff == waiting.staff)
+    on, row = find_row(home, later, slot)
+    assert (on, row["staff"]) == (day, waiting.staff)
+    published = make_publication(home, later, 1, wide, QUIET).cases
+    told = next(one for one in published if one["subject"] == waiting.staff)
+    assert (told["day"], told["document"]["day"]) == (later.isoformat(), day.isoformat())
+    times = [dt.datetime.fromisoformat(one["at"]) for one in told["document"]["events"]]
+    assert {one.astimezone(LOCAL).date() for one in times} == {day}
+    add_act(home, {"kind": "open", "by": "ann", "staff": waiting.staff, "on": day})
+    seen = read_reviewed(home, SMALL)[waiting.staff]
+    assert dict(seen.kinds) == dict(waiting.kinds)
+    assert stand().fresh < waiting.fresh
     (home.root / "reviews.jsonl").unlink()
 
 
