@@ -18,6 +18,12 @@ class ApiSettings:
     cache_seconds: float = 0.1
     """Patience with the site's cache before the primary is asked. Source: our choice, a hundred times
     what it takes on two idle cores and a fifth of the longest pause promised in a planned move."""
+    decisions_at_once: int = 10
+    """Applications under way at once in a process, all cells together. Source: our choice; at 70 decisions a
+    second of each of two processes, where two cores are saturated (bench/results/decisions.json), each then
+    takes 143 ms, within the budget of a single step, and a bureau may take half of it."""
+    decisions_waiting: int = 10
+    """Applications that wait for their turn; more get 503. Source: our choice, as long again."""
     rate_address_per_second: float = 1000.0
     """Requests a second from one peer address, in the long run. Source: our choice, five times the 200/s
     that a drill sends to one entrance from one address; a gateway in front is one address."""
@@ -44,6 +50,8 @@ class ApiSettings:
     def __post_init__(self) -> None:
         if self.grace_seconds <= self.deadline_seconds:
             raise ValueError("grace_seconds must be above deadline_seconds")
+        if self.decisions_at_once < 1 or self.decisions_waiting < 0:
+            raise ValueError("decisions_at_once must be at least 1 and decisions_waiting at least 0")
         rates = (self.rate_address_per_second, self.rate_client_per_second, self.rate_retry_seconds)
         if min(rates) <= 0 or min(self.rate_address_burst, self.rate_client_burst) < 1:
             raise ValueError("rates must be above 0 and bursts at least 1")

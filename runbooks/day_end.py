@@ -120,6 +120,10 @@ def _print_closed(outcomes: Mapping[str, tuple[DayClosed, ...] | Exception]) -> 
             row = (day.day.isoformat(), f"{day.loans:,}", f"{day.closings:,}", f"{day.seconds:.2f}")
             table.add_row(cell, *row)
     Console().print(table)
+    for cell, one in outcomes.items():
+        newest = () if isinstance(one, Exception) else one[-1:]
+        for unmatched in (found for day in newest for found in day.unmatched):
+            click.echo(f"alarm: cell {cell}: {unmatched}; biyi settlement clear", err=True)
 
 
 @day_end.command("status")

@@ -25,7 +25,6 @@ from core_app.products.compare import compare_products
 from core_app.products.model import Product, list_parameters, make_json_schema
 from core_app.products.published import publish_version
 from core_app.products.references import find_dangling
-from core_app.products.serving import find_unserved
 from core_app.router import CellUnavailable
 from core_app.rules.read import read_rulebook
 from core_app.yaml_documents import read_text
@@ -81,20 +80,17 @@ def product() -> None:
 @product.command("list")
 @_json
 def list_command(as_json: bool) -> None:
-    """Show the shipped products: price, all-in cost, and whether they can be lent by here."""
+    """Show the shipped products: price and all-in cost."""
     with _as_click_errors():
         rows = [_row(one) for one in read_catalogue().versions.values()]
     if as_json:
         click.echo(json.dumps(rows, ensure_ascii=False))
         return
-    table = Table("product", "v", "repayment", "rate", "all-in", "lent", caption="all-in: simple, a year")
+    table = Table("product", "v", "repayment", "rate", "all-in", caption="all-in: simple, a year")
     for row in rows:
         cells = ("product", "version", "repayment", "rate_annual", "all_in_simple")
-        table.add_row(*(str(row[name]) for name in cells), "no" if row["missing"] else "yes")
+        table.add_row(*(str(row[name]) for name in cells))
     Console().print(table)
-    for row in rows:
-        if row["missing"]:
-            click.echo(f"{row['product']} cannot be lent yet: {row['missing']}")
 
 
 def _row(one: Product) -> dict[str, Any]:
@@ -107,7 +103,6 @@ def _row(one: Product) -> dict[str, Any]:
         "rate_annual": str(one.pricing.rate_annual),
         "all_in_simple": str(charges.cost.in_unit("simple")),
         "valid_from": one.identity.valid_from.isoformat(),
-        "missing": find_unserved(one),
     }
 
 

@@ -43,7 +43,6 @@ LENDING_CHECKS = Checks(
         TableCheck("core", "draw_voids", ("loan_id",), "at", fixed=True),
         TableCheck("core", "settlements", ("funder", "on_date"), "at", fixed=True),
         TableCheck("core", "limit_changes", ("change_id",), "at", fixed=True),
-        TableCheck("core", "evidence", ("application_id", "kind"), "at", fixed=True),
         TableCheck("core", "reversals", ("repayment_id",), "at", fixed=True),
         TableCheck("core", "corrections", ("repayment_id", "idempotency_key"), "at", fixed=True),
         TableCheck("core", "write_offs", ("loan_id",), "at", fixed=True),

@@ -116,6 +116,7 @@ def _run_bare(ground: Ground) -> float:
     )
     accounts = {"interest_receivable": "1132", "interest_income": "6011", "penalty_income": "6012"}
     accounts |= {"impairment_loss": "6701", "loan_loss_provision": "1304"}
+    accounts |= {"fees_receivable": "112201", "fee_income": "6021"}
     values = {"day": _DRAW_ON, "chunk": 0, "key": "bare", "first": "L000-", "last": "L400-"}
     with psycopg.connect(ground.dsn()) as connection:
         begun = time.monotonic()

@@ -25,7 +25,8 @@ _REPAID = {"repayment_id": "the-repayment", "interest_fen": 1, "principal_fen": 
 _BOOKED = {
     "key": "the-key", "loan_id": "the-loan", "contract_id": "the-contract", "repayment_id": "the-repayment",
     "kind": "repayment", "booked_version": 1, "amount_fen": 2, "penalty_fen": 0, "interest_fen": 1,
-    "principal_fen": 1, "fee_fen": 0, "recovered_own_fen": 0, "day": "2026-05-03", "principal_paid_fen": 1,
+    "principal_fen": 1, "fee_fen": 0, "prepayment_fee_fen": 0, "fee_paid_fen": 0, "fee_planned_fen": 0,
+    "recovered_own_fen": 0, "day": "2026-05-03", "principal_paid_fen": 1,
     "interest_paid_fen": 1, "penalty_paid_fen": 0, "open_period": 1, "plan_version": 1,
     "interest_planned_fen": 120195, "interest_fen_days": 0, "interest_to": None, "settled_on": None,
     "accounts": ["1002", "1303", "6011"], "amounts": [2, -1, -1], "funders": ["own", "own", "own"],
@@ -36,7 +37,7 @@ _DRAWN = {
     "key": "the-key", "digest": "00" * 32, "epoch": 7, "site": "idc", "loan_id": "the-loan",
     "contract_id": "the-contract", "customer_id": "the-customer", "product": "instalment-12",
     "product_version": 1, "rate_annual": "0.18", "day": "2026-05-03", "amount_fen": 1200000,
-    "principal_fen": 1200000, "interest_fen": 120195, "anytime": False, "interest_to": None,
+    "principal_fen": 1200000, "interest_fen": 120195, "fee_fen": 0, "anytime": False, "interest_to": None,
     "accounts": ["1303", "1002"], "amounts": [1200000, -1200000], "entry_funders": ["own", "own"],
     "funders": ["own"], "versions": [None], "shares": ["1"], "funder_principals": [1200000],
     "funder_interests": [120195], "settle_in_days": 0, "passed_over": [], "payout_id": "the-payout",

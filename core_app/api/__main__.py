@@ -125,7 +125,11 @@ async def _serve(site: SiteSettings, settings: ApiSettings, outside: Outside) ->
             reader=outside.reader,
         )
         buckets = Buckets(limits, settings, vault.request_digest, time.monotonic) if limits else None
-        app = make_app(core, settings, cache, buckets, portal=make_portal(core, staff_router))
+        app = make_app(
+            *(core, settings, cache, buckets),
+            portal=make_portal(core, staff_router),
+            is_served=lambda cell: router.epoch(cell) is not None,
+        )
         address = (site.listen_host, site.api_port)
         config = make_config(app, settings, address, tls=identity.serving_the_public())
         await uvicorn.Server(config).serve()

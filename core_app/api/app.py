@@ -1,6 +1,7 @@
 """The application: routes, limits and one answer shape for everything that can go wrong."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import asdict
 
 from fastapi import FastAPI, Request
@@ -21,6 +22,7 @@ from core_app.api.rate_limit import Buckets, RateLimit
 from core_app.api.review_routes import router as reviews_v1
 from core_app.api.risk_routes import router as risk_v1
 from core_app.api.routes import router as v1
+from core_app.api.shedding import RETRY_SECONDS, Overloaded, Turns
 from core_app.api.staff_routes import router as staff_v1
 from core_app.core import Connection, LendingCore
 from core_app.errors import FieldProblem, Kind, Refused
@@ -49,11 +51,12 @@ def make_app(
     buckets: Buckets | None = None,
     *,
     portal: Portal | None = None,
+    is_served: Callable[[str], bool] = lambda _: True,
 ) -> FastAPI:
     """Return the ASGI application of one site around a started core, with the site's cache if any.
 
     Without buckets nothing is rate-limited; without a portal no staff can log in. Undeclared when a route
-    does not say who may call it.
+    does not say who may call it. `is_served` says whether a cell takes commands now.
     """
     app = FastAPI(
         title="Biyi lending core",
@@ -66,6 +69,7 @@ def make_app(
     app.state.core = core
     app.state.repayments = GroupQueue(core, post_repayments)
     app.state.draws = GroupQueue(core, post_draws)
+    app.state.turns = Turns(settings.decisions_at_once, settings.decisions_waiting, is_served)
     app.state.cache = cache
     app.state.settings = settings
     app.state.buckets = buckets
@@ -89,6 +93,7 @@ def make_app(
     app.add_exception_handler(SubjectShredded, _on_shredded)
     app.add_exception_handler(AccessRefused, _on_access_refused)
     app.add_exception_handler(CellUnavailable, _on_cell_unavailable)
+    app.add_exception_handler(Overloaded, _on_overloaded)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(Exception, _on_defect)
     app.state.document = describe(app)
@@ -180,6 +185,15 @@ async def _on_cell_unavailable(_: Request, error: Exception) -> Response:
     title = "The customer's cell is not available"
     answer = make_answer(503, title, "cell-unavailable", advice.get(outcome, title), outcome=outcome)
     answer.headers["Retry-After"] = "1"
+    answer.headers["Biyi-Cell"] = error.cell
+    return answer
+
+
+async def _on_overloaded(_: Request, error: Exception) -> Response:
+    assert isinstance(error, Overloaded)  # noqa: S101
+    detail = "More applications are under way here than can be decided in time. Nothing was done."
+    answer = make_answer(503, "Too busy to decide", "overloaded", detail, outcome="not_done")
+    answer.headers["Retry-After"] = str(RETRY_SECONDS)
     answer.headers["Biyi-Cell"] = error.cell
     return answer
 

@@ -201,6 +201,7 @@ class InstalmentAnswer(BaseModel):
     due: str = Field(examples=["2026-02-15"])
     principal_fen: int
     interest_fen: int
+    fee_fen: int = Field(default=0, description="Fees that fall due with it, one-off and of the period.")
     total_fen: int
 
 
@@ -232,7 +233,7 @@ class ContractAnswer(BaseModel):
 
 
 class DrawAnswer(BaseModel):
-    """A loan just paid out; `balance_fen` is open principal, `outstanding_fen` adds planned interest."""
+    """A loan just paid out; `balance_fen` is open principal, `outstanding_fen` adds interest and fees."""
 
     loan_id: str
     contract_id: str
@@ -249,6 +250,7 @@ class RepaymentAnswer(BaseModel):
     interest_fen: int
     principal_fen: int
     penalty_fen: int
+    fee_fen: int = 0
     balance_fen: int
 
 

@@ -104,7 +104,8 @@ class PayoffAnswer(BaseModel):
     penalty_fen: int
     interest_fen: int
     principal_fen: int
-    fee_fen: int
+    fee_fen: int = Field(description="All fees: of instalments, and for prepaying.")
+    prepayment_fee_fen: int = Field(default=0, description="The part of `fee_fen` that is for prepaying.")
     total_fen: int
 
 
@@ -136,7 +137,8 @@ class PrepaymentAnswer(BaseModel):
     penalty_fen: int
     interest_fen: int
     principal_fen: int
-    fee_fen: int
+    fee_fen: int = Field(description="All fees: of instalments, and for prepaying.")
+    prepayment_fee_fen: int = Field(default=0, description="The part of `fee_fen` that is for prepaying.")
     total_fen: int
     balance_fen: int
     schedule: list[InstalmentAnswer]

@@ -19,12 +19,14 @@ from core_app.api.answering import (
     shown,
 )
 from core_app.api.guard import GuardedRoute, allow
+from core_app.api.shedding import Turns
 from core_app.customers.service import check_person, register_customer, show_customer
 from core_app.decisions.quote import LoanWish, quote_loan
 from core_app.decisions.scoring import PartnerScore
 from core_app.decisions.service import Wish, apply_for_loan
 from core_app.funding.debits import agree_to_debits
 from core_app.funding.show import show_funding
+from core_app.ids import is_customer_id
 from core_app.loans.bill import pay_bill, show_bill
 from core_app.loans.contract import Confirmed, sign_contract
 from core_app.loans.draw import DrawWish, WantedDraw, want_draw
@@ -94,7 +96,12 @@ async def post_application(
         evidence=body.evidence.model_dump(exclude_none=True) if body.evidence else {},
         partner=PartnerScore(**body.partner_score.model_dump()) if body.partner_score else None,
     )
-    return respond(await apply_for_loan(core, command_of(core, key, "application", body), wish))
+    command = command_of(core, key, "application", body)
+    if not is_customer_id(body.customer_id):  # refused there, in words of its own
+        return respond(await apply_for_loan(core, command, wish))
+    turns: Turns = request.app.state.turns
+    async with turns.take(core.cell_of_customer(body.customer_id), len(core.router.cells)):
+        return respond(await apply_for_loan(core, command, wish))
 
 
 @router.post(

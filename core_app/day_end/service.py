@@ -28,8 +28,10 @@ from core_app.day_end import store
 from core_app.day_end.notices import PLAN_NOTICES, notice_columns
 from core_app.day_end.terms import product_columns, rule_columns
 from core_app.decisions.consents import forget_answers
+from core_app.decisions.purge import purge_expired
 from core_app.errors import CoreError
 from core_app.funding.debits import PLAN_DEBITS, debit_columns
+from core_app.funding.match import Unmatched, match_channels
 from core_app.ledger.posting import Account
 from core_app.loans.reward import grant_rewards
 from core_app.outbox import Told
@@ -66,6 +68,8 @@ class DayClosed:
     loans: int
     closings: int
     seconds: float
+    unmatched: tuple[Unmatched, ...] = ()
+    """Payouts and debits up to the day before that files, orders and ledger do not agree on yet."""
 
 
 Tell = Callable[[str, Step, int, int], None]
@@ -103,8 +107,10 @@ class DayEnd:
         await self._patiently(lambda: self._finish(day))
         await self._patiently(lambda: grant_rewards(self.core, self.cell))
         await self._patiently(lambda: forget_answers(self.core, self.cell))
+        await self._patiently(lambda: purge_expired(self.core, self.cell, day))
+        unmatched = await self._patiently(lambda: match_channels(self.core, self.cell, day))
         seconds = round(time.monotonic() - started, 3)
-        return DayClosed(self.cell, day, rows[Step.CLOSE], rows[Step.BOOK], seconds)
+        return DayClosed(self.cell, day, rows[Step.CLOSE], rows[Step.BOOK], seconds, unmatched)
 
     async def _do(self, day: dt.date, step: Step) -> int:
         """Do a step for every chunk that lacks it; return the rows it wrote for the whole cell."""
@@ -237,6 +243,8 @@ async def _book(core: LendingCore, connection: Connection, values: dict[str, Any
         "interest_receivable": Account.INTEREST_RECEIVABLE,
         "interest_income": Account.INTEREST_INCOME,
         "penalty_income": Account.PENALTY_INCOME,
+        "fees_receivable": Account.FEES_RECEIVABLE,
+        "fee_income": Account.FEE_INCOME,
         "impairment_loss": Account.IMPAIRMENT_LOSS,
         "loan_loss_provision": Account.LOAN_LOSS_PROVISION,
     }

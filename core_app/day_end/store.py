@@ -28,12 +28,15 @@ CLOSE_CHUNK = """
 with terms as (
     select * from unnest(%(products)s::text[], %(versions)s::integer[], %(day_counts)s::integer[],
         %(multiples)s::numeric[], %(on_interest)s::boolean[], %(grace_days)s::integer[],
-        %(non_accrual_after)s::integer[], %(accrue_daily)s::boolean[], %(bill_dues)s::date[])
+        %(non_accrual_after)s::integer[], %(accrue_daily)s::boolean[], %(bill_dues)s::date[],
+        %(once_shares)s::numeric[], %(once_own)s::boolean[], %(period_own)s::boolean[])
         as t (product, product_version, day_count, multiple, on_interest, grace_days, non_accrual_after,
-            accrue_daily, bill_due)
+            accrue_daily, bill_due, once_share, once_own, period_own)
 ), held as materialized (
     select l.*, t.day_count, t.multiple, t.on_interest, t.grace_days, t.non_accrual_after, t.accrue_daily,
-           t.bill_due
+           t.bill_due, t.once_own, t.period_own,
+           case when l.fee_fen > 0 then core.round_half_up(l.principal_fen * t.once_share, 1)
+           else 0 end as once_fen
     from core.loans l left join terms t using (product, product_version)
     where l.loan_id >= %(first)s and l.loan_id < %(last)s and l.written_off_on is null
         and (l.settled_on is null or l.settled_on = %(day)s)
@@ -50,9 +53,12 @@ with terms as (
                greatest(0, i.interest_before_fen + i.interest_fen - h.interest_paid_fen))
            end as interest_fen,
            i.interest_fen as whole_fen,
-           case when h.accrue_daily then core.round_half_up(
-               i.interest_fen * greatest(0, least(%(day)s::date, i.due) - i.begins), i.due - i.begins)
-           when i.due <= %(day)s then i.interest_fen else 0 end as earned_fen
+           least(i.fee_fen, greatest(0, i.fee_before_fen + i.fee_fen - h.fee_paid_fen)) as fee_fen,
+           i.fee_fen as whole_fee_fen, h.once_own, h.period_own,
+           case when i.period = 1 then least(i.fee_fen, h.once_fen) else 0 end as once_fen,
+           case when h.accrue_daily then greatest(0, least(%(day)s::date, i.due) - i.begins)
+           when i.due <= %(day)s then i.due - i.begins else 0 end as days_over,
+           i.due - i.begins as days_whole
     from held h
     join core.instalments i on i.loan_id = h.loan_id and i.plan_version = h.plan_version
         and i.period between h.open_period
@@ -60,50 +66,58 @@ with terms as (
     left join core.late_lines t on t.loan_id = i.loan_id and t.period = i.period
     where i.begins <= %(day)s or i.period = h.open_period
 ), lines as materialized (
-    select o.*,
+    select o.*, f.own_receivable_fen as fee_receivable_fen,
            case when %(day)s::date - o.due <= o.grace_days then 0 else greatest(0, core.round_half_up(
                (coalesce(o.fen_days, 0)
                    + (o.principal_fen + case when o.on_interest then o.interest_fen else 0 end)
                    * greatest(0, %(day)s::date - o.counted_to)) * o.rate_annual * o.multiple, o.day_count)
                - coalesce(o.penalty_paid_fen, 0)) end as penalty_fen,
-           case when not o.anytime then greatest(0, o.earned_fen - (o.whole_fen - o.interest_fen))
+           case when not o.anytime then greatest(0, core.round_half_up(
+               o.whole_fen * o.days_over, o.days_whole) - (o.whole_fen - o.interest_fen))
            when o.accrue_daily or o.due <= %(day)s then o.interest_fen else 0 end as receivable_fen
-    from opened o
+    from opened o, lateral (
+        select case when o.whole_fee_fen = 0 then 0 else core.fee_receivable(o.whole_fee_fen, o.fee_fen,
+            o.once_fen, o.once_own, o.period_own, o.days_over, o.days_whole) end as own_receivable_fen
+    ) as f
 ), stood as (
     select n.loan_id,
            sum(n.principal_fen) filter (where n.due < %(day)s) as principal_overdue_fen,
            sum(n.interest_fen) filter (where n.due < %(day)s) as interest_overdue_fen,
            sum(n.penalty_fen) as penalty_fen,
            sum(n.receivable_fen) as receivable_fen,
+           sum(n.fee_receivable_fen) as fee_receivable_fen,
            %(day)s::date - min(n.due) filter (where n.due < %(day)s and n.principal_fen + n.interest_fen > 0)
                as days_past_due,
-           min(n.due) filter (where n.principal_fen + n.interest_fen + n.penalty_fen > 0) as next_due
+           min(n.due) filter (where n.principal_fen + n.interest_fen + n.fee_fen + n.penalty_fen > 0)
+               as next_due
     from lines n group by n.loan_id
 ), aged as (
     select h.*, coalesce(s.principal_overdue_fen, 0) as principal_overdue_fen,
            coalesce(s.interest_overdue_fen, 0) as interest_overdue_fen,
            coalesce(s.penalty_fen, 0) as penalty_fen, coalesce(s.receivable_fen, 0) as receivable_fen,
+           coalesce(s.fee_receivable_fen, 0) as fee_receivable_fen,
            coalesce(s.days_past_due, 0) as days_past_due, s.next_due,
            coalesce(s.days_past_due, 0) > h.non_accrual_after as non_accrual
     from held h left join stood s using (loan_id)
 ), billed as (
     insert into core.statement_lines (customer_id, product, made_on, loan_id, period, due, penalty_fen,
-        interest_fen, principal_fen)
+        interest_fen, principal_fen, fee_fen)
     select n.customer_id, n.product, %(day)s, n.loan_id, n.period, n.due, n.penalty_fen, n.interest_fen,
-           n.principal_fen
+           n.principal_fen, n.fee_fen
     from lines n
-    where n.due <= n.bill_due and n.principal_fen + n.interest_fen + n.penalty_fen > 0
+    where n.due <= n.bill_due and n.principal_fen + n.interest_fen + n.fee_fen + n.penalty_fen > 0
 ), bills as (
     insert into core.statements (customer_id, product, made_on, due, amount_fen, tickets)
     select n.customer_id, n.product, %(day)s, max(n.bill_due),
-           sum(n.principal_fen + n.interest_fen + n.penalty_fen), count(distinct n.loan_id)
+           sum(n.principal_fen + n.interest_fen + n.fee_fen + n.penalty_fen), count(distinct n.loan_id)
     from lines n
-    where n.due <= n.bill_due and n.principal_fen + n.interest_fen + n.penalty_fen > 0
+    where n.due <= n.bill_due and n.principal_fen + n.interest_fen + n.fee_fen + n.penalty_fen > 0
     group by n.customer_id, n.product
 ), kept as (
     insert into core.loan_snapshots (on_date, loan_id, customer_id, product, product_version, balance_fen,
         principal_overdue_fen, interest_overdue_fen, penalty_fen, days_past_due, asset_class, by_60_days,
-        non_accrual, interest_receivable_fen, penalty_receivable_fen, off_balance_fen, next_due)
+        non_accrual, interest_receivable_fen, penalty_receivable_fen, off_balance_fen, next_due,
+        fee_receivable_fen, fee_off_balance_fen)
     select %(day)s, a.loan_id, a.customer_id, a.product, a.product_version, a.balance_fen,
            a.principal_overdue_fen, a.interest_overdue_fen, a.penalty_fen, a.days_past_due,
            case when a.days_past_due >= %(loss_from)s then 'loss'
@@ -115,7 +129,9 @@ with terms as (
            case when a.non_accrual then 0 else a.receivable_fen end,
            case when a.non_accrual then 0 else a.penalty_fen end,
            case when a.non_accrual then a.receivable_fen + a.penalty_fen else 0 end,
-           a.next_due
+           a.next_due,
+           case when a.non_accrual then 0 else a.fee_receivable_fen end,
+           case when a.non_accrual then a.fee_receivable_fen else 0 end
     from aged a
     returning 1
 )
@@ -127,7 +143,8 @@ select count(*) from kept
 # the provision and recoveries gave to it since then.
 BOOK_CHUNK = """
 with exposed as (
-    select s.product, l.channel, l.region, s.asset_class, s.by_60_days, s.balance_fen > 0 as owed, a.*
+    select s.product, l.channel, l.region, s.asset_class, s.by_60_days, s.balance_fen > 0 as owed,
+           s.fee_receivable_fen, s.fee_off_balance_fen, a.*
     from core.loan_snapshots s
     join core.loans l on l.loan_id = s.loan_id and l.loan_id >= %(first)s and l.loan_id < %(last)s
     left join core.loan_funders f
@@ -154,11 +171,13 @@ with exposed as (
            coalesce(sum(s.balance_fen) filter (where s.by_60_days), 0) as by_60_days_fen,
            sum(s.interest_receivable_fen) as interest_receivable_fen,
            sum(s.penalty_receivable_fen) as penalty_receivable_fen,
-           sum(s.off_balance_fen) as off_balance_fen, sum(s.balance_fen) as balance_fen
+           sum(s.fee_receivable_fen) as fee_receivable_fen,
+           sum(s.off_balance_fen + s.fee_off_balance_fen) as off_balance_fen,
+           sum(s.balance_fen) as balance_fen
     from exposed s group by s.product, s.channel, s.region
 ), before as (
     select distinct on (c.product, c.channel, c.region) c.product, c.channel, c.region, c.on_date,
-           c.interest_receivable_fen, c.penalty_receivable_fen,
+           c.interest_receivable_fen, c.penalty_receivable_fen, c.fee_receivable_fen,
            c.provision_general_fen + c.provision_specific_fen as provision_fen
     from core.closings c where c.chunk = %(chunk)s and c.on_date < %(day)s
     order by c.product, c.channel, c.region, c.on_date desc
@@ -181,7 +200,8 @@ with exposed as (
 ), closed as (
     insert into core.closings (on_date, chunk, product, channel, region, loans, normal_fen,
         special_mention_fen, substandard_fen, doubtful_fen, loss_fen, by_60_days_fen, interest_receivable_fen,
-        penalty_receivable_fen, off_balance_fen, provision_general_fen, provision_specific_fen)
+        penalty_receivable_fen, off_balance_fen, provision_general_fen, provision_specific_fen,
+        fee_receivable_fen)
     select %(day)s, %(chunk)s, product, channel, region, coalesce(e.loans, 0), coalesce(e.normal_fen, 0),
            coalesce(e.special_mention_fen, 0), coalesce(e.substandard_fen, 0), coalesce(e.doubtful_fen, 0),
            coalesce(e.loss_fen, 0), coalesce(e.by_60_days_fen, 0), coalesce(e.interest_receivable_fen, 0),
@@ -190,7 +210,8 @@ with exposed as (
            coalesce(core.round_half_up(e.special_mention_fen * %(special_mention_share)s, 1)
                + core.round_half_up(e.substandard_fen * %(substandard_share)s, 1)
                + core.round_half_up(e.doubtful_fen * %(doubtful_share)s, 1)
-               + core.round_half_up(e.loss_fen * %(loss_share)s, 1), 0)
+               + core.round_half_up(e.loss_fen * %(loss_share)s, 1), 0),
+           coalesce(e.fee_receivable_fen, 0)
     from evening e full join before b using (product, channel, region)
     full join used u using (product, channel, region)
     returning *
@@ -198,6 +219,7 @@ with exposed as (
     select c.product, c.channel, c.region,
            c.interest_receivable_fen - coalesce(b.interest_receivable_fen, 0) as interest_fen,
            c.penalty_receivable_fen - coalesce(b.penalty_receivable_fen, 0) as penalty_fen,
+           c.fee_receivable_fen - coalesce(b.fee_receivable_fen, 0) as fee_fen,
            c.provision_general_fen + c.provision_specific_fen
                - (coalesce(b.provision_fen, 0) + coalesce(u.fen, 0)) as provision_fen
     from closed c left join before b using (product, channel, region)
@@ -210,6 +232,7 @@ with exposed as (
     from changed c, lateral (values
         (%(interest_receivable)s, c.interest_fen), (%(interest_income)s, -c.interest_fen),
         (%(interest_receivable)s, c.penalty_fen), (%(penalty_income)s, -c.penalty_fen),
+        (%(fees_receivable)s, c.fee_fen), (%(fee_income)s, -c.fee_fen),
         (%(impairment_loss)s, c.provision_fen), (%(loan_loss_provision)s, -c.provision_fen)
     ) as e (account, fen)
     where e.fen <> 0

@@ -7,7 +7,7 @@ from typing import Any
 from core_app.business_calendar import add_months
 from core_app.loans.classification import AssetClass, read_class_limits
 from core_app.loans.provision import read_provision_rates
-from core_app.loans.terms import penalty_terms
+from core_app.loans.terms import fee_rule, penalty_terms
 from core_app.products.model import Product
 from core_app.rules.legal import Rulebook
 
@@ -25,6 +25,7 @@ def product_columns(products: Iterable[Product], day: dt.date) -> dict[str, Any]
     """Return one row a product version, column by column."""
     known = sorted(products, key=lambda product: (product.id, product.version))
     penalties = [penalty_terms(product) for product in known]
+    rules = [fee_rule(product) for product in known]
     return {
         "products": [product.id for product in known],
         "versions": [product.version for product in known],
@@ -35,6 +36,9 @@ def product_columns(products: Iterable[Product], day: dt.date) -> dict[str, Any]
         "non_accrual_after": [product.accounting.non_accrual_after_days for product in known],
         "accrue_daily": [product.accounting.accrue == "daily" for product in known],
         "bill_dues": [find_bill_due(product, day) for product in known],
+        "once_shares": [rule.once_share for rule in rules],
+        "once_own": [rule.once_own for rule in rules],
+        "period_own": [rule.period_own for rule in rules],
     }
 
 

@@ -25,7 +25,6 @@ from core_app.limits.tree import CUSTOMER, NodeRow, compute_room_fen, find_breac
 from core_app.money import round_half_up
 from core_app.products.model import Product
 from core_app.products.published import read_all_on_sale
-from core_app.products.serving import find_unserved
 
 _ASK = f"""
 select d.day, c.id_number, {HELD_COLUMN},
@@ -73,8 +72,6 @@ def _look(
     today, tier, nodes, held = about
     path = path_of(core, product, today)
     own = find_mismatches(product, wanted)
-    if (missing := find_unserved(product)) is not None:
-        own = (*own, Reason("product.unserved", missing, "a product that is lent"))
     gaps = () if held is None else tuple(gap.check for gap in find_gaps(product, held))
     candidate = Candidate(product, None, compute_room_fen(path, nodes), own, gaps)
     if own:

@@ -62,7 +62,6 @@ from core_app.money import round_half_up
 from core_app.outbox import Told
 from core_app.products.model import Product
 from core_app.products.published import ask_on_sale
-from core_app.products.serving import find_unserved
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +165,6 @@ async def apply_for_loan(core: LendingCore, command: Command, wish: Wish) -> Don
         product = check_wish(core, await asked.fetch(today), wish.loan, today)
         check_entrance(product, wish.channel)
         check_form(product, wish.filled_in)
-        if (missing := find_unserved(product)) is not None:
-            raise refuse_field("body.product", f"a product that cannot be lent yet: {missing}", "another one")
         if applicant.id_number is None:
             raise refuse_field("body.customer_id", "no such customer", "a registered customer")
         nodes = await fetch_nodes(sent.nodes)

@@ -70,9 +70,12 @@ def _items(product: Product, charges: Charges) -> list[dict[str, Any]]:
     ]
     fees = pricing.fees
     if fees.upfront_share:
+        name = _both("首期收取的一次性费用", "one-off fee with the first instalment")
+        if fees.upfront_when == "draw":
+            name = _both("放款时扣收费用", "fee kept back at the draw")
         items.append(
             {
-                "item": _both("放款时扣收费用", "fee kept back at the draw"),
+                "item": name,
                 "method": _both("按本金一次收取", "once, of the principal"),
                 "annual": _percent(charges.upfront_annual),
                 "amount_fen": charges.upfront_fen,

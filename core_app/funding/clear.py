@@ -1,4 +1,8 @@
-"""Compare a channel's clearing file with one cell's orders and ledger, once, and keep what was found."""
+"""Compare a channel's clearing file with one cell's orders and ledger, once, and keep what was found.
+
+What agrees three ways is moved from bank deposits to those in custody of channels: what is left on the former
+is on its way, or disputed.
+"""
 
 from typing import Any
 
@@ -15,7 +19,7 @@ from core_app.commands import (
 )
 from core_app.core import Connection, LendingCore
 from core_app.documents import compute_sm3
-from core_app.funding.clearing import Clearing, OrderSeen, find_differences, write_clearing
+from core_app.funding.clearing import Clearing, OrderSeen, agrees, find_differences, write_clearing
 from core_app.ledger.posting import Account
 from core_app.outbox import Told
 
@@ -49,16 +53,48 @@ where e.state = 'paid' and e.channel = %(channel)s
 """
 _EVENTS = {"payments": "payout_events", "debits": "debit_events"}
 
+# The bank's side of agreed orders, the same entries as above, by funder and dimensions: few lines a file.
+_MOVED = {
+    "payments": """
+select e.funder, e.loan_id, e.amount_fen
+from core.payout_orders o join core.entries e on e.loan_id = o.loan_id and e.transaction_id = o.loan_id
+where o.order_id = any(%(agreed)s::text[]) and o.order_id in (select order_id from noted)
+    and e.account = %(bank)s
+""",
+    "debits": """
+select e.funder, e.loan_id, e.amount_fen
+from core.debit_orders o join core.entries e on e.loan_id = o.loan_id
+    and e.idempotency_key in ('debit-' || o.order_id, 'debited-' || o.order_id)
+where o.order_id = any(%(agreed)s::text[]) and o.order_id in (select order_id from noted)
+    and e.account = %(bank)s
+""",
+}
+
 _KEEP = """
 with cleared as (
     insert into core.clearings (channel, kind, on_date, lines, amount_fen, differences, file_sm3,
         idempotency_key)
     values (%(channel)s, %(kind)s, %(day)s, %(lines)s, %(amount_fen)s, %(differences)s, %(sm3)s, %(key)s)
+), noted as (
+    insert into core.clearing_lines (order_id, channel, kind, on_date, amount_fen)
+    select l.order_id, %(channel)s, %(kind)s, %(day)s, l.fen
+    from unnest(%(orders)s::text[], %(fens)s::bigint[]) as l (order_id, fen)
+    on conflict (order_id) do nothing
+    returning order_id
+), moved as (
+    select m.funder, l.product, l.channel, l.region, sum(m.amount_fen)::bigint as fen
+    from ({moved}) as m join core.loans l using (loan_id)
+    group by m.funder, l.product, l.channel, l.region
 )
-insert into core.clearing_lines (order_id, channel, kind, on_date, amount_fen)
-select l.order_id, %(channel)s, %(kind)s, %(day)s, l.fen
-from unnest(%(orders)s::text[], %(fens)s::bigint[]) as l (order_id, fen)
-on conflict (order_id) do nothing
+insert into core.entries (transaction_id, account, amount_fen, currency, loan_id, idempotency_key, booked_on,
+    funder, product, channel, region)
+select concat_ws('/', 'custody', %(channel)s::text, %(kind)s::text, %(day)s::date, m.product, m.channel,
+           m.region),
+       a.account, a.fen, 'CNY', '', %(key)s, coalesce(b.on_date, %(today)s::date), m.funder, m.product,
+       m.channel, m.region
+from core.business_date b, moved m,
+    lateral (values (%(custody)s, m.fen), (%(bank)s, -m.fen)) as a (account, fen)
+where a.fen <> 0
 """
 
 
@@ -108,8 +144,11 @@ async def clear_cell(core: LendingCore, cell: str, clearing: Clearing) -> Done:
             "key": key,
             "orders": [order for order in lines if order in ours],
             "fens": [fen for order, fen in lines.items() if order in ours],
+            "agreed": [order.order_id for order in known if agrees(order, lines[order.order_id])],
+            "custody": str(Account.CUSTODY),
+            "today": command.today,
         }
-        await connection.execute(_KEEP, asked | kept)
+        await connection.execute(_KEEP.format(moved=_MOVED[clearing.kind]).encode(), asked | kept)
         return await finish_command(connection, claim, 201, body, Told("channel.cleared", key, body))
 
     return await run_command(core, cell, command, work)

@@ -88,6 +88,11 @@ def _read_kind(text: str) -> Kind:
     raise ValueError(f"kind {text}, needs payments or debits")
 
 
+def agrees(order: OrderSeen, fen: int) -> bool:
+    """Say whether file, order and ledger have the same of an order that is paid by this channel."""
+    return order.paid_here and fen == order.amount_fen == order.booked_fen
+
+
 def find_differences(
     lines: Mapping[str, int], known: Iterable[OrderSeen], expected: Iterable[str]
 ) -> tuple[str, ...]:

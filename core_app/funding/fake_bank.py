@@ -16,6 +16,7 @@ from replication.tls import Tls
 _FATES = {"paid": Fate.PAID, "refused": Fate.REFUSED, "expired": Fate.NOT_TAKEN, "not_found": Fate.NOT_FOUND}
 
 
+PAYMENTS = "/v1/payments"
 DEBITS = "/v1/debits"
 
 
@@ -28,7 +29,7 @@ class FakeBankChannel:
     session: aiohttp.ClientSession
     answer_s: float
     tls: Tls = True
-    path: str = "/v1/payments"
+    path: str = PAYMENTS
 
     async def pay(self, payment: Payment) -> Said:
         """Ask for the payment; only a connection that was never made proves that nothing was sent."""

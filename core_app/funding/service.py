@@ -18,11 +18,12 @@ from core_app.core import Connection, LendingCore
 from core_app.errors import FieldProblem, Kind, Refused, refuse_conflict, refuse_field
 from core_app.funding import store
 from core_app.funding.route import Need, Party, Routed, Stake, Why, route
-from core_app.funding.shares import Paid, Share, own_part, plan_collected
+from core_app.funding.shares import FeesPaid, Paid, Share, own_part, plan_collected
 from core_app.ids import Letter, payout_id, slot_of_id
 from core_app.ledger.posting import OWN, Entry, Event, entry_columns, plan_funded_entries, reverse_entries
 from core_app.limits.hold import release
 from core_app.loans.allocation import Allocation
+from core_app.loans.fees import NO_LOAN_FEES, LoanFees
 from core_app.loans.loan import Row, show_loan_row
 from core_app.loans.reading import ask_unlocked, fetch_loan
 from core_app.loans.split import split_amounts
@@ -144,10 +145,21 @@ class LoanShares:
 
     shares: tuple[Share, ...]
     paid: Paid
+    fees: LoanFees = NO_LOAN_FEES
 
-    def plan(self, event: Event, split: Allocation, fee_fen: int = 0) -> tuple[Entry, ...]:
-        """Return the entries of what collects `split`, by funder; constant cost, whatever the history."""
-        return plan_collected(event, self.shares, self.paid, add_paid(self.paid, split, 1), fee_fen)
+    def plan(self, event: Event, split: Allocation, prepayment_fee_fen: int = 0) -> tuple[Entry, ...]:
+        """Return the entries of what collects `split`, by funder; constant cost, whatever the history.
+
+        The fee for prepaying is ours.
+        """
+        return self._collect(event, self.paid, add_paid(self.paid, split, 1), prepayment_fee_fen)
+
+    def _collect(
+        self, event: Event, before: Paid, after: Paid, prepayment_fee_fen: int = 0
+    ) -> tuple[Entry, ...]:
+        own_fen, payee_fen = self.fees.split_paid(before.fee_fen, after.fee_fen)
+        fees = FeesPaid(own_fen + prepayment_fee_fen, payee_fen)
+        return plan_collected(event, self.shares, before, after, fees)
 
     def plan_corrections(
         self, splits: Sequence[tuple[Allocation | None, Allocation | None]]
@@ -160,12 +172,12 @@ class LoanShares:
         paid, taken = self.paid, []
         for was, _ in splits:
             less = add_paid(paid, was, -1) if was else paid
-            taken.append(reverse_entries(plan_collected(Event.REPAYMENT, self.shares, less, paid)))
+            taken.append(reverse_entries(self._collect(Event.REPAYMENT, less, paid)))
             paid = less
         booked = []
         for _, becomes in splits:
             more = add_paid(paid, becomes, 1) if becomes else paid
-            booked.append(plan_collected(Event.REPAYMENT, self.shares, paid, more))
+            booked.append(self._collect(Event.REPAYMENT, paid, more))
             paid = more
         return tuple(back + anew for back, anew in zip(taken, booked, strict=True))
 
@@ -181,6 +193,7 @@ def add_paid(paid: Paid, split: Allocation, sign: int) -> Paid:
         paid.penalty_fen + sign * split.penalty_fen,
         paid.interest_fen + sign * split.interest_fen,
         paid.principal_fen + sign * split.principal_fen,
+        paid.fee_fen + sign * split.fee_fen,
     )
 
 
@@ -189,20 +202,20 @@ async def ask_shares(connection: Connection, loan_id: str) -> AsyncCursor[Any]:
     return await connection.execute(store.SELECT_SHARES, [loan_id])
 
 
-async def fetch_shares(asked: AsyncCursor[Any]) -> LoanShares:
-    """Return the answer to `ask_shares`."""
+async def fetch_shares(asked: AsyncCursor[Any], fees: LoanFees) -> LoanShares:
+    """Return the answer to `ask_shares`, with the fees of the loan's product."""
     rows = await asked.fetchall()
     if not rows:
         raise RuntimeError("a loan without a row in core.loan_funders: every draw writes one")
-    return LoanShares(tuple(Share(funder, share) for funder, share, *_ in rows), Paid(*rows[0][2:]))
+    return LoanShares(tuple(Share(funder, share) for funder, share, *_ in rows), Paid(*rows[0][2:]), fees)
 
 
-def make_shares(loan_id: str, row: Row, funders: Sequence[str] | None, shares: Sequence[Any]) -> LoanShares:
+def make_shares(row: Row, fees: LoanFees, funders: Sequence[str] | None, shares: Sequence[Any]) -> LoanShares:
     """Return who funds a loan from its locked row and the columns of core.loan_funders, the lead last."""
     if not funders:
-        raise RuntimeError(f"loan {loan_id} without a row in core.loan_funders: every draw writes one")
-    paid = Paid(row.penalty_paid_fen, row.interest_paid_fen, row.principal_paid_fen)
-    return LoanShares(tuple(map(Share, funders, shares)), paid)
+        raise RuntimeError(f"{row.contract_id}: a loan without core.loan_funders: every draw writes one")
+    paid = Paid(row.penalty_paid_fen, row.interest_paid_fen, row.principal_paid_fen, row.fee_paid_fen)
+    return LoanShares(tuple(map(Share, funders, shares)), paid, fees)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,18 @@ class Paid:
     penalty_fen: int
     interest_fen: int
     principal_fen: int
+    fee_fen: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FeesPaid:
+    """Fees that are collected, in fen: ours, and those of a payee for whom we collect them."""
+
+    own_fen: int = 0
+    payee_fen: int = 0
+
+
+_NO_FEES = FeesPaid()
 
 
 def split_change(before_fen: int, after_fen: int, shares: Sequence[Share]) -> tuple[int, ...]:
@@ -42,13 +54,13 @@ def split_change(before_fen: int, after_fen: int, shares: Sequence[Share]) -> tu
 
 
 def plan_collected(
-    event: Event, shares: Sequence[Share], before: Paid, after: Paid, fee_fen: int = 0
+    event: Event, shares: Sequence[Share], before: Paid, after: Paid, fees: FeesPaid = _NO_FEES
 ) -> tuple[Entry, ...]:
     """Return the entries of `event`, which takes a loan's totals from `before` to `after`.
 
-    Each funder's lines balance by themselves. A fee is ours alone, for the service. A partner's share is
-    never written off in our books, so what is recovered for it is collected as before. ValueError when a
-    total shrinks: taking back is `reverse_entries` of what it takes back.
+    Each funder's lines balance by themselves. Fees are no funder's: they are ours, or owed to their payee. A
+    partner's share is never written off in our books, so what is recovered for it is collected as before.
+    ValueError when a total shrinks: taking back is `reverse_entries` of what it takes back.
     """
     parts = zip(
         shares,
@@ -59,16 +71,17 @@ def plan_collected(
     )
     entries: list[Entry] = []
     for share, penalty_fen, interest_fen, principal_fen in parts:
-        own_fee_fen = fee_fen if share.funder == OWN else 0
         components = {
-            "amount": penalty_fen + interest_fen + principal_fen + own_fee_fen,
+            "amount": penalty_fen + interest_fen + principal_fen,
             "penalty": penalty_fen,
             "interest": interest_fen,
             "principal": principal_fen,
-            "fee": own_fee_fen,
         }
         booked = Event.REPAYMENT if share.funder != OWN and event is Event.RECOVERY else event
         entries += plan_funded_entries(booked, {share.funder: components})
+    if fees.own_fen or fees.payee_fen:
+        components = {"amount": fees.own_fen + fees.payee_fen, "own": fees.own_fen, "payee": fees.payee_fen}
+        entries += plan_funded_entries(Event.FEE, {OWN: components})
     return tuple(entries)
 
 

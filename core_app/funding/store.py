@@ -43,13 +43,13 @@ where q.funder = w.funder
 
 # Sent behind the lock of the loan's row: the totals are those that the repayment changes.
 SELECT_SHARES = """
-select f.funder, f.share, l.penalty_paid_fen, l.interest_paid_fen, l.principal_paid_fen
+select f.funder, f.share, l.penalty_paid_fen, l.interest_paid_fen, l.principal_paid_fen, l.fee_paid_fen
 from core.loan_funders f join core.loans l using (loan_id)
 where f.loan_id = %s order by f.place
 """
 
 LOCK_DRAWN = """
-select l.principal_fen, l.principal_paid_fen + l.interest_paid_fen + l.penalty_paid_fen,
+select l.principal_fen, l.principal_paid_fen + l.interest_paid_fen + l.penalty_paid_fen + l.fee_paid_fen,
        l.drawn_on, l.customer_id, core.enter_day(%s::smallint, %s::date)
 from core.loans l where l.loan_id = %s for update
 """
@@ -84,7 +84,8 @@ with booked as (
     where loan_id = %(loan_id)s
 ), closed as (
     update core.loans l
-    set principal_paid_fen = principal_fen, interest_paid_fen = interest_fen, settled_on = %(day)s,
+    set principal_paid_fen = principal_fen, interest_paid_fen = interest_fen, fee_paid_fen = fee_fen,
+        settled_on = %(day)s,
         open_period = (select max(i.period) + 1 from core.instalments i where i.loan_id = l.loan_id)
     where loan_id = %(loan_id)s
 )

@@ -16,6 +16,7 @@ class Account(enum.StrEnum):
     """Accounts in use; the migration that makes core.accounts lists the same."""
 
     BANK_DEPOSITS = "1002"
+    CUSTODY = "100201"
     LOANS = "1303"
     HELD_FOR_FUNDERS = "1321"
     OTHER_PAYABLES = "2241"
@@ -26,6 +27,8 @@ class Account(enum.StrEnum):
     INTEREST_INCOME = "6011"
     PENALTY_INCOME = "6012"
     FEE_INCOME = "6021"
+    FEES_RECEIVABLE = "112201"
+    FEES_OWED_TO_PAYEES = "224101"
     IMPAIRMENT_LOSS = "6701"
 
 
@@ -51,6 +54,8 @@ class Event(enum.StrEnum):
     PREPAYMENT = "prepayment"
     WRITE_OFF = "write_off"
     RECOVERY = "recovery"
+    FEE = "fee"
+    """Fees collected with a repayment, prepayment or recovery: ours, and those of a payee."""
     SURPLUS = "surplus"
     """Collected beyond what the loan still owed: owed back."""
 
@@ -84,7 +89,11 @@ POSTING_RULES: Mapping[Event, tuple[Leg, ...]] = {
         Leg(Account.LOANS, "principal", -1),
         Leg(Account.INTEREST_INCOME, "interest", -1),
         Leg(Account.PENALTY_INCOME, "penalty", -1),
-        Leg(Account.FEE_INCOME, "fee", -1),
+    ),
+    Event.FEE: (
+        Leg(Account.BANK_DEPOSITS, "amount", +1),
+        Leg(Account.FEE_INCOME, "own", -1),
+        Leg(Account.FEES_OWED_TO_PAYEES, "payee", -1),
     ),
     Event.WRITE_OFF: (
         Leg(Account.LOAN_LOSS_PROVISION, "principal", +1),

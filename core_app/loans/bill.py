@@ -24,9 +24,11 @@ from core_app.errors import Kind, Refused, refuse_field
 from core_app.funding.service import ask_shares, fetch_shares
 from core_app.ids import is_customer_id
 from core_app.loans.book import book
+from core_app.loans.fees import LoanFees
 from core_app.loans.loan import Loan
 from core_app.loans.reading import ALL_LINES, ask_unlocked, fetch_loan
 from core_app.loans.repay import Payment, lock_loans, plan_repayment
+from core_app.loans.terms import fee_rule
 from core_app.outbox import Told
 from core_app.products.published import find_version
 
@@ -106,8 +108,9 @@ async def pay_bill(
         for loan in sorted((one for one in loans if bill.open_fen(one)), key=_oldest_first):
             part_fen = min(left_fen, bill.open_fen(loan))
             if part_fen:
-                shares = await fetch_shares(asked_shares[loan.loan_id])
                 sold = await find_version(core, connection, loan.row.product, loan.row.product_version)
+                fees = LoanFees(fee_rule(sold), loan.row.principal_fen)
+                shares = await fetch_shares(asked_shares[loan.loan_id], fees)
                 rows.append(plan_repayment(core, loan, sold, shares, Payment(part_fen, command.key)))
                 booked.append({"loan_id": loan.loan_id, "amount_fen": part_fen, **rows[-1]["response"]})
                 left_fen -= part_fen

@@ -15,8 +15,9 @@ with r as materialized (
     select * from json_to_recordset(%(rows)s::json) as r (
         key text, loan_id text, contract_id text, repayment_id text, kind text, booked_version smallint,
         amount_fen bigint, penalty_fen bigint, interest_fen bigint, principal_fen bigint, fee_fen bigint,
-        recovered_own_fen bigint, day date, principal_paid_fen bigint, interest_paid_fen bigint,
-        penalty_paid_fen bigint, open_period smallint, plan_version smallint, interest_planned_fen bigint,
+        prepayment_fee_fen bigint, recovered_own_fen bigint, day date, principal_paid_fen bigint,
+        interest_paid_fen bigint, penalty_paid_fen bigint, fee_paid_fen bigint, fee_planned_fen bigint,
+        open_period smallint, plan_version smallint, interest_planned_fen bigint,
         interest_fen_days bigint, interest_to date, settled_on date, accounts text[], amounts bigint[],
         funders text[], late_periods smallint[], late_fen_days bigint[], late_counted_to date[],
         late_paid bigint[], payload jsonb, response jsonb, digest text, epoch bigint, site text)
@@ -48,7 +49,8 @@ with r as materialized (
 ), paid as (
     update core.loans l
     set principal_paid_fen = r.principal_paid_fen, interest_paid_fen = r.interest_paid_fen,
-        penalty_paid_fen = r.penalty_paid_fen, open_period = r.open_period,
+        penalty_paid_fen = r.penalty_paid_fen, fee_paid_fen = r.fee_paid_fen, fee_fen = r.fee_planned_fen,
+        open_period = r.open_period,
         plan_version = r.plan_version, interest_fen = r.interest_planned_fen,
         interest_fen_days = r.interest_fen_days, interest_to = r.interest_to, settled_on = r.settled_on
     from r where l.loan_id = r.loan_id
@@ -61,9 +63,10 @@ with r as materialized (
         counted_to = excluded.counted_to, penalty_paid_fen = excluded.penalty_paid_fen
 ), noted as (
     insert into core.repayments (repayment_id, loan_id, kind, plan_version, amount_fen, penalty_fen,
-        interest_fen, principal_fen, fee_fen, recovered_own_fen, booked_on, idempotency_key)
+        interest_fen, principal_fen, fee_fen, prepayment_fee_fen, recovered_own_fen, booked_on,
+        idempotency_key)
     select r.repayment_id, r.loan_id, r.kind, r.booked_version, r.amount_fen, r.penalty_fen, r.interest_fen,
-        r.principal_fen, r.fee_fen, r.recovered_own_fen, r.day, r.key from r
+        r.principal_fen, r.fee_fen, r.prepayment_fee_fen, r.recovered_own_fen, r.day, r.key from r
 ), told as (
     insert into core.outbox (topic, key, payload, idempotency_key)
     select 'loan.repaid', r.loan_id, r.payload, r.key from r

@@ -265,6 +265,7 @@ def _draw_columns(
         "day": contract.today,
         "principal_fen": principal_fen,
         "interest_fen": sum(instalment.interest_fen for instalment in plan),
+        "fee_fen": sum(instalment.fee_fen for instalment in plan),
         "accounts": booked["accounts"],
         "amounts": booked["amounts"],
         "entry_funders": booked["funders"],

@@ -42,8 +42,8 @@ with r as materialized (
         product text, product_version integer, rate_annual numeric, day date, amount_fen bigint,
         principal_fen bigint, interest_fen bigint, anytime boolean, interest_to date,
         periods smallint[], begins date[], dues date[], principals bigint[], interests bigint[],
-        principals_before bigint[], interests_before bigint[],
-        accounts text[], amounts bigint[], entry_funders text[],
+        principals_before bigint[], interests_before bigint[], fees bigint[], fees_before bigint[],
+        fee_fen bigint, accounts text[], amounts bigint[], entry_funders text[],
         funders text[], versions integer[], shares numeric[], funder_principals bigint[],
         funder_interests bigint[], settle_in_days integer, passed_over jsonb,
         payout_id text, payee_kind text, payee text, kinds text[], patience interval,
@@ -64,17 +64,18 @@ with r as materialized (
         and top.customer_id = h.customer_id
 ), loan as (
     insert into core.loans (loan_id, contract_id, customer_id, product, product_version, rate_annual,
-        drawn_on, principal_fen, interest_fen, anytime, under_line, interest_to, idempotency_key,
+        drawn_on, principal_fen, interest_fen, fee_fen, anytime, under_line, interest_to, idempotency_key,
         channel, region)
     select r.loan_id, r.contract_id, r.customer_id, r.product, r.product_version, r.rate_annual, r.day,
-        r.principal_fen, r.interest_fen, r.anytime, r.anytime, r.interest_to, r.key, a.channel, a.region
+        r.principal_fen, r.interest_fen, r.fee_fen, r.anytime, r.anytime, r.interest_to, r.key, a.channel,
+        a.region
     from r join core.contracts k using (contract_id) join core.applications a using (application_id)
 ), plan as (
     insert into core.instalments (loan_id, period, begins, due, principal_fen, interest_fen,
-        principal_before_fen, interest_before_fen)
+        principal_before_fen, interest_before_fen, fee_fen, fee_before_fen)
     select r.loan_id, p.* from r,
         unnest(r.periods, r.begins, r.dues, r.principals, r.interests, r.principals_before,
-            r.interests_before) as p
+            r.interests_before, r.fees, r.fees_before) as p
 ), booked as (
     insert into core.entries (transaction_id, account, amount_fen, currency, loan_id, idempotency_key,
         booked_on, funder)

@@ -21,10 +21,12 @@ from core_app.loans.standing import (
 from core_app.loans.terms import penalty_terms
 from core_app.products.model import Product
 
+_NOTHING_PAID = Allocation(0, 0, 0)
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row of core.read_loan, column by column (core_app/sql/migrations/007_day_end.sql)."""
+    """A row of core.read_loan, column by column (core_app/sql/migrations/060_fees.sql)."""
 
     today: dt.date
     contract_id: str
@@ -55,6 +57,10 @@ class Row:
     fen_days: Sequence[int] = ()
     counted_to: Sequence[dt.date] = ()
     penalties_paid: Sequence[int] = ()
+    fee_fen: int = 0
+    fee_paid_fen: int = 0
+    fees: Sequence[int] = ()
+    fees_before: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +106,10 @@ class Loan:
 
     @property
     def outstanding_fen(self) -> int:
-        """Return all that is still to be paid, due or not, planned interest included."""
+        """Return all that is still to be paid, due or not, planned interest and fees included."""
         planned_fen = self.row.interest_fen - self.row.interest_paid_fen
-        return self.balance_fen + planned_fen + self.penalty_fen
+        fees_fen = self.row.fee_fen - self.row.fee_paid_fen
+        return self.balance_fen + planned_fen + fees_fen + self.penalty_fen
 
     def covers(self, amount_fen: int) -> bool:
         """Say whether the lines suffice to book `amount_fen` and to tell what falls due after it."""
@@ -147,6 +154,7 @@ def _open_lines(row: Row) -> tuple[Line, ...]:
             row.counted_to[n],
             row.fen_days[n],
             row.penalties_paid[n],
+            still_open(row.fees_before[n], row.fees[n], row.fee_paid_fen),
         )
         for n, period in enumerate(row.periods or ())
     )
@@ -164,6 +172,7 @@ def pay_loan(loan: Loan, parts: Sequence[Allocation]) -> Loan:
         principal_paid_fen=loan.row.principal_paid_fen + split.principal_fen,
         interest_paid_fen=loan.row.interest_paid_fen + split.interest_fen,
         penalty_paid_fen=loan.row.penalty_paid_fen + split.penalty_fen,
+        fee_paid_fen=loan.row.fee_paid_fen + split.fee_fen,
         open_period=lines[closed].period if closed < len(lines) else loan.row.open_period + len(lines),
         settled_on=today if loan.complete and closed == len(lines) else None,
     )
@@ -191,7 +200,7 @@ def as_late_columns(lines: Sequence[Line]) -> dict[str, Any]:
 
 
 def plan_columns(
-    plan: Sequence[Instalment], begins: dt.date, principal_before_fen: int = 0, interest_before_fen: int = 0
+    plan: Sequence[Instalment], begins: dt.date, before: Allocation = _NOTHING_PAID
 ) -> dict[str, Any]:
     """Return a plan's columns; interest runs from `begins`, and so much was paid before its first line."""
     return {
@@ -200,13 +209,21 @@ def plan_columns(
         "dues": [line.due for line in plan],
         "principals": [line.principal_fen for line in plan],
         "interests": [line.interest_fen for line in plan],
-        "principals_before": _running_totals([line.principal_fen for line in plan], principal_before_fen),
-        "interests_before": _running_totals([line.interest_fen for line in plan], interest_before_fen),
+        "fees": [line.fee_fen for line in plan],
+        "principals_before": _running_totals([line.principal_fen for line in plan], before.principal_fen),
+        "interests_before": _running_totals([line.interest_fen for line in plan], before.interest_fen),
+        "fees_before": _running_totals([line.fee_fen for line in plan], before.fee_fen),
     }
 
 
 def _running_totals(amounts_fen: Sequence[int], first_fen: int) -> list[int]:
     return list(accumulate(amounts_fen[:-1], initial=first_fen)) if amounts_fen else []
+
+
+def paid_so_far(loan: Loan) -> Allocation:
+    """Return the totals paid on a loan."""
+    row = loan.row
+    return Allocation(row.penalty_paid_fen, row.interest_paid_fen, row.principal_paid_fen, row.fee_paid_fen)
 
 
 def show_loan_row(loan: Loan) -> dict[str, Any]:

@@ -12,13 +12,17 @@ from core_app.ledger.posting import Event, entry_columns
 from core_app.loans import store
 from core_app.loans.allocation import Allocation
 from core_app.loans.book import book
-from core_app.loans.loan import Loan, late_columns, plan_columns, show_loan_row
+from core_app.loans.fees import LoanFees
+from core_app.loans.loan import Loan, late_columns, paid_so_far, plan_columns, show_loan_row
 from core_app.loans.payoff import Prepaid, after_prepayment, make_whole, plan_part, plan_payoff
 from core_app.loans.prepayment import Mode
 from core_app.loans.reading import ALL_LINES, ask_locked, ask_unlocked, fetch_loan
 from core_app.loans.repay import check_posting
 from core_app.loans.schedule import show_plan
+from core_app.loans.terms import fee_rule
 from core_app.products.published import find_version
+
+_PARTS = ("penalty_fen", "interest_fen", "principal_fen", "fee_fen", "prepayment_fee_fen")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,7 @@ async def prepay_loan(core: LendingCore, command: Command, wish: PrepayWish) -> 
         prepaid = await _plan(core, connection, loan, wish)
         if wish.mode is Mode.FULL and wish.amount_fen != prepaid.total_fen:
             raise refuse_field("body.amount_fen", str(wish.amount_fen), f"{prepaid.total_fen}, which settles")
-        shares = await fetch_shares(asked_shares)
+        shares = await fetch_shares(asked_shares, await _find_fees(core, connection, loan))
         body = await _book(core, connection, loan, shares, (prepaid, command.key))
         return Answer(201, body, claim.epoch, replayed=False)
 
@@ -88,12 +92,18 @@ async def _plan(core: LendingCore, connection: Connection, loan: Loan, wish: Pre
     return plan_part(loan, product, whole, wish.mode, wish.amount_fen)
 
 
+async def _find_fees(core: LendingCore, connection: Connection, loan: Loan) -> LoanFees:
+    product = await find_version(core, connection, loan.row.product, loan.row.product_version)
+    return LoanFees(fee_rule(product), loan.row.principal_fen)
+
+
 def _show(prepaid: Prepaid) -> dict[str, Any]:
     return {
         "penalty_fen": prepaid.split.penalty_fen,
         "interest_fen": prepaid.split.interest_fen,
         "principal_fen": prepaid.split.principal_fen,
-        "fee_fen": prepaid.fee_fen,
+        "fee_fen": prepaid.split.fee_fen + prepaid.prepayment_fee_fen,
+        "prepayment_fee_fen": prepaid.prepayment_fee_fen,
         "total_fen": prepaid.total_fen,
     }
 
@@ -102,9 +112,10 @@ async def _book(
     core: LendingCore, connection: Connection, loan: Loan, shares: LoanShares, paid_by: tuple[Prepaid, str]
 ) -> dict[str, Any]:
     prepaid, key = paid_by
-    split, fee_fen = prepaid.split, prepaid.fee_fen
+    split, fee_fen = prepaid.split, prepaid.prepayment_fee_fen
     product = await find_version(core, connection, loan.row.product, loan.row.product_version)
     charged = {"interest": split.interest_fen, "penalty": split.penalty_fen, "prepayment_fee": fee_fen}
+    charged["instalment_fee"] = split.fee_fen
     check_posting(core, product, loan, charged)
     after = after_prepayment(loan, prepaid)
     body = {
@@ -114,8 +125,7 @@ async def _book(
         "schedule": show_plan(prepaid.plan),
     }
     if prepaid.plan:
-        before = (after.row.principal_paid_fen, after.row.interest_paid_fen)
-        columns = plan_columns(prepaid.plan, prepaid.begins, *before)
+        columns = plan_columns(prepaid.plan, prepaid.begins, paid_so_far(after))
         version = {"loan_id": loan.loan_id, "plan_version": after.row.plan_version, "made_on": loan.today}
         await connection.execute(store.INSERT_PLAN, columns | version)
     told = {
@@ -123,7 +133,9 @@ async def _book(
         "amount_fen": prepaid.total_fen,
         "loan": show_loan_row(after),
     }
-    paid = [Allocation(due.penalty_fen, due.interest_fen, due.principal_fen) for due in loan.dues]
+    paid = [
+        Allocation(due.penalty_fen, due.interest_fen, due.principal_fen, due.fee_fen) for due in loan.dues
+    ]
     parts = paid if not prepaid.plan else [Allocation(0, 0, 0)] * len(paid)
     written = (
         store.state_columns(after)
@@ -135,7 +147,7 @@ async def _book(
             "kind": "prepayment",
             "booked_version": loan.row.plan_version,
             "amount_fen": prepaid.total_fen,
-            **{name: body[name] for name in ("penalty_fen", "interest_fen", "principal_fen", "fee_fen")},
+            **{name: body[name] for name in _PARTS},
             "day": loan.today,
             "key": key,
             "payload": {k: v for k, v in body.items() if k != "schedule"} | told,

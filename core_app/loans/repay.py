@@ -21,9 +21,10 @@ from core_app.ledger.posting import Account, Entry, Event, entry_columns
 from core_app.loans import store
 from core_app.loans.allocation import allocate_each, sum_parts
 from core_app.loans.book import book_claiming
+from core_app.loans.fees import LoanFees
 from core_app.loans.loan import Loan, Row, late_columns, make_loan, pay_loan, show_loan_row
 from core_app.loans.reading import ALL_LINES, FEW_LINES, chunk_of_loan
-from core_app.loans.terms import order_rule
+from core_app.loans.terms import fee_rule, order_rule
 from core_app.loans.together import Outcome, Outcomes, write_together
 from core_app.products.model import Product
 from core_app.products.published import find_version
@@ -76,8 +77,8 @@ def want_repayment(core: LendingCore, command: Command, loan_id: str, amount_fen
 async def repay_loan(core: LendingCore, command: Command, loan_id: str, amount_fen: int) -> Done:
     """Book a repayment: two round trips to the primary, whatever the loan's history.
 
-    It pays penalty, interest and principal in the product's order. Refused (422) when it is more than is
-    outstanding. On a loan that was written off it is a recovery.
+    It pays penalty, fees, interest and principal in the product's order. Refused (422) when it is more than
+    is outstanding. On a loan that was written off it is a recovery.
     """
     wanted = want_repayment(core, command, loan_id, amount_fen)
     (outcome,) = await post_repayments(core, [wanted], core.deadline_seconds)
@@ -157,7 +158,9 @@ async def _read(
         row = Row(*columns)
         product = await find_version(core, connection, row.product, row.product_version)
         found[loan_id] = _Found(
-            make_loan(loan_id, row, product, lines), product, make_shares(loan_id, row, funders, shares)
+            make_loan(loan_id, row, product, lines),
+            product,
+            make_shares(row, LoanFees(fee_rule(product), row.principal_fen), funders, shares),
         )
     return found
 
@@ -196,7 +199,8 @@ def plan_repayment(
     order = order_rule(product).choose(loan.days_past_due)
     parts = allocate_each(loan.dues, amount_fen, order, loan.fallen)
     split = sum_parts(parts)
-    check_posting(core, product, loan, {"interest": split.interest_fen, "penalty": split.penalty_fen})
+    charged = {"interest": split.interest_fen, "penalty": split.penalty_fen, "instalment_fee": split.fee_fen}
+    check_posting(core, product, loan, charged)
     after = pay_loan(loan, parts)
     event = Event.RECOVERY if loan.row.written_off_on else Event.REPAYMENT
     repayment = {
@@ -204,6 +208,7 @@ def plan_repayment(
         "interest_fen": split.interest_fen,
         "principal_fen": split.principal_fen,
         "penalty_fen": split.penalty_fen,
+        "fee_fen": split.fee_fen,
     }
     body = repayment | {"balance_fen": after.balance_fen}
     told = {"customer_id": loan.row.customer_id, "amount_fen": amount_fen, "loan": show_loan_row(after)}
@@ -217,7 +222,7 @@ def plan_repayment(
             "recovered_own_fen": sum_recovered(entries),
             "kind": str(event),
             "booked_version": loan.row.plan_version,
-            "fee_fen": 0,
+            "prepayment_fee_fen": 0,
             "amount_fen": amount_fen,
             "day": loan.today,
             "key": payment.key,

@@ -24,6 +24,7 @@ from core_app.ledger.posting import entry_columns
 from core_app.limits.hold import release
 from core_app.loans import store
 from core_app.loans.allocation import Allocation
+from core_app.loans.fees import LoanFees
 from core_app.loans.loan import Loan, as_late_columns, show_loan_row, with_lines
 from core_app.loans.payoff import Whole, make_whole
 from core_app.loans.reading import ALL_LINES, ask_locked, fetch_loan
@@ -38,7 +39,7 @@ from core_app.loans.replay import (
     replay,
 )
 from core_app.loans.standing import DailyInterest
-from core_app.loans.terms import order_rule
+from core_app.loans.terms import fee_rule, order_rule
 from core_app.outbox import Told
 from core_app.products.model import Product
 from core_app.products.published import find_version
@@ -83,7 +84,8 @@ async def reverse_repayment(core: LendingCore, command: Command, repayment_id: s
         right = replay(_contract(loan, product, whole), booked.journal, loan.today)
         corrections = plan_corrections(booked.splits, right.splits)
         after = _restate(loan, right, booked.splits)
-        noted = _Noted(repayment_id, reason, booked.ids, command.key, await fetch_shares(asked_shares))
+        shares = await fetch_shares(asked_shares, LoanFees(fee_rule(product), loan.row.principal_fen))
+        noted = _Noted(repayment_id, reason, booked.ids, command.key, shares)
         await _write(connection, after, right, corrections, noted)
         await release(connection, loan_id, after.row.principal_paid_fen - loan.row.principal_paid_fen)
         body = {
@@ -143,6 +145,7 @@ def _restate(loan: Loan, right: Balances, booked: Mapping[int, Allocation]) -> L
         principal_paid_fen=loan.row.principal_paid_fen + moved("principal_fen"),
         interest_paid_fen=loan.row.interest_paid_fen + moved("interest_fen"),
         penalty_paid_fen=loan.row.penalty_paid_fen + moved("penalty_fen"),
+        fee_paid_fen=loan.row.fee_paid_fen + moved("fee_fen"),
         interest_fen=right.daily.interest_fen if right.daily else loan.row.interest_fen,
         open_period=first or loan.row.open_period,
         settled_on=None if first else loan.row.settled_on,
@@ -179,6 +182,7 @@ async def _write(
         "penalties": [delta.penalty_fen for _, delta in deltas],
         "interests": [delta.interest_fen for _, delta in deltas],
         "principals": [delta.principal_fen for _, delta in deltas],
+        "fees": [delta.fee_fen for _, delta in deltas],
         "key": key,
         "day": day,
     }
@@ -202,4 +206,5 @@ def _delta(correction: Correction) -> Allocation:
         becomes.penalty_fen - was.penalty_fen,
         becomes.interest_fen - was.interest_fen,
         becomes.principal_fen - was.principal_fen,
+        becomes.fee_fen - was.fee_fen,
     )

@@ -24,13 +24,13 @@ from core_app.documents import Canonical, make_canonical
 from core_app.errors import Kind, Refused, refuse_conflict, refuse_field
 from core_app.ids import Letter
 from core_app.loans import store
-from core_app.loans.loan import Loan, plan_columns, show_loan_row, with_lines
+from core_app.loans.loan import Loan, paid_so_far, plan_columns, show_loan_row, with_lines
 from core_app.loans.payoff import make_whole
 from core_app.loans.reading import ALL_LINES, ask_locked, fetch_loan
 from core_app.loans.reprice import RewardRule, plan_reward_from
 from core_app.loans.schedule import Plan, show_plan
 from core_app.loans.standing import make_lines
-from core_app.loans.terms import plan_rule, reward_rule
+from core_app.loans.terms import fee_rule, plan_rule, reward_rule
 from core_app.outbox import Told
 from core_app.products.catalogue import read_published
 from core_app.products.model import Product
@@ -61,7 +61,7 @@ select exists (select from core.rate_changes r where r.loan_id = %(loan_id)s),
 
 _LOWER = """
 update core.loans set rate_annual = %(rate_annual)s, plan_version = %(plan_version)s,
-    interest_fen = %(interest_fen)s
+    interest_fen = %(interest_fen)s, fee_fen = %(fee_fen)s
 where loan_id = %(loan_id)s
 """
 
@@ -140,13 +140,11 @@ async def grant_reward(core: LendingCore, command: Command, loan_id: str) -> Don
         rows = await connection.execute(store.SELECT_PLAN, [loan_id, loan.row.plan_version])
         whole = make_whole(await rows.fetchall())
         left = tuple(line for line in whole.plan if line.period >= loan.row.open_period)
-        if (left[0].principal_fen, left[0].interest_fen) != (
-            loan.lines[0].principal_fen,
-            loan.lines[0].interest_fen,
-        ):
+        if left[0].total_fen != loan.lines[0].planned_fen + loan.lines[0].fee_fen:
             found = "an instalment paid in part ahead of its day"
             raise refuse_conflict("loan_id", found, "the rest of that instalment paid, first")
         plan = plan_reward_from(left, (loan.lines[0].begins, loan.row.rate_annual), rule, plan_rule(product))
+        plan = fee_rule(product).charge(plan, loan.row.principal_fen)
         after = _apply(loan, plan, rule)
         paper = _make_paper(loan, after, plan, sum(line.interest_fen for line in left))
         await _write(connection, loan, after, plan, (paper, command.key))
@@ -182,6 +180,7 @@ def _apply(loan: Loan, plan: Plan, rule: RewardRule) -> Loan:
         rate_annual=rule.lower(loan.row.rate_annual),
         plan_version=loan.row.plan_version + 1,
         interest_fen=loan.row.interest_paid_fen + sum(line.interest_fen for line in plan),
+        fee_fen=loan.row.fee_paid_fen + sum(line.fee_fen for line in plan),
     )
     lines = make_lines(plan, loan.lines[0].begins)
     terms = replace(loan.terms, rate_annual=row.rate_annual)
@@ -211,11 +210,11 @@ async def _write(
     connection: Connection, loan: Loan, after: Loan, plan: Plan, kept: tuple[Canonical, str]
 ) -> None:
     paper, key = kept
-    before = (loan.row.principal_paid_fen, loan.row.interest_paid_fen)
     begins = loan.lines[0].begins
     version = {"loan_id": loan.loan_id, "plan_version": after.row.plan_version, "made_on": loan.today}
-    await connection.execute(store.INSERT_PLAN, plan_columns(plan, begins, *before) | version)
+    await connection.execute(store.INSERT_PLAN, plan_columns(plan, begins, paid_so_far(loan)) | version)
     changed = version | {"rate_annual": after.row.rate_annual, "interest_fen": after.row.interest_fen}
+    changed["fee_fen"] = after.row.fee_fen
     await connection.execute(_LOWER, changed)
     noted = {
         "rate_before": loan.row.rate_annual,

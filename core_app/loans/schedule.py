@@ -33,11 +33,12 @@ class Instalment:
     due: dt.date
     principal_fen: int
     interest_fen: int
+    fee_fen: int = 0
 
     @property
     def total_fen(self) -> int:
-        """Return principal and interest together."""
-        return self.principal_fen + self.interest_fen
+        """Return principal, interest and fee together."""
+        return self.principal_fen + self.interest_fen + self.fee_fen
 
 
 Plan = tuple[Instalment, ...]
@@ -154,6 +155,7 @@ def show_plan(plan: Plan) -> list[dict[str, Any]]:
             "due": instalment.due.isoformat(),
             "principal_fen": instalment.principal_fen,
             "interest_fen": instalment.interest_fen,
+            "fee_fen": instalment.fee_fen,
             "total_fen": instalment.total_fen,
         }
         for instalment in plan

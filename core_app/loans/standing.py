@@ -31,6 +31,7 @@ class Line:
     counted_to: dt.date
     fen_days: int = 0
     penalty_paid_fen: int = 0
+    fee_fen: int = 0
 
     def count(self, day: dt.date, terms: PenaltyTerms) -> int:
         """Return the fen times days that bear the penalty by `day`."""
@@ -45,11 +46,12 @@ class Line:
 
     def due_on(self, day: dt.date, terms: PenaltyTerms) -> Due:
         """Return what is to be paid of the line on `day`."""
-        return Due(self.period, self.penalty_fen(day, terms), self.interest_fen, self.principal_fen)
+        penalty_fen = self.penalty_fen(day, terms)
+        return Due(self.period, penalty_fen, self.interest_fen, self.principal_fen, self.fee_fen)
 
     @property
     def planned_fen(self) -> int:
-        """Return principal and interest that are open."""
+        """Return principal and interest that are open: what makes a loan past due."""
         return self.principal_fen + self.interest_fen
 
 
@@ -83,7 +85,7 @@ def make_lines(plan: Sequence[Instalment], start: dt.date) -> tuple[Line, ...]:
     """Return the lines of a plan of which nothing is paid; interest runs from `start` on."""
     begins = (start, *(instalment.due for instalment in plan))
     return tuple(
-        Line(i.period, begin, i.due, i.principal_fen, i.interest_fen, i.due)
+        Line(i.period, begin, i.due, i.principal_fen, i.interest_fen, i.due, fee_fen=i.fee_fen)
         for i, begin in zip(plan, begins, strict=False)
     )
 
@@ -114,6 +116,7 @@ def pay_line(line: Line, part: Allocation, day: dt.date, terms: PenaltyTerms) ->
         principal_fen=line.principal_fen - part.principal_fen,
         interest_fen=line.interest_fen - part.interest_fen,
         penalty_paid_fen=line.penalty_paid_fen + part.penalty_fen,
+        fee_fen=line.fee_fen - part.fee_fen,
     )
 
 

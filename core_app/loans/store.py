@@ -31,23 +31,25 @@ values (%(contract_id)s, %(document)s, %(document_sm3)s, %(confirmed)s, %(read_s
 
 # The whole plan of a loan's current version, paid instalments included.
 SELECT_PLAN = """
-select i.period, i.due, i.principal_fen, i.interest_fen, i.begins
+select i.period, i.due, i.principal_fen, i.interest_fen, i.fee_fen, i.begins
 from core.instalments i where i.loan_id = %s and i.plan_version = %s order by i.period
 """
 
 INSERT_PLAN = """
 insert into core.instalments (loan_id, plan_version, period, begins, due, principal_fen, interest_fen,
-    principal_before_fen, interest_before_fen, made_on)
+    principal_before_fen, interest_before_fen, fee_fen, fee_before_fen, made_on)
 select %(loan_id)s, %(plan_version)s, p.*, %(made_on)s
 from unnest(%(periods)s::smallint[], %(begins)s::date[], %(dues)s::date[], %(principals)s::bigint[],
-    %(interests)s::bigint[], %(principals_before)s::bigint[], %(interests_before)s::bigint[]) as p
+    %(interests)s::bigint[], %(principals_before)s::bigint[], %(interests_before)s::bigint[],
+    %(fees)s::bigint[], %(fees_before)s::bigint[]) as p
 """
 
 # What is rarer than a repayment is written statement by statement, in one pipeline.
 UPDATE_LOAN = """
 update core.loans
 set principal_paid_fen = %(principal_paid_fen)s, interest_paid_fen = %(interest_paid_fen)s,
-    penalty_paid_fen = %(penalty_paid_fen)s, open_period = %(open_period)s,
+    penalty_paid_fen = %(penalty_paid_fen)s, fee_paid_fen = %(fee_paid_fen)s, fee_fen = %(fee_planned_fen)s,
+    open_period = %(open_period)s,
     interest_fen = %(interest_planned_fen)s, interest_fen_days = %(interest_fen_days)s,
     interest_to = %(interest_to)s, settled_on = %(settled_on)s
 where loan_id = %(loan_id)s
@@ -76,12 +78,13 @@ SELECT_REPAYMENT = "select loan_id, kind, plan_version from core.repayments wher
 SELECT_JOURNAL = """
 select r.number, r.repayment_id, r.booked_on, r.amount_fen,
        r.penalty_fen + coalesce(c.penalty_fen, 0), r.interest_fen + coalesce(c.interest_fen, 0),
-       r.principal_fen + coalesce(c.principal_fen, 0), x.repayment_id is not null
+       r.principal_fen + coalesce(c.principal_fen, 0), r.fee_fen + coalesce(c.fee_fen, 0),
+       x.repayment_id is not null
 from core.repayments r
 left join core.reversals x using (repayment_id)
 left join lateral (
     select sum(c.penalty_fen)::bigint as penalty_fen, sum(c.interest_fen)::bigint as interest_fen,
-           sum(c.principal_fen)::bigint as principal_fen
+           sum(c.principal_fen)::bigint as principal_fen, sum(c.fee_fen)::bigint as fee_fen
     from core.corrections c where c.repayment_id = r.repayment_id
 ) as c on true
 where r.loan_id = %s and r.plan_version = %s and r.kind = 'repayment' order by r.number
@@ -93,11 +96,11 @@ insert into core.reversals (repayment_id, reason, reversed_on, idempotency_key) 
 
 INSERT_CORRECTIONS = """
 insert into core.corrections (repayment_id, idempotency_key, penalty_fen, interest_fen, principal_fen,
-    corrected_on)
-select c.repayment_id, %(key)s, c.penalty_fen, c.interest_fen, c.principal_fen, %(day)s
+    fee_fen, corrected_on)
+select c.repayment_id, %(key)s, c.penalty_fen, c.interest_fen, c.principal_fen, c.fee_fen, %(day)s
 from unnest(%(repayments)s::text[], %(penalties)s::bigint[], %(interests)s::bigint[],
-        %(principals)s::bigint[])
-    as c (repayment_id, penalty_fen, interest_fen, principal_fen)
+        %(principals)s::bigint[], %(fees)s::bigint[])
+    as c (repayment_id, penalty_fen, interest_fen, principal_fen, fee_fen)
 """
 
 WRITE_OFF = """
@@ -157,6 +160,9 @@ def new_row(drawn: Mapping[str, Any]) -> Row:
         fen_days=[0] * len(drawn["periods"]),
         counted_to=drawn["dues"],
         penalties_paid=[0] * len(drawn["periods"]),
+        fee_fen=drawn["fee_fen"],
+        fees=drawn["fees"],
+        fees_before=drawn["fees_before"],
     )
 
 
@@ -169,6 +175,8 @@ def state_columns(loan: Loan) -> dict[str, Any]:
         "principal_paid_fen": row.principal_paid_fen,
         "interest_paid_fen": row.interest_paid_fen,
         "penalty_paid_fen": row.penalty_paid_fen,
+        "fee_paid_fen": row.fee_paid_fen,
+        "fee_planned_fen": row.fee_fen,
         "open_period": row.open_period,
         "plan_version": row.plan_version,
         "interest_planned_fen": row.interest_fen,

@@ -1,10 +1,12 @@
 """A product's parameters as the values that schedules, penalties and splits are computed from. Pure."""
 
 import datetime as dt
+from decimal import Decimal
 
 from core_app.business_calendar import add_months
 from core_app.loans.allocation import Order, OrderRule, PenaltyTerms
 from core_app.loans.daily import DailyRate
+from core_app.loans.fees import FeeRule
 from core_app.loans.prepayment import Mode, PrepaymentRule
 from core_app.loans.reprice import CutUnit, RewardRule
 from core_app.loans.schedule import Instalment, Method, Plan, PlanRule, Terms, plan_schedule
@@ -40,7 +42,19 @@ def plan_loan(product: Product, terms: Terms, start: dt.date) -> Plan:
     """
     if is_anytime(product):
         return (Instalment(1, add_months(start, terms.periods), terms.principal_fen, 0),)
-    return plan_schedule(terms, start, plan_rule(product))
+    return fee_rule(product).charge(plan_schedule(terms, start, plan_rule(product)), terms.principal_fen)
+
+
+def fee_rule(product: Product) -> FeeRule:
+    """Return which fees fall due with instalments; what would be kept back at the draw is not among them."""
+    fees = product.pricing.fees
+    return FeeRule(
+        Decimal(0) if fees.upfront_when == "draw" else fees.upfront_share,
+        fees.upfront_income == "own",
+        fees.monthly_share,
+        fees.monthly_base == "opening",
+        fees.monthly_income == "own",
+    )
 
 
 def daily_rate(product: Product) -> DailyRate:

@@ -18,6 +18,7 @@ from core_app.funding.service import ask_shares, fetch_shares
 from core_app.ids import Letter
 from core_app.ledger.posting import Event, entry_columns, plan_entries
 from core_app.loans import store
+from core_app.loans.fees import NO_LOAN_FEES
 from core_app.loans.loan import show_loan_row
 from core_app.loans.reading import ALL_LINES, ask_locked, fetch_loan
 from core_app.outbox import Told
@@ -47,7 +48,7 @@ async def write_off_loan(core: LendingCore, command: Command, loan_id: str, reas
             found = f"a loan {loan.days_past_due} days past due"
             raise refuse_conflict("body.loan_id", found, f"one more than {needed} (write_off_after_days)")
         # A partner's share stays what we hold for it: whether it is a loss is for the partner to say.
-        own_fen = (await fetch_shares(asked_shares)).own_principal_left(loan.row.principal_fen)
+        own_fen = (await fetch_shares(asked_shares, NO_LOAN_FEES)).own_principal_left(loan.row.principal_fen)
         values = {
             "loan_id": loan_id,
             "principal_fen": loan.balance_fen,

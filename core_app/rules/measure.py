@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from core_app.disclosure.charges import compute_charges
+from core_app.loans.terms import fee_rule
 from core_app.products.model import Product
 from core_app.rules.engine import Found, Measures
 
@@ -62,6 +63,7 @@ def measure_product(product: Product, day: dt.date) -> Measures:
         "collection.vendor_reviews_per_year": _one(
             "collection.vendor_reviews_per_year", collection.vendor_reviews_per_year
         ),
+        **_measure_kept_back(product),
         "disclosures.claims": _each("disclosures.claims", shown.claims),
         "disclosures.rate_unit_shown": (Found("disclosures.rate_unit_shown", shown.rate_unit_shown),),
         "disclosures.cost_table": _flag("disclosures.cost_table", shown.cost_table),
@@ -86,6 +88,7 @@ def measure_quote(product: Product, offer: Offer, exposures_fen: Iterable[int] =
     """
     return {
         **_measure_cost(product, offer.amount_fen, offer.periods, offer.on),
+        **_measure_kept_back(product),
         "exposure.all_products": _one("body.amount_fen", sum(exposures_fen) + offer.amount_fen),
         "tenor.bullet_months": _bullet(product, "body.periods", offer.periods),
         "identity.purposes": _named(offer.purpose),
@@ -99,6 +102,7 @@ def measure_contract(
     missing = product.disclosures.reading_seconds - confirmation.read_seconds
     return {
         **_measure_cost(product, offer.amount_fen, offer.periods, offer.on),
+        **_measure_kept_back(product),
         "exposure.all_products": _one("body.application_id", sum(exposures_fen) + offer.amount_fen),
         **_measure_funding(product),
         "identity.purposes": _named(offer.purpose),
@@ -112,8 +116,8 @@ def measure_posting(product: Product, booked_fen: dict[str, int]) -> Measures:
     listed = {"interest", "penalty"}
     if product.prepayment.fee_share:
         listed.add("prepayment_fee")
-    if product.pricing.fees.monthly_share:
-        listed.add("monthly_fee")
+    if not fee_rule(product).free:
+        listed.add("instalment_fee")
     undisclosed = tuple(
         Found(f"posting.{name}", fen) for name, fen in booked_fen.items() if fen and name not in listed
     )
@@ -141,6 +145,12 @@ def _measure_cost(product: Product, amount_fen: int, periods: int, day: dt.date)
         "cost.in_ceiling_unit": (Found(path, cost),),
         "cost.over_own_ceiling": (Found(f"pricing.all_in_ceiling over {periods} periods", over),),
     }
+
+
+def _measure_kept_back(product: Product) -> Measures:
+    fees = product.pricing.fees
+    share = fees.upfront_share if fees.upfront_when == "draw" else Decimal(0)
+    return {"fees.kept_back": (Found("pricing.fees.upfront_share", share),)}
 
 
 def _measure_penalty(product: Product) -> Measures:

@@ -48,7 +48,8 @@ _AS_DRAWN = """
 update core.loans l set principal_paid_fen = 0, interest_paid_fen = 0, penalty_paid_fen = 0, open_period = 1,
     plan_version = 1, interest_fen_days = 0, settled_on = null, written_off_on = null,
     interest_to = case when l.anytime then l.drawn_on end,
-    interest_fen = (select sum(i.interest_fen) from core.instalments i where i.loan_id = l.loan_id)
+    interest_fen = (select sum(i.interest_fen) from core.instalments i where i.loan_id = l.loan_id),
+    fee_paid_fen = 0, fee_fen = (select sum(i.fee_fen) from core.instalments i where i.loan_id = l.loan_id)
 """
 _JOURNAL = """
 select loan_id, amount_fen, booked_on from core.repayments where booked_on <= %s order by number

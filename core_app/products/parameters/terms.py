@@ -25,7 +25,6 @@ _MEASURE = "core_app.rules.measure"
 _TERMS = "core_app.loans.terms"
 _CATALOGUE = "core_app.products.catalogue"
 _DECISION = "core_app.decisions.quote"
-_CHARGES = "core_app.disclosure.charges"
 _TABLE = "core_app.disclosure.cost_table"
 
 
@@ -65,11 +64,20 @@ class Reward(Group):
 class Fees(Group):
     """Costs besides interest. Every one of them counts for the all-in cost."""
 
-    upfront_share: Share = told(_CHARGES, "Kept back at the draw, as a share of the principal.")
+    upfront_share: Share = told(_TERMS, "One-off fee, as a share of the principal.")
+    upfront_when: Literal["draw", "first_instalment"] = told(
+        _MEASURE, "Kept back at the draw, which the law refuses, or due with the first instalment.", "draw"
+    )
+    upfront_income: Literal["own", "payee"] = told(
+        _TERMS, "Whose income it is: ours, or the payee's, for whom it is collected.", "payee"
+    )
     upfront_payee: Line | None = told(_TABLE, "Who gets it; needed when there is one.", None)
-    monthly_share: Share = told(_CHARGES, "Guarantee or service fee of each period, as a share.")
+    monthly_share: Share = told(_TERMS, "Guarantee, service or handling fee of each period, as a share.")
     monthly_base: Literal["original", "opening"] = told(
-        _CHARGES, "Of the original principal, or of the period's opening balance."
+        _TERMS, "Of the original principal, or of the period's opening balance."
+    )
+    monthly_income: Literal["own", "payee"] = told(
+        _TERMS, "Whose income it is: ours, or the payee's, for whom it is collected.", "payee"
     )
     monthly_payee: Line | None = told(_TABLE, "Who gets it; needed when there is one.", None)
 

@@ -8,11 +8,13 @@ from typing import Any
 from core_app.day_end.service import DayEnd, Step, do_chunk
 from core_app.ids import Letter, slot_of_id
 from core_app.loans.classification import classify, is_non_performing, read_class_limits
+from core_app.loans.fees import LoanFees, Running
 from core_app.loans.replay import Balances, Contract, Repaid, replay
 from core_app.loans.schedule import Terms
 from core_app.loans.standing import DailyInterest, receivable_fen
 from core_app.loans.terms import (
     daily_rate,
+    fee_rule,
     is_anytime,
     order_rule,
     penalty_terms,
@@ -155,6 +157,13 @@ def expect_snapshot(
             for line in stood.lines
             if line.planned_fen or line.penalty_fen(stood.day, contract.penalty)
         )
+    fees = LoanFees(fee_rule(product), loan.amount_fen)
+    whole_fees = {instalment.period: instalment.fee_fen for instalment in contract.plan}
+    running = [Running(line.period, line.begins, line.due, whole_fees[line.period]) for line in stood.lines]
+    fee_receivable = sum(
+        fees.receivable_fen(fee, line.fee_fen, stood.day)
+        for fee, line in zip(running, stood.lines, strict=True)
+    )
     off = days > product.accounting.non_accrual_after_days
     dues = {line.period: line.due for line in stood.lines}
     return {
@@ -170,6 +179,8 @@ def expect_snapshot(
         "interest_receivable_fen": 0 if off else receivable,
         "penalty_receivable_fen": 0 if off else penalty_fen,
         "off_balance_fen": receivable + penalty_fen if off else 0,
+        "fee_receivable_fen": 0 if off else fee_receivable,
+        "fee_off_balance_fen": fee_receivable if off else 0,
         "next_due": dues[stood.dues[0].period] if stood.dues else None,
     }
 

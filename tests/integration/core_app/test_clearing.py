@@ -1,7 +1,6 @@
 """Clearing files of channels: three ways compared, on a real PostgreSQL and with fake banks of their own."""
 
 import datetime as dt
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,20 +18,26 @@ from core_app.funding.clearing import (
     write_clearing,
 )
 from core_app.funding.fake_bank import DEBITS as DEBITS_PATH
-from core_app.funding.payer import Payer
+from core_app.funding.fake_bank import PAYMENTS as PAYMENTS_PATH
+from core_app.funding.match import match_channels
 from tests.integration.core_app.partners import Bank, running_banks
 from tests.integration.core_app.test_debits import (
     ANSWER_S,
     INSTALMENT_FEN,
-    SETTINGS,
     close_eve,
     lend,
-    look,
     look_until_booked,
     make_collector,
 )
+from tests.integration.core_app.test_payer import look_until_final, make_payer
 
 DAY = dt.date(2026, 2, 15)
+# Five fen more on the bank's account than was collected; balanced, so that the ledger takes it.
+FORGED = """
+insert into core.entries (transaction_id, account, amount_fen, currency, loan_id, idempotency_key, booked_on)
+select 'forged', account, fen, 'CNY', '{loan_id}', '{key}', '2026-02-15'
+from (values ('1002', 5), ('2241', -5)) as e (account, fen)
+"""
 
 
 def clock_day() -> dt.date:
@@ -46,6 +51,22 @@ async def clear(core: Any, clearing: Clearing) -> list[str]:
     return found
 
 
+async def on_account(cells: Any, account: str) -> int:
+    rows = await cells.rows(f"select sum(amount_fen)::bigint from core.entries where account = '{account}'")
+    return sum(fen or 0 for (fen,) in rows)
+
+
+async def unmatched(core: Any, day: dt.date, later: int) -> dict[str, tuple[int, int, int]]:
+    """Return what a day-end some days later finds: orders in no file, not in the ledger, differences."""
+    found: dict[str, tuple[int, int, int]] = {}
+    for cell in core.router.cells:
+        for one in await match_channels(core, cell, day + dt.timedelta(days=later)):
+            before = found.get(one.kind, (0, 0, 0))
+            more = (one.without_file, one.without_entries, one.differences)
+            found[one.kind] = (before[0] + more[0], before[1] + more[1], before[2] + more[2])
+    return found
+
+
 async def fetch(bank: Bank, path: str, day: dt.date) -> Clearing:
     return read_clearing(await replace(bank.channel, path=path).fetch_clearing(day))
 
@@ -56,8 +77,7 @@ async def test_what_banks_booked_agrees_with_orders_and_ledger_and_what_does_not
     async with running_banks(tmp_path, ANSWER_S, "bank_a", "bank_b") as banks:
         first, second = banks
         loans = [await lend(client) for _ in range(3)]
-        payer = Payer(core, SETTINGS, {first.name: first.channel}, time.monotonic)
-        await look([payer], 3)
+        await look_until_final([make_payer(core, (first, second))], cells)
         await close_eve(core, cells, loans)
         await look_until_booked([make_collector(core, (first, second))], cells)
         # By its own clock the bank books on the calendar's day, whatever the business date is.
@@ -67,15 +87,31 @@ async def test_what_banks_booked_agrees_with_orders_and_ledger_and_what_does_not
         assert (await fetch(first, DEBITS_PATH, day - dt.timedelta(days=1))).lines == {}
         with pytest.raises(OSError, match="no clearing file"):
             await replace(second.channel, url="http://127.0.0.1:9").fetch_clearing(day)
+        payments = [await fetch(bank, PAYMENTS_PATH, day) for bank in banks]
+    assert await unmatched(core, day, 1) == {"payments": (3, 0, 0), "debits": (3, 0, 0)}
     before = await cells.counts()
     assert await clear(core, debits) == []
     assert await clear(core, debits) == [], "the same file again answers as before"
+    assert await on_account(cells, "100201") == 3 * INSTALMENT_FEN
     after = await cells.counts()
     assert after["clearing_lines"] - before["clearing_lines"] == 3
     assert after["clearings"] - before["clearings"] == 2
     with pytest.raises(Refused):
         await clear(core, replace(debits, lines={**debits.lines, "D000-" + "0" * 32: 1}))
+    assert await unmatched(core, day, 2) == {"payments": (3, 0, 0)}
+    assert await unmatched(core, day, 1) == {"payments": (3, 0, 0), "debits": (3, 0, 0)}, "said once a day"
+    assert [await clear(core, one) for one in payments] == [[], []]
+    paid_out_fen = sum(fen for one in payments for fen in one.lines.values())
+    # Nothing is on its way any more: all there is on the bank's account is in custody of the channel.
+    assert await on_account(cells, "1002") == 0
+    assert await on_account(cells, "100201") == 3 * INSTALMENT_FEN - paid_out_fen
+    assert await unmatched(core, day, 3) == {}
     order = min(debits.lines)
+    ((cell, loan_id),) = await cells.rows(
+        f"select current_database(), loan_id from core.debit_orders where order_id = '{order}'"
+    )
+    cells.run_sql(cell, FORGED.format(loan_id=loan_id, key=f"debit-{order}"))
+    assert await unmatched(core, day, 4) == {"debits": (0, 1, 0)}
     wrong = {name: fen for name, fen in debits.lines.items() if name != order}
     wrong |= {"D3ff-" + "1" * 32: 7, "nonsense": 9}
     other = replace(debits, channel="bank_b", lines=wrong)
@@ -86,6 +122,8 @@ async def test_what_banks_booked_agrees_with_orders_and_ledger_and_what_does_not
         "booked by the channel, 7 fen",
         "booked by the channel, 9 fen",
     ]
+    assert await unmatched(core, day, 5) == {"debits": (0, 1, 4)}
+    assert await on_account(cells, "1002") == 5, "what is disputed is not moved"
 
 
 def test_a_file_that_was_changed_or_is_none_is_refused() -> None:

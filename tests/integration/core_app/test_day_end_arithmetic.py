@@ -24,6 +24,26 @@ from tests.integration.core_app.portfolio import (
 from tests.integration.core_app.test_rules_at_the_api import make_version, publish
 
 # Few enough to be quick, and such that every class, non-accrual, statements and maturities are met.
+FEES: tuple[dict[str, str], ...] = (
+    {
+        "upfront_share": "0.002",
+        "upfront_when": "first_instalment",
+        "upfront_payee": "an agent",
+        "monthly_share": "0.001",
+        "monthly_base": "original",
+        "monthly_payee": "us",
+        "monthly_income": "own",
+    },
+    {
+        "upfront_share": "0.002",
+        "upfront_when": "first_instalment",
+        "upfront_payee": "us",
+        "upfront_income": "own",
+        "monthly_share": "0.001",
+        "monthly_base": "opening",
+        "monthly_payee": "a guarantor",
+    },
+)
 STEPS_DAYS = (0, 16, 10, 9, 9, 1, 30, 60, 33, 95, 91, 42)
 
 
@@ -33,6 +53,7 @@ async def test_every_snapshot_is_what_the_journal_replays_to(
 ) -> None:
     dice = random.Random(seed)
     changes: dict[str, Any] = {"penalty": {"base": "principal_and_interest"}, "tenor": {"grace_days": 5}}
+    changes["pricing"] = {"fees": FEES[seed % 2]}
     await publish(core, make_version(2, **changes, allocation={"normal": "by_component"}))
     products = await read_products(core, cells)
     loans, day, seen = [], TODAY, 0
@@ -54,6 +75,8 @@ async def test_every_snapshot_is_what_the_journal_replays_to(
     classes = await cells.rows("select asset_class, non_accrual from core.loan_snapshots")
     assert {name for name, _ in classes} == {str(name) for name in AssetClass}
     assert {off for _, off in classes} == {True, False}
+    for column in ("fee_receivable_fen", "fee_off_balance_fen"):
+        assert await cells.rows(f"select from core.loan_snapshots where {column} > 0 limit 1"), column
     assert await cells.rows("select from core.statements")
 
 
@@ -89,6 +112,10 @@ async def check_closings(core: Any, cells: Any, day: dt.date) -> None:
             from core.loan_snapshots where on_date = '{day}'"""
     )
     assert booked.get("1132", 0) == sum(row[0] or 0 for row in snapshots)
+    fees = await cells.rows(
+        f"select sum(fee_receivable_fen)::bigint from core.loan_snapshots where on_date = '{day}'"
+    )
+    assert booked.get("112201", 0) == sum(row[0] or 0 for row in fees)
     assert booked["1303"] == sum(row[1] or 0 for row in snapshots)
     provided = sum(row["provision_general_fen"] + row["provision_specific_fen"] for (row,) in closings)
     assert -booked.get("1304", 0) == provided

@@ -22,6 +22,7 @@ async def test_contract_shows_the_schedule_of_known_answer_one(client: Any) -> N
         "due": "2026-02-15",
         "principal_fen": 92_016,
         "interest_fen": 18_000,
+        "fee_fen": 0,
         "total_fen": 110_016,
     }
 

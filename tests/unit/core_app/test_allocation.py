@@ -41,6 +41,7 @@ def compute_open_dues(plan: Plan, interest_paid_fen: int, principal_paid_fen: in
         "rate_annual": Decimal("0.18"),
         "principal_fen": sum(line.principal_fen for line in plan),
         "interest_fen": sum(line.interest_fen for line in plan),
+        "fee_fen": sum(line.fee_fen for line in plan),
         "anytime": False,
         "interest_to": None,
     }

@@ -16,6 +16,7 @@ from tests.unit.core_app.product_documents import START, make_product
 FEES = {
     "pricing.fees.upfront_share": "0.01",
     "pricing.fees.upfront_payee": "甲公司",
+    "pricing.fees.upfront_when": "draw",
     "pricing.fees.monthly_share": "0.001",
     "pricing.fees.monthly_payee": "乙担保",
     "prepayment.fee_share": "0.01",
@@ -62,6 +63,13 @@ def test_every_fee_is_listed_with_its_payee_and_contingent_ones_apart() -> None:
     assert table["all_in_cost"]["simple_annual"] == "22.05%"
     assert len(table["contingent"]) == 3
     assert table["paid_out_fen"] == 1_188_000
+
+
+def test_a_fee_with_the_first_instalment_is_said_to_be_one_and_all_is_paid_out() -> None:
+    table = table_of(FEES | {"pricing.fees.upfront_when": "first_instalment"})
+    assert table["items"][1]["item"]["en"] == "one-off fee with the first instalment"
+    assert sum(item["amount_fen"] for item in table["items"]) == table["all_in_cost"]["total_fen"]
+    assert table["paid_out_fen"] == table["principal_fen"]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from core_app.funding.funder import Funder
 from core_app.funding.quota import deal_quota, plan_raises
 from core_app.funding.route import Need, Offer, Party, Why, find_hindrance, route
 from core_app.funding.service import LoanShares
-from core_app.funding.shares import Paid, Share, own_part, plan_collected, split_change
+from core_app.funding.shares import FeesPaid, Paid, Share, own_part, plan_collected, split_change
 from core_app.ledger.posting import Account, Event, check_balanced
 from core_app.loans.allocation import Allocation
 
@@ -222,12 +222,13 @@ def test_a_partners_share_is_neither_our_asset_nor_our_income() -> None:
     ]  # fmt: skip
 
 
-def test_a_prepayment_fee_is_ours_alone() -> None:
+def test_fees_are_no_funders_but_ours_or_owed_to_their_payee() -> None:
     shares = [Share("bank", Decimal("0.7")), Share("own", Decimal("0.3"))]
-    entries = plan_collected(Event.PREPAYMENT, shares, Paid(0, 0, 0), Paid(0, 0, 100), 40)
+    fees = FeesPaid(own_fen=40, payee_fen=25)
+    entries = plan_collected(Event.PREPAYMENT, shares, Paid(0, 0, 0), Paid(0, 0, 100), fees)
     assert [(e.funder, str(e.account), e.amount_fen) for e in entries] == [
-        ("bank", "1002", 70), ("bank", "1321", -70),
-        ("own", "1002", 70), ("own", "1303", -30), ("own", "6021", -40),
+        ("bank", "1002", 70), ("bank", "1321", -70), ("own", "1002", 30), ("own", "1303", -30),
+        ("own", "1002", 65), ("own", "6021", -40), ("own", "224101", -25),
     ]  # fmt: skip
 
 

@@ -7,8 +7,10 @@ import pytest
 from pydantic import ValidationError
 
 from core_app.decisions.policy import Policy
+from core_app.decisions.purge import find_ends
 from core_app.decisions.risk import make_risk, read_risk
 from core_app.errors import DocumentInvalid
+from core_app.rules.read import read_rulebook
 
 RISK = read_risk()
 PLAIN = RISK.policy.model_dump(mode="json")
@@ -48,3 +50,11 @@ def test_a_newer_version_of_a_card_holds_from_its_day() -> None:
     assert [risk.models_on(day).main.card.version for day in days] == [1, 2]
     with pytest.raises(DocumentInvalid, match="no version in force"):
         risk.models_on(dt.date(2020, 1, 1))
+
+
+def test_what_day_end_purges_is_kept_as_long_as_the_registry_promises() -> None:
+    sources, rulebook = read_risk().sources, read_rulebook()
+    day = dt.date(2026, 1, 15)
+    ends = find_ends(rulebook, day)
+    for source, before in (("device", ends.evidence_before), ("bureau", ends.reports_before)):
+        assert (day - before).days == sources.by_id[source].retention_days
