@@ -11,9 +11,10 @@ from typing import Any
 Document = Mapping[str, Any]
 COMPARED = (
     "NetworkPolicy", "Service", "Deployment", "StatefulSet", "ConfigMap", "ServiceAccount", "Role",
-    "RoleBinding", "PodDisruptionBudget", "HorizontalPodAutoscaler",
+    "RoleBinding", "PodDisruptionBudget", "HorizontalPodAutoscaler", "CronJob",
 )  # fmt: skip
-"""Kinds that decide what runs, what may reach it and what it may do."""
+"""Kinds that decide what runs, what may reach it and what it may do. Jobs are not: each ends by itself, and a
+cluster makes one for every run of a CronJob."""
 CLUSTERS_OWN = frozenset({("ConfigMap", "kube-root-ca.crt"), ("ServiceAccount", "default")})
 """Objects that Kubernetes makes in every namespace."""
 TOLD_BY_STEWARD = {("HorizontalPodAutoscaler", "spec.minReplicas")}

@@ -24,6 +24,7 @@ _KINDS = {
     "ServiceAccount": Kind("/api/v1", "serviceaccounts"),
     "Deployment": Kind(_APPS, "deployments"),
     "StatefulSet": Kind(_APPS, "statefulsets"),
+    "CronJob": Kind("/apis/batch/v1", "cronjobs"),
     "NetworkPolicy": Kind("/apis/networking.k8s.io/v1", "networkpolicies"),
     "Role": Kind(_RBAC, "roles"),
     "RoleBinding": Kind(_RBAC, "rolebindings"),
