@@ -19,7 +19,6 @@ from compliance.controls.pack import Run, render_outcome, render_pack
 from compliance.controls.score import compute_score
 from replication.model import DATA_SITES
 from replication.settings import SettingsError
-from runbooks.controls.cluster_ground import Approval, open_cluster_ground
 from runbooks.stand.topology import write_private
 
 
@@ -59,11 +58,8 @@ def cluster_command(
     if (sign_key is None) != (out is None):
         raise click.UsageError("--out and --sign-key go together: a pack is signed")
     try:
-        run = asyncio.run(
-            _make_run(
-                contexts, where["kubeconfig"], where["namespace"], Approval(baseline, where["approved_sm3"])
-            )
-        )
+        approved = baseline, where["approved_sm3"]
+        run = asyncio.run(_make_run(contexts, where["kubeconfig"], where["namespace"], approved))
         catalogue = read_catalogue()
         if out is not None and sign_key is not None:
             write_private(out, render_pack(run, catalogue, read_signer(sign_key)).decode())
@@ -85,10 +81,16 @@ def cluster_command(
     sys.exit(1 if State.NOT_MET in states else 3 if State.UNKNOWN in states else 0)
 
 
-async def _make_run(contexts: dict[str, str], kubeconfig: Path, namespace: str, approval: Approval) -> Run:
+async def _make_run(
+    contexts: dict[str, str], kubeconfig: Path, namespace: str, approved: tuple[Path, str | None]
+) -> Run:
     """Read, judge and score; nothing is recorded: the accounts' cell is not asked from outside."""
+    try:
+        from runbooks.controls.cluster_ground import Approval, open_cluster_ground
+    except ImportError as error:
+        raise click.ClickException(f"{error}; needs the extra: pip install 'biyi[cluster]'") from error
     catalogue = read_catalogue()
-    async with open_cluster_ground(contexts, kubeconfig, namespace, approval) as ground:
+    async with open_cluster_ground(contexts, kubeconfig, namespace, Approval(*approved)) as ground:
         readings = await gather_readings(ground, catalogue)
         seen = Seen(tuple(ground.sites), ground.read_now(), readings, [])
     outcomes = judge(catalogue, seen)
