@@ -1,6 +1,6 @@
 """What the audit trail costs: a posted repayment with and without, sealing, and verifying an export.
 
-`python -m bench.audit [--seconds 2] [--turns 8] [--entries 300000] [--json]`; writes
+`python -m bench.audit [--seconds 1] [--turns 4] [--entries 300000] [--json]`; writes
 bench/results/audit.json. Rates with and without are taken by turns in one run, so other work on the machine
 meets both alike. Six months are computed from the measured rates, signatures included.
 """
@@ -215,8 +215,8 @@ def measure_verify(line: str, entries: int) -> dict[str, Any]:
 
 
 @click.command()
-@click.option("--seconds", default=2, show_default=True, help="Length of each turn.")
-@click.option("--turns", default=8, show_default=True, help="Turns with and without the audit.")
+@click.option("--seconds", default=1, show_default=True, help="Length of each turn.")
+@click.option("--turns", default=4, show_default=True, help="Turns with and without the audit.")
 @click.option("--entries", default=300_000, show_default=True, help="Entries of the verified sample.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def main(seconds: int, turns: int, entries: int, as_json: bool) -> None:
