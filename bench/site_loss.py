@@ -1,8 +1,7 @@
 """Site-loss drills in a row on one fresh stand: how long customers waited, and that nothing was lost.
 
-`python bench/site_loss.py [--drills 10] [--rounds 10] [--json]`; writes bench/results/site-loss.json.
-Half of the drills lose idc, half cloud; then planned moves. Times are of the machine named in the
-result: compare figures of one file only.
+`python bench/site_loss.py [--drills 10] [--json]`; writes bench/results/site-loss.json. Half of the drills
+lose idc, half cloud. Times are of the machine named in the result: compare figures of one file only.
 """
 
 import json
@@ -27,8 +26,7 @@ from runbooks.stand.home import wipe
 
 RESULT = Path(__file__).parent / "results" / "site-loss.json"
 DRILL_SECONDS = 300
-ROUND_SECONDS = 30
-"""Patience with a drill, and besides with each round of moves. Source: our choice, four times the usual."""
+"""Patience with a drill. Source: our choice, five times the usual."""
 
 
 def run(home: str, *words: str, seconds: float = DRILL_SECONDS) -> subprocess.CompletedProcess[str]:
@@ -51,7 +49,7 @@ def run_drill(home: str, *words: str, seconds: float = DRILL_SECONDS) -> dict[st
         return {"exit_code": done.returncode, "error": done.stderr[-500:]}
 
 
-def summarise(drills: list[dict[str, Any]], moves: dict[str, Any]) -> dict[str, Any]:
+def summarise(drills: list[dict[str, Any]]) -> dict[str, Any]:
     """Reduce the drills to the figures that the README shows. Seconds."""
     ended = [d for d in drills if "cells" in d]
     cells = [cell for drill in ended for cell in drill["cells"].values()]
@@ -73,7 +71,6 @@ def summarise(drills: list[dict[str, Any]], moves: dict[str, Any]) -> dict[str, 
         "surviving_pause_max": pauses[-1] if pauses else None,
         "rejoin_max": max((d["rejoin_seconds"] or 0 for d in ended), default=None),
         "all_went_home": all(d["failed_back"] for d in ended),
-        "moves": moves,
     }
 
 
@@ -84,21 +81,17 @@ def _p95(values: list[float]) -> float | None:
 
 def show(summary: dict[str, Any]) -> None:
     """Print the summary for people."""
-    table = Table("figure", "value", title="Site loss and planned moves")
+    table = Table("figure", "value", title="Site loss")
     for name, value in summary.items():
-        if name != "moves":
-            table.add_row(name, f"{value:.2f}" if isinstance(value, float) else str(value))
-    for name, value in summary["moves"].items():
-        table.add_row("moves." + name, str(value))
+        table.add_row(name, f"{value:.2f}" if isinstance(value, float) else str(value))
     Console().print(table)
 
 
 @click.command()
 @click.option("--drills", type=click.IntRange(2), default=10, show_default=True, help="Half of them a site.")
-@click.option("--rounds", type=click.IntRange(1), default=10, show_default=True, help="Rounds of moves.")
-@click.option("--rate", default=40.0, show_default=True, help="Operations a second in the losses.")
+@click.option("--rate", default=40.0, show_default=True, help="Operations a second.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result object.")
-def main(drills: int, rounds: int, rate: float, as_json: bool) -> None:
+def main(drills: int, rate: float, as_json: bool) -> None:
     """Run the drills and write bench/results/site-loss.json; exit 1 if any was not green."""
     home = tempfile.mkdtemp(prefix="biyi-bench-")
     done = []
@@ -108,15 +101,11 @@ def main(drills: int, rounds: int, rate: float, as_json: bool) -> None:
             site = ("idc", "cloud")[number % 2]
             words = ("drill", "run", "site-loss", "--site", site, "--rate", str(rate), "--seed", str(number))
             done.append(run_drill(home, *words))
-        patience = DRILL_SECONDS + rounds * ROUND_SECONDS
-        moved = run_drill(home, "drill", "run", "planned-move", "--rounds", str(rounds), seconds=patience)
     finally:
         run(home, "stand", "down")
         wipe(Path(home))  # data may lie outside the home when PostgreSQL's user cannot reach it
         shutil.rmtree(home)
-    kept = ("exit_code", "error", "moves", "pause_seconds", "failed", "lost")
-    moves = {name: moved.get(name) for name in kept if name in moved}
-    summary = summarise(done, moves)
+    summary = summarise(done)
     result = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
@@ -130,7 +119,7 @@ def main(drills: int, rounds: int, rate: float, as_json: bool) -> None:
         click.echo(json.dumps(result, ensure_ascii=False))
     else:
         show(summary)
-    sys.exit(0 if summary["green"] == drills and moved["exit_code"] == 0 else 1)
+    sys.exit(0 if summary["green"] == drills else 1)
 
 
 if __name__ == "__main__":
