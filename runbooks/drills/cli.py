@@ -19,6 +19,7 @@ from runbooks.drills.filing_loss import run_filing_loss
 from runbooks.drills.key_rotation import run_key_rotation
 from runbooks.drills.live import live_view
 from runbooks.drills.planned_move import MOVE_RATE, run_planned_move
+from runbooks.drills.records_cli import history_command, list_command, schedule_command, show_command
 from runbooks.drills.scene import DrillOptions, DrillRefused, Scene
 from runbooks.drills.site_loss import run_site_loss
 from runbooks.drills.tables import (
@@ -36,16 +37,6 @@ T = TypeVar("T")
 Say = Callable[[str], None]
 OnScene = Callable[[Scene], None]
 EXITS: Mapping[Verdict, int] = {Verdict.HOLDS: 0, Verdict.BROKEN: 1, Verdict.UNKNOWN: 3}
-_DRILLS = (
-    ("site-loss", "Kill a whole site under load, let it come back; about 60 s"),
-    ("day-end-loss", "Kill a site in the middle of day-end, under load; about 70 s"),
-    ("filing-loss", "Kill a site while filings are on their way, under load; about 70 s"),
-    ("planned-move", "Move every cell to the other site and back under load; about 15 s a round"),
-    ("key-rotation", "Replace all keys of personal data under load, through a lost site; about 90 s"),
-    ("certificate-rotation", "Renew every certificate under load, revoke the old ones; about 20 s"),
-    ("ueba-loss", "Kill a site while staff look at customers; each look is scored once; about 70 s"),
-    ("channel-loss", "Kill the bank that payouts favour, under load; about 45 s"),
-)
 _rate = click.option(
     "--rate", type=click.FloatRange(1, 2000), default=40.0, show_default=True, help="Operations a second."
 )
@@ -59,11 +50,8 @@ def drill() -> None:
     """Break things on purpose, measure what customers saw, keep the evidence."""
 
 
-@drill.command("list")
-def list_command() -> None:
-    """Show which drills there are."""
-    for name, text in _DRILLS:
-        click.echo(f"{name:20} {text}")
+for _command in (list_command, show_command, history_command, schedule_command):
+    drill.add_command(_command)
 
 
 @drill.group()
