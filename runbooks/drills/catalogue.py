@@ -1,4 +1,4 @@
-"""Which drills there are, and what each one's runbook says. Pure: it reads docstrings, not the world."""
+"""Which drills there are, and what each one's runbook says of itself in its docstring."""
 
 import importlib
 import inspect

@@ -19,7 +19,13 @@ from runbooks.drills.filing_loss import run_filing_loss
 from runbooks.drills.key_rotation import run_key_rotation
 from runbooks.drills.live import live_view
 from runbooks.drills.planned_move import MOVE_RATE, run_planned_move
-from runbooks.drills.records_cli import history_command, list_command, schedule_command, show_command
+from runbooks.drills.records_cli import (
+    history_command,
+    list_command,
+    schedule_command,
+    show_command,
+    verify_command,
+)
 from runbooks.drills.scene import DrillOptions, DrillRefused, Scene
 from runbooks.drills.site_loss import run_site_loss
 from runbooks.drills.tables import (
@@ -50,7 +56,7 @@ def drill() -> None:
     """Break things on purpose, measure what customers saw, keep the evidence."""
 
 
-for _command in (list_command, show_command, history_command, schedule_command):
+for _command in (list_command, show_command, history_command, schedule_command, verify_command):
     drill.add_command(_command)
 
 

@@ -1,15 +1,20 @@
-"""Commands `biyi drill list | show | history | schedule`: what can be drilled, and what was."""
+"""Commands `biyi drill list | show | history | schedule | verify`: what can be drilled, and what was."""
 
 import json
 import sys
+from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.table import Table
 
+from compliance.audit.errors import AuditKeyError
+from compliance.audit.signing import read_public_keys
 from runbooks.drills.catalogue import DRILLS, SECTIONS, read_runbook
 from runbooks.drills.past import LAW_DAYS, OURS_DAYS, Due, PastDrill, make_schedule, read_past
+from runbooks.drills.seal import verify_evidence
 from runbooks.stand.home import default_home
 
 _STYLES = {"holds": "green", "broken": "bold red", "unknown": "bold yellow", "unfinished": "yellow"}
@@ -124,3 +129,37 @@ def _due_row(due: Due) -> tuple[str, ...]:
         if due.overdue:
             state = "[bold red]beyond a year[/]" if due.unlawful else "[bold yellow]overdue[/]"
     return due.drill, held, due.last_run.verdict if due.last_run else "-", until, state
+
+
+@click.command("verify")
+@click.option(
+    "--keys",
+    "keys_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="The auditor's list of public keys (`biyi audit keys`).",
+)
+@click.option("--evidence", type=click.Path(path_type=Path, file_okay=False), help="A copy of the folders.")
+@_json
+def verify_command(keys_path: Path, evidence: Path | None, as_json: bool) -> None:
+    """Verify the seals of all drills' evidence; exit 1 when a folder was changed, added or taken away.
+
+    Needs the folders and the keys only: no stand, no database.
+    """
+    folder = evidence or default_home() / "evidence"
+    try:
+        found = list(verify_evidence(folder, read_public_keys(keys_path)))
+    except AuditKeyError as error:
+        raise click.ClickException(str(error)) from error
+    if as_json:
+        click.echo(json.dumps([asdict(one) for one in found], ensure_ascii=False))
+    else:
+        for one in found:
+            click.echo(
+                f"{one.folder}: {'DOES NOT HOLD' if one.findings else f'holds, signed by {one.signed_by}'}"
+            )
+            for finding in one.findings:
+                click.echo(f"  {finding}")
+        last = next((one for one in reversed(found) if one.sm3), None)
+        click.echo(f"SM3 of the last seal: {last.sm3}" if last else f"no sealed drill in {folder}")
+    sys.exit(1 if any(one.findings for one in found) else 0)
