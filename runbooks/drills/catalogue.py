@@ -78,6 +78,13 @@ _ALL = (
         "cache-loss --site idc",
     ),
     Drill(
+        "restore",
+        "Restore a cell to a chosen second under load, beside it; about 60 s",
+        "负载下按时点恢复单元",
+        "restore_drill",
+        "restore --cell a",
+    ),
+    Drill(
         "day-end-loss",
         "Kill a site in the middle of day-end, under load; about 70 s",
         "日终批处理中途失去站点",

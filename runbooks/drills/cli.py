@@ -30,6 +30,7 @@ from runbooks.drills.records_cli import (
     show_command,
     verify_command,
 )
+from runbooks.drills.restore_drill import make_restore_drill
 from runbooks.drills.scene import DrillOptions, DrillRefused, Scene
 from runbooks.drills.site_evacuation import make_site_evacuation
 from runbooks.drills.site_loss import run_site_loss
@@ -299,6 +300,17 @@ def primary_crash_command(cell: str, rate: float, seed: int, as_json: bool, no_l
         raise click.BadParameter(f"{cell!r}: there are {', '.join(sorted(homes))}", param_hint="--cell")
     fault = make_primary_crash(cell, Site(homes[cell]))
     _one_fault(fault, DrillOptions(default_home(), rate, seed), as_json, no_live)
+
+
+@run.command("restore")
+@click.option("--cell", default="a", show_default=True, help="The cell to restore.")
+@_rate
+@_seed
+@_json
+@_no_live
+def restore_command(cell: str, rate: float, seed: int, as_json: bool, no_live: bool) -> None:
+    """Restore one cell to a chosen second under load, beside the running one; every row must be right."""
+    _one_fault(make_restore_drill(cell), DrillOptions(default_home(), rate, seed), as_json, no_live)
 
 
 @run.command("cache-loss")

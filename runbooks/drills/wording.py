@@ -139,6 +139,11 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
     "went_on_alone": ("Every cell went on without its silent copy", "各单元在副本失联后继续服务"),
     "stayed_in_sync": ("Every cell stayed in sync", "各单元始终保持同步"),
     "site_was_empty": ("Every cell had left before the site went dark", "站点断电前各单元均已撤离"),
+    "archive_held_it_in_time": ("An archive held the chosen second within 5 s", "归档在 5 秒内包含所选时点"),
+    "restore_is_that_second": (
+        "Every restored row is that second's, debits equal credits",
+        "恢复的每一行均为所选时点，借贷平衡",
+    ),
     "cache_was_warm_in_time": ("The lost cache was warm again within 30 s", "缓存 30 秒内恢复预热"),
 }
 """What each check means, in English and Chinese."""

@@ -15,6 +15,7 @@ DRILLS = (
     ("witness-loss",),
     ("cache-loss", "--site", "cloud"),
     ("primary-crash", "--cell", "b"),
+    ("restore", "--cell", "a"),
     ("site-evacuation", "--site", "idc"),
 )
 

@@ -12,6 +12,7 @@ from runbooks.drills.checkers import Finding, Verdict
 from runbooks.drills.link_cut import judge_link_cut
 from runbooks.drills.primary_crash import judge_primary_crash
 from runbooks.drills.records import GrantNote, History, Mark, Op, Outcome
+from runbooks.drills.restore_drill import ARCHIVED_LIMIT_S, judge_restore
 from runbooks.drills.site_evacuation import judge_evacuation
 from runbooks.drills.witness_loss import judge_witness_loss
 from tests.unit.drills.making import SECOND, make_grant, make_op
@@ -161,3 +162,22 @@ def _cache(warm_s: float | None) -> History:
 )
 def test_a_lost_cache_has_to_be_warm_in_time(warm_s: float | None, red: set[str]) -> None:
     assert _red(judge_cache_loss(_cache(warm_s), HOMES)) == red
+
+
+def _restored(lag_s: float, *names: str) -> History:
+    marks = [Mark(13 * SECOND, "chosen", "", ""), Mark(int((13 + lag_s) * SECOND), "archived", "", "")]
+    return _history(BOTH, AT_REST, *marks, *(Mark(19 * SECOND, name, "", "") for name in names))
+
+
+@pytest.mark.parametrize(
+    ("history", "red"),
+    [
+        (_restored(1.2, "restored"), set()),
+        (_restored(ARCHIVED_LIMIT_S + 0.1, "restored"), {"archive_held_it_in_time"}),
+        (_restored(1.2, "not_restored"), {"restore_is_that_second"}),
+        (_restored(1.2), {"restore_is_that_second"}),
+        (_history(BOTH, AT_REST), {"archive_held_it_in_time", "restore_is_that_second"}),
+    ],
+)
+def test_a_restore_has_to_be_archived_in_time_and_right(history: History, red: set[str]) -> None:
+    assert _red(judge_restore(history, HOMES)) == red

@@ -88,7 +88,7 @@ def test_past_drills_are_read_from_their_evidence_newest_first(tmp_path: Path) -
     _leave(tmp_path, "20261102T000000Z", "planned-move", {"verdict": "broken", "checks": checks})
     _leave(tmp_path, "20261103T000000Z", "channel-loss", None)
     _leave(tmp_path, "20261104T000000Z", "day-end-loss", '{"verdict": "ho')
-    _leave(tmp_path, "20261105T000000Z", "restore", {"verdict": "holds"})
+    _leave(tmp_path, "20261105T000000Z", "emergency", {"verdict": "holds"})
     (tmp_path / "evidence" / "20261106T000000Z-nothing").mkdir()
     found = read_past(tmp_path)
     assert [(one.drill, one.verdict) for one in found] == [
