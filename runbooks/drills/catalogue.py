@@ -50,6 +50,13 @@ _ALL = (
         "site-evacuation --site idc",
     ),
     Drill(
+        "site-isolation",
+        "Cut a site off from everybody; it may acknowledge nothing more; about 60 s",
+        "脑裂疑似：隔离整个站点",
+        "site_isolation",
+        "site-isolation --site idc",
+    ),
+    Drill(
         "link-cut",
         "Cut the line between the data sites under load; nothing is promoted; about 40 s",
         "负载下切断站点间线路",

@@ -33,6 +33,7 @@ from runbooks.drills.records_cli import (
 from runbooks.drills.restore_drill import make_restore_drill
 from runbooks.drills.scene import DrillOptions, DrillRefused, Scene
 from runbooks.drills.site_evacuation import make_site_evacuation
+from runbooks.drills.site_isolation import make_site_isolation
 from runbooks.drills.site_loss import run_site_loss
 from runbooks.drills.tables import (
     print_channel_loss,
@@ -262,6 +263,17 @@ def _one_fault(fault: OneFault, options: DrillOptions, as_json: bool, no_live: b
 def site_evacuation_command(site: str, rate: float, seed: int, as_json: bool, no_live: bool) -> None:
     """Move every cell away from a site, switch it off and on again; no request may fail."""
     _one_fault(make_site_evacuation(Site(site)), DrillOptions(default_home(), rate, seed), as_json, no_live)
+
+
+@run.command("site-isolation")
+@_data_site("The site to cut off.")
+@_rate
+@_seed
+@_json
+@_no_live
+def site_isolation_command(site: str, rate: float, seed: int, as_json: bool, no_live: bool) -> None:
+    """Cut a site off from everybody; it may acknowledge nothing that the other site's history lacks."""
+    _one_fault(make_site_isolation(Site(site)), DrillOptions(default_home(), rate, seed), as_json, no_live)
 
 
 @run.command("link-cut")

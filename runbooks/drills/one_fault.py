@@ -5,7 +5,7 @@ A runbook names its fault and its own limits (`OneFault`); what every drill has 
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,7 +15,7 @@ from runbooks.drills.audit_check import check_audit
 from runbooks.drills.checkers import Finding, Verdict, check_all, count_of, overall
 from runbooks.drills.history import read_history
 from runbooks.drills.load import LoadError
-from runbooks.drills.measure import Window, compute_write_pause_seconds
+from runbooks.drills.measure import Window, compute_rto_seconds, compute_write_pause_seconds
 from runbooks.drills.payout_checkers import BookLine, Payouts, check_payouts
 from runbooks.drills.plot import PlotMark
 from runbooks.drills.read_payouts import read_books, wait_until_final
@@ -24,7 +24,7 @@ from runbooks.drills.report import Report
 from runbooks.drills.rows import CellRows
 from runbooks.drills.scene import DrillOptions, DrillRefused, Scene, open_scene, read_earlier, read_final
 from runbooks.drills.story import say_count, tell_timeline
-from runbooks.drills.verdict import limit_finding, render_findings, summarise_requests
+from runbooks.drills.verdict import RTO_LIMIT_S, limit_finding, render_findings, summarise_requests
 from runbooks.drills.watch import is_home
 from runbooks.evidence import keep_journals, write_report, write_verdict
 from runbooks.stand.ports import BANKS
@@ -173,6 +173,24 @@ def judge_epochs(history: History, cells: Mapping[str, Any]) -> Finding:
             if before and (note.epoch, note.primary) != (before[0].epoch, before[0].primary)
         ][:1]
     return limit_finding("nothing_was_promoted", moved, len(cells))
+
+
+def judge_take_over(history: History, cells: Sequence[str]) -> Finding:
+    """Return the finding that each cell whose primary was lost wrote again in a newer epoch in time."""
+    rtos = {cell: _compute_rto(history, cell) for cell in cells}
+    slow = [
+        f"cell {cell}: {'never' if rto is None else f'{rto:.2f} s'} to its first write"
+        for cell, rto in rtos.items()
+        if rto is None or rto > RTO_LIMIT_S
+    ]
+    return limit_finding("took_over_in_time", slow, len(cells))
+
+
+def _compute_rto(history: History, cell: str) -> float | None:
+    fault_ns = history.mark_ns("fault") or 0
+    before = [note for note in history.grants if note.cell == cell and note.at_ns <= fault_ns]
+    ops = [op for op in history.ops if op.phase == "load"]
+    return compute_rto_seconds(ops, cell, fault_ns, before[-1].epoch) if before else None
 
 
 def _judge(scene: Scene, fault: OneFault, final: _Final) -> OneFaultResult:

@@ -20,11 +20,10 @@ from functools import partial
 
 from replication.model import Site, other_data_site
 from runbooks.drills.checkers import Finding
-from runbooks.drills.measure import compute_rto_seconds
-from runbooks.drills.one_fault import OneFault, judge_pauses
+from runbooks.drills.one_fault import OneFault, judge_pauses, judge_take_over
 from runbooks.drills.records import History
 from runbooks.drills.scene import DrillRefused, Scene
-from runbooks.drills.verdict import PAUSE_LIMIT_S, RTO_LIMIT_S, limit_finding
+from runbooks.drills.verdict import PAUSE_LIMIT_S
 from runbooks.stand.topology import read_stand
 
 LASTS_S = 10.0
@@ -50,14 +49,8 @@ def make_primary_crash(cell: str, home: Site) -> OneFault:
 
 def judge_primary_crash(history: History, homes: Mapping[str, str], *, cell: str) -> tuple[Finding, ...]:
     """The cell wrote again in a newer epoch in time; the others paused no longer than promised."""
-    fault_ns = history.mark_ns("fault") or 0
-    before = [n for n in history.grants if n.cell == cell and n.at_ns <= fault_ns]
-    ops = [op for op in history.ops if op.phase == "load"]
-    rto_s = compute_rto_seconds(ops, cell, fault_ns, before[-1].epoch) if before else None
-    late = rto_s is None or rto_s > RTO_LIMIT_S
-    said = "never" if rto_s is None else f"{rto_s:.2f} s"
     return (
-        limit_finding("took_over_in_time", [f"cell {cell}: {said} to the first write"] if late else [], 1),
+        judge_take_over(history, [cell]),
         judge_pauses(history, {name: PAUSE_LIMIT_S for name in homes if name != cell}),
     )
 

@@ -16,6 +16,7 @@ DRILLS = (
     ("cache-loss", "--site", "cloud"),
     ("primary-crash", "--cell", "b"),
     ("restore", "--cell", "a"),
+    ("site-isolation", "--site", "cloud"),
     ("site-evacuation", "--site", "idc"),
 )
 

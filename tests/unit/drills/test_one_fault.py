@@ -14,6 +14,7 @@ from runbooks.drills.primary_crash import judge_primary_crash
 from runbooks.drills.records import GrantNote, History, Mark, Op, Outcome
 from runbooks.drills.restore_drill import ARCHIVED_LIMIT_S, judge_restore
 from runbooks.drills.site_evacuation import judge_evacuation
+from runbooks.drills.site_isolation import judge_isolation
 from runbooks.drills.witness_loss import judge_witness_loss
 from tests.unit.drills.making import SECOND, make_grant, make_op
 
@@ -181,3 +182,12 @@ def _restored(lag_s: float, *names: str) -> History:
 )
 def test_a_restore_has_to_be_archived_in_time_and_right(history: History, red: set[str]) -> None:
     assert _red(judge_restore(history, HOMES)) == red
+
+
+def test_an_isolated_site_has_to_be_taken_over_from_in_time() -> None:
+    judge = partial(judge_isolation, site=Site.IDC)
+    ops = [*_ops("a", {0: 1, 11: 2}, [(10, 11.2)]), *_ops("b", {0: 1})]
+    assert _red(judge(_history(ops, [*AT_REST, *TAKEN]), HOMES)) == set()
+    assert _red(judge(_history(BOTH, AT_REST), HOMES)) == {"took_over_in_time"}
+    other_waited = [*_ops("a", {0: 1, 11: 2}, [(10, 11.2)]), *_ops("b", {0: 1}, [(10, 16)])]
+    assert _red(judge(_history(other_waited, [*AT_REST, *TAKEN]), HOMES)) == {"write_pauses_in_limit"}
