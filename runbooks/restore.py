@@ -108,7 +108,7 @@ def restore_command(
         raise click.UsageError("--leave-running needs --into")
     wish = Wish(cell, parse_instant(to), site, into.absolute() if into else None, leave_running)
     with progress(f"restore {cell}") as tell:
-        plain, findings = run(_restore(wish, tell))
+        plain, findings = run(restore_cell(wish, tell))
     if as_json:
         click.echo(json.dumps(plain))
     else:
@@ -116,7 +116,8 @@ def restore_command(
     sys.exit(0 if findings.good else 1)
 
 
-async def _restore(wish: Wish, tell: Tell) -> tuple[dict[str, Any], Findings]:
+async def restore_cell(wish: Wish, tell: Tell) -> tuple[dict[str, Any], Findings]:
+    """Restore, compare with the living cell, keep or remove; return what `--json` prints and the findings."""
     begun = time.monotonic()
     place = choose_place(places(wish.cell, wish.site), wish.to)
     copy = _target(place, wish)

@@ -11,41 +11,53 @@ import click
 from rich.console import Console
 
 from replication.model import DATA_SITES, Site
+from runbooks.drills.cache_loss import make_cache_loss
 from runbooks.drills.certificate_rotation import run_certificate_rotation
 from runbooks.drills.channel_loss import run_channel_loss
 from runbooks.drills.checkers import Verdict
 from runbooks.drills.day_end_loss import run_day_end_loss
 from runbooks.drills.filing_loss import run_filing_loss
 from runbooks.drills.key_rotation import run_key_rotation
+from runbooks.drills.link_cut import make_link_cut
 from runbooks.drills.live import live_view
+from runbooks.drills.one_fault import OneFault, run_one_fault
 from runbooks.drills.planned_move import MOVE_RATE, run_planned_move
+from runbooks.drills.primary_crash import make_primary_crash
+from runbooks.drills.records_cli import (
+    history_command,
+    list_command,
+    schedule_command,
+    show_command,
+    verify_command,
+)
+from runbooks.drills.restore_drill import make_restore_drill
 from runbooks.drills.scene import DrillOptions, DrillRefused, Scene
+from runbooks.drills.site_evacuation import make_site_evacuation
+from runbooks.drills.site_isolation import make_site_isolation
 from runbooks.drills.site_loss import run_site_loss
 from runbooks.drills.tables import (
     print_channel_loss,
     print_key_rotation,
     print_moves,
+    print_one_fault,
     print_rotation,
     print_site_loss,
 )
 from runbooks.drills.ueba_loss import run_ueba_loss, verdict_of
+from runbooks.drills.witness_loss import make_witness_loss
 from runbooks.stand.home import default_home
-from runbooks.stand.topology import StandError
+from runbooks.stand.topology import StandError, read_stand
 
 T = TypeVar("T")
 Say = Callable[[str], None]
 OnScene = Callable[[Scene], None]
 EXITS: Mapping[Verdict, int] = {Verdict.HOLDS: 0, Verdict.BROKEN: 1, Verdict.UNKNOWN: 3}
-_DRILLS = (
-    ("site-loss", "Kill a whole site under load, let it come back; about 60 s"),
-    ("day-end-loss", "Kill a site in the middle of day-end, under load; about 70 s"),
-    ("filing-loss", "Kill a site while filings are on their way, under load; about 70 s"),
-    ("planned-move", "Move every cell to the other site and back under load; about 15 s a round"),
-    ("key-rotation", "Replace all keys of personal data under load, through a lost site; about 90 s"),
-    ("certificate-rotation", "Renew every certificate under load, revoke the old ones; about 20 s"),
-    ("ueba-loss", "Kill a site while staff look at customers; each look is scored once; about 70 s"),
-    ("channel-loss", "Kill the bank that payouts favour, under load; about 45 s"),
-)
+
+
+def _data_site(text: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    return click.option("--site", type=click.Choice([str(s) for s in DATA_SITES]), required=True, help=text)
+
+
 _rate = click.option(
     "--rate", type=click.FloatRange(1, 2000), default=40.0, show_default=True, help="Operations a second."
 )
@@ -59,11 +71,8 @@ def drill() -> None:
     """Break things on purpose, measure what customers saw, keep the evidence."""
 
 
-@drill.command("list")
-def list_command() -> None:
-    """Show which drills there are."""
-    for name, text in _DRILLS:
-        click.echo(f"{name:20} {text}")
+for _command in (list_command, show_command, history_command, schedule_command, verify_command):
+    drill.add_command(_command)
 
 
 @drill.group()
@@ -233,6 +242,98 @@ def key_rotation_command(rate: float, seed: int, as_json: bool, no_live: bool) -
     else:
         print_key_rotation(Console(), result)
     sys.exit(EXITS[Verdict(result.plain["verdict"])])
+
+
+def _one_fault(fault: OneFault, options: DrillOptions, as_json: bool, no_live: bool) -> None:
+    with _watching(fault.title[0], as_json, no_live) as (say, on_scene):
+        result = _run(run_one_fault(fault, options, say, on_scene))
+    if as_json:
+        click.echo(json.dumps(result.plain, ensure_ascii=False))
+    else:
+        print_one_fault(Console(), result)
+    sys.exit(EXITS[result.verdict])
+
+
+@run.command("site-evacuation")
+@_data_site("The site to empty.")
+@_rate
+@_seed
+@_json
+@_no_live
+def site_evacuation_command(site: str, rate: float, seed: int, as_json: bool, no_live: bool) -> None:
+    """Move every cell away from a site, switch it off and on again; no request may fail."""
+    _one_fault(make_site_evacuation(Site(site)), DrillOptions(default_home(), rate, seed), as_json, no_live)
+
+
+@run.command("site-isolation")
+@_data_site("The site to cut off.")
+@_rate
+@_seed
+@_json
+@_no_live
+def site_isolation_command(site: str, rate: float, seed: int, as_json: bool, no_live: bool) -> None:
+    """Cut a site off from everybody; it may acknowledge nothing that the other site's history lacks."""
+    _one_fault(make_site_isolation(Site(site)), DrillOptions(default_home(), rate, seed), as_json, no_live)
+
+
+@run.command("link-cut")
+@_rate
+@_seed
+@_json
+@_no_live
+def link_cut_command(rate: float, seed: int, as_json: bool, no_live: bool) -> None:
+    """Cut the line between the data sites under load; nothing may be promoted, every cell goes on."""
+    _one_fault(make_link_cut(), DrillOptions(default_home(), rate, seed), as_json, no_live)
+
+
+@run.command("witness-loss")
+@_rate
+@_seed
+@_json
+@_no_live
+def witness_loss_command(rate: float, seed: int, as_json: bool, no_live: bool) -> None:
+    """Kill the witness under load; nothing may happen to customers."""
+    _one_fault(make_witness_loss(), DrillOptions(default_home(), rate, seed), as_json, no_live)
+
+
+@run.command("primary-crash")
+@click.option("--cell", default="a", show_default=True, help="The cell whose primary is killed.")
+@_rate
+@_seed
+@_json
+@_no_live
+def primary_crash_command(cell: str, rate: float, seed: int, as_json: bool, no_live: bool) -> None:
+    """Kill the primary of one cell under load; its copy takes over within 5 s, nothing is lost."""
+    try:
+        homes = read_stand(default_home()).homes
+    except StandError as error:
+        raise click.ClickException(str(error)) from error
+    if cell not in homes:
+        raise click.BadParameter(f"{cell!r}: there are {', '.join(sorted(homes))}", param_hint="--cell")
+    fault = make_primary_crash(cell, Site(homes[cell]))
+    _one_fault(fault, DrillOptions(default_home(), rate, seed), as_json, no_live)
+
+
+@run.command("restore")
+@click.option("--cell", default="a", show_default=True, help="The cell to restore.")
+@_rate
+@_seed
+@_json
+@_no_live
+def restore_command(cell: str, rate: float, seed: int, as_json: bool, no_live: bool) -> None:
+    """Restore one cell to a chosen second under load, beside the running one; every row must be right."""
+    _one_fault(make_restore_drill(cell), DrillOptions(default_home(), rate, seed), as_json, no_live)
+
+
+@run.command("cache-loss")
+@_data_site("The site whose cache is lost.")
+@_rate
+@_seed
+@_json
+@_no_live
+def cache_loss_command(site: str, rate: float, seed: int, as_json: bool, no_live: bool) -> None:
+    """Kill a site's cache with everything in it; reads go on, it is filled anew by itself."""
+    _one_fault(make_cache_loss(Site(site)), DrillOptions(default_home(), rate, seed), as_json, no_live)
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:

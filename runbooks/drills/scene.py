@@ -15,6 +15,8 @@ from typing import Any
 
 import aiohttp
 
+from compliance.audit.errors import AuditKeyError
+from compliance.audit.signing import read_signer
 from replication.etcd import Etcd, EtcdUnavailable
 from replication.grants import read_world
 from replication.model import DATA_SITES, Grant, Mode, Site
@@ -26,8 +28,9 @@ from runbooks.drills.load import Load, LoadSettings
 from runbooks.drills.read_rows import Unreadable, read_cell, read_keys
 from runbooks.drills.records import Header, Mark
 from runbooks.drills.rows import CellRows
+from runbooks.drills.seal import seal_folder
 from runbooks.drills.watch import Grants, GrantWatch, find_not_home
-from runbooks.stand.topology import outside_settings, read_stand
+from runbooks.stand.topology import StandError, audit_key_path, outside_settings, read_stand
 from runbooks.tokens import channel_token
 
 _READY_S = 20.0
@@ -120,6 +123,17 @@ async def open_scene(
                 await load.close()
     finally:
         history.close()
+        _seal(options.home, viewer or Site.IDC, folder, say)
+
+
+def _seal(home: Path, site: Site, folder: Path, say: Callable[[str], None]) -> None:
+    """Seal what the drill left, finished or not; without a key it is not, and `biyi drill verify` says so."""
+    try:
+        signer = read_signer(audit_key_path(read_stand(home), site))
+    except (AuditKeyError, StandError) as error:
+        say(f"the evidence is not sealed: {error}")
+        return
+    seal_folder(folder, signer, datetime.now(UTC))  # noqa: TID251 - when people may know it was sealed
 
 
 async def read_earlier(scene: Scene) -> None:

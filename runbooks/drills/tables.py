@@ -11,6 +11,7 @@ from runbooks.drills.certificate_rotation import RotationResult
 from runbooks.drills.channel_loss import ChannelLossResult
 from runbooks.drills.checkers import Finding, Verdict
 from runbooks.drills.key_rotation import KeyRotationResult
+from runbooks.drills.one_fault import OneFaultResult
 from runbooks.drills.planned_move import MovesResult
 from runbooks.drills.story import say_count, say_site_loss
 from runbooks.drills.verdict import CellResult, SiteLossResult
@@ -37,6 +38,16 @@ def print_site_loss(console: Console, result: SiteLossResult, plain: Mapping[str
     )
     print_checks(console, result.findings)
     console.print(f"Evidence: {plain['evidence']}/report.html", highlight=False, soft_wrap=True)
+
+
+def print_one_fault(console: Console, result: OneFaultResult) -> None:
+    """Print how long each cell's writes paused, what was lost, and every check."""
+    pauses = result.plain["write_pause_seconds"]
+    told = ", ".join(f"cell {cell} {seconds:.2f} s" for cell, seconds in pauses.items())
+    console.print(f"Longest write pause: {told}.", highlight=False)
+    _print_requests(console, result.plain)
+    print_checks(console, result.findings)
+    console.print(f"Evidence: {result.plain['evidence']}/report.html", highlight=False, soft_wrap=True)
 
 
 def print_moves(console: Console, result: MovesResult) -> None:

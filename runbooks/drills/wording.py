@@ -133,7 +133,18 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
     "cloud_scored_none_twice": ("The watcher at cloud scored no look twice", "cloud 站点无重复评分"),
     "somebody_looked": ("Somebody looked at somebody", "演练期间确有查看"),
     "channel_switched_in_time": ("Payouts moved to the other bank within 10 s", "支付 10 秒内切换渠道"),
-    "pauses_in_limit": ("Write pause of the moves: p99 at most 1 s", "迁移写停顿 p99 不超 1 秒"),
+    "pauses_in_limit": ("Write pause of the moves: p99 at most 0.5 s", "迁移写停顿 p99 不超 0.5 秒"),
+    "write_pauses_in_limit": ("No cell's writes paused longer than promised", "各单元写停顿均在承诺之内"),
+    "nothing_was_promoted": ("No copy was promoted", "没有副本被提升"),
+    "went_on_alone": ("Every cell went on without its silent copy", "各单元在副本失联后继续服务"),
+    "stayed_in_sync": ("Every cell stayed in sync", "各单元始终保持同步"),
+    "site_was_empty": ("Every cell had left before the site went dark", "站点断电前各单元均已撤离"),
+    "archive_held_it_in_time": ("An archive held the chosen second within 5 s", "归档在 5 秒内包含所选时点"),
+    "restore_is_that_second": (
+        "Every restored row is that second's, debits equal credits",
+        "恢复的每一行均为所选时点，借贷平衡",
+    ),
+    "cache_was_warm_in_time": ("The lost cache was warm again within 30 s", "缓存 30 秒内恢复预热"),
 }
 """What each check means, in English and Chinese."""
 

@@ -1,0 +1,160 @@
+"""Which drills there are, and what each one's runbook says of itself in its docstring."""
+
+import importlib
+import inspect
+import re
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+SECTIONS: Final = ("When", "Who approves", "Expected time", "Abort rule", "Steps")
+"""What every runbook has to say, each at the beginning of a line of its module's docstring."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drill:
+    """One drill. `module` of `runbooks.drills` is its runbook; `words` follow `biyi drill run`."""
+
+    name: str
+    text: str
+    text_zh: str
+    module: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Runbook:
+    """What a drill's docstring says: its first line and each of `SECTIONS`."""
+
+    title: str
+    sections: dict[str, str]
+
+
+class RunbookIncomplete(Exception):
+    """A runbook lacks a section; the message names the file and the section."""
+
+
+_ALL = (
+    Drill(
+        "site-loss",
+        "Kill a whole site under load, let it come back; about 60 s",
+        "负载下整站点失电并恢复",
+        "site_loss",
+        "site-loss --site idc",
+    ),
+    Drill(
+        "site-evacuation",
+        "Empty a site on purpose under load, switch it off and on; about 60 s",
+        "负载下计划撤离整个站点",
+        "site_evacuation",
+        "site-evacuation --site idc",
+    ),
+    Drill(
+        "site-isolation",
+        "Cut a site off from everybody; it may acknowledge nothing more; about 60 s",
+        "脑裂疑似：隔离整个站点",
+        "site_isolation",
+        "site-isolation --site idc",
+    ),
+    Drill(
+        "link-cut",
+        "Cut the line between the data sites under load; nothing is promoted; about 40 s",
+        "负载下切断站点间线路",
+        "link_cut",
+        "link-cut",
+    ),
+    Drill(
+        "witness-loss",
+        "Kill the witness under load; nothing may happen; about 40 s",
+        "负载下失去见证节点",
+        "witness_loss",
+        "witness-loss",
+    ),
+    Drill(
+        "primary-crash",
+        "Kill one cell's primary under load; its copy takes over; about 40 s",
+        "负载下主库崩溃并切换",
+        "primary_crash",
+        "primary-crash --cell a",
+    ),
+    Drill(
+        "cache-loss",
+        "Lose a site's cache with everything in it, under load; about 40 s",
+        "负载下失去站点缓存",
+        "cache_loss",
+        "cache-loss --site idc",
+    ),
+    Drill(
+        "restore",
+        "Restore a cell to a chosen second under load, beside it; about 60 s",
+        "负载下按时点恢复单元",
+        "restore_drill",
+        "restore --cell a",
+    ),
+    Drill(
+        "day-end-loss",
+        "Kill a site in the middle of day-end, under load; about 70 s",
+        "日终批处理中途失去站点",
+        "day_end_loss",
+        "day-end-loss --site idc",
+    ),
+    Drill(
+        "filing-loss",
+        "Kill a site while filings are on their way, under load; about 70 s",
+        "监管报送途中失去站点",
+        "filing_loss",
+        "filing-loss --site idc",
+    ),
+    Drill(
+        "planned-move",
+        "Move every cell to the other site and back under load; about 15 s a round",
+        "负载下计划迁移并迁回",
+        "planned_move",
+        "planned-move --rounds 3",
+    ),
+    Drill(
+        "key-rotation",
+        "Replace all keys of personal data under load, through a lost site; about 90 s",
+        "负载下轮换个人信息密钥",
+        "key_rotation",
+        "key-rotation",
+    ),
+    Drill(
+        "certificate-rotation",
+        "Renew every certificate under load, revoke the old ones; about 20 s",
+        "负载下更换全部证书",
+        "certificate_rotation",
+        "certificate-rotation",
+    ),
+    Drill(
+        "ueba-loss",
+        "Kill a site while staff look at customers; each look is scored once; about 70 s",
+        "员工访问评分期间失去站点",
+        "ueba_loss",
+        "ueba-loss --site idc",
+    ),
+    Drill(
+        "channel-loss",
+        "Kill the bank that payouts favour, under load; about 45 s",
+        "负载下失去首选支付渠道",
+        "channel_loss",
+        "channel-loss",
+    ),
+)
+DRILLS: Final = MappingProxyType({drill.name: drill for drill in _ALL})
+
+
+def read_runbook(drill: Drill) -> Runbook:
+    """Return what the drill's module says of itself; RunbookIncomplete when a section is missing."""
+    module = importlib.import_module(f"runbooks.drills.{drill.module}")
+    return parse_runbook(drill.module, inspect.cleandoc(module.__doc__ or ""))
+
+
+def parse_runbook(name: str, text: str) -> Runbook:
+    """Split a runbook's docstring into its title and `SECTIONS`, whose lines are joined."""
+    title, _, rest = text.partition("\n")
+    found = re.split(rf"^({'|'.join(SECTIONS)}): *", rest, flags=re.MULTILINE)
+    sections = {key: " ".join(body.split()) for key, body in zip(found[1::2], found[2::2], strict=True)}
+    if missing := [section for section in SECTIONS if not sections.get(section)]:
+        raise RunbookIncomplete(f"runbooks/drills/{name}.py: its docstring does not say {', '.join(missing)}")
+    return Runbook(title.removeprefix("Runbook: "), sections)

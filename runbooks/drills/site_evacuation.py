@@ -1,0 +1,114 @@
+"""Runbook: empty a site on purpose, switch it off, bring it back; customers may not notice.
+
+When: before maintenance of a whole site (power, cooling, network), and monthly.
+Who approves: the operations lead on duty and the business owner of the day (on the stand: nobody).
+Expected time: about 60 s; 6 s of load, a move a cell (under 1 s each), 12 s without the site, its start and
+rejoin, 8 s of `home_after`, the moves home, 4 s more.
+Abort rule: Ctrl-C at any time; the site is started, the hold released, the cells go home by themselves (by
+hand: `biyi site start SITE`, `biyi cells`).
+
+Steps: check -> load -> hold fail-back -> move every cell of the site away -> switch the site off -> go on
+under load -> switch it on -> release the hold -> the cells go home -> stop the load -> resolve -> read the
+final rows -> verify the audit trail -> judge: no request failed, no primary was lost, writes paused no
+longer than promised.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from functools import partial
+
+import aiohttp
+
+from replication.model import Mode, Site, other_data_site
+from replication.tls import calling
+from runbooks.drills.checkers import Finding
+from runbooks.drills.one_fault import OneFault, judge_pauses, judge_requests
+from runbooks.drills.records import History
+from runbooks.drills.scene import DrillRefused, Scene
+from runbooks.drills.verdict import PAUSE_LIMIT_S, limit_finding
+from runbooks.drills.watch import Grants
+from runbooks.stand.sites import kill_site
+from runbooks.stand.up import start_site
+
+OFF_S = 12.0
+"""Time without the site. Source: our choice, that of a site loss."""
+_MOVE_S = 30.0
+"""Patience with one move. Source: our choice, above the agent's 20 s."""
+
+
+def make_site_evacuation(site: Site) -> OneFault:
+    """Return the drill that empties `site`."""
+    return OneFault(
+        drill="site-evacuation",
+        site=str(site),
+        viewer=other_data_site(site),
+        title=(f"Planned evacuation drill: {site}", f"计划撤离演练：{site}"),
+        told=f"Every cell was moved away from {site}, the site was switched off and on again, and the cells "
+        "went home.",
+        begin=partial(_empty_and_switch_off, site=site),
+        heal=partial(_switch_on, site=site),
+        lasts_s=OFF_S,
+        limits=partial(judge_evacuation, site=site),
+        words=f"site-evacuation --site {site}",
+    )
+
+
+def judge_evacuation(history: History, homes: Mapping[str, str], *, site: Site) -> tuple[Finding, ...]:
+    """No request failed; every cell had left before the site went dark; pauses within the promise."""
+    dark_ns = history.mark_ns("dark")
+    left = []
+    for cell in homes:
+        before = [n for n in history.grants if n.cell == cell and dark_ns is not None and n.at_ns <= dark_ns]
+        if not before or f"-{site}-" in before[-1].primary:
+            left.append(f"cell {cell} had its primary at {site} when the site was switched off")
+    return (
+        judge_requests(history),
+        limit_finding("site_was_empty", left, len(homes)),
+        judge_pauses(history, dict.fromkeys(homes, PAUSE_LIMIT_S)),
+    )
+
+
+async def _empty_and_switch_off(scene: Scene, site: Site) -> None:
+    url = scene.settings.agent_urls[site]
+    connector = aiohttp.TCPConnector(ssl=calling(scene.settings.tls_dir, "agent"))
+    timeout = aiohttp.ClientTimeout(total=_MOVE_S)
+    async with aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=False) as http:
+        await _hold(scene, http)
+        scene.mark("fault", f"hold fail-back, move every cell away from {site}")
+        for cell in [name for name, grant in scene.watch.grants.items() if grant.primary.site is site]:
+            async with http.post(
+                f"{url}/v1/cells/{cell}/move", json={"to": str(other_data_site(site))}
+            ) as answer:
+                said = await answer.json(content_type=None)
+            if await scene.watch.until(partial(_is_away, cell=cell, site=site), _MOVE_S) is None:
+                raise DrillRefused(f"cell {cell} did not leave {site}: {said.get('why')}; `biyi why {cell}`")
+    scene.dead = site
+    await asyncio.to_thread(kill_site, scene.options.home, site)
+    scene.mark("dark", f"{site} is switched off")
+
+
+def _is_away(grants: Grants, cell: str, site: Site) -> bool:
+    grant = grants.get(cell)
+    return grant is not None and grant.mode is Mode.SYNC and grant.primary.site is not site
+
+
+async def _hold(scene: Scene, http: aiohttp.ClientSession) -> None:
+    """Ask the agent that survives: cells stay where they are put."""
+    survivor = scene.settings.agent_urls[scene.settings.site]
+    async with http.put(f"{survivor}/v1/hold") as answer:
+        answer.raise_for_status()
+
+
+async def _switch_on(scene: Scene, site: Site) -> None:
+    if scene.dead is not None:
+        scene.mark("restart", f"switch {site} on")
+        await asyncio.to_thread(start_site, scene.options.home, site)
+        scene.dead = None
+    survivor = scene.settings.agent_urls[scene.settings.site]
+    connector = aiohttp.TCPConnector(ssl=calling(scene.settings.tls_dir, "agent"))
+    async with (
+        aiohttp.ClientSession(connector=connector, trust_env=False) as http,
+        http.delete(f"{survivor}/v1/hold") as answer,
+    ):
+        answer.raise_for_status()
+    scene.mark("healed", "the hold is released, the cells go home once their copies have joined")
