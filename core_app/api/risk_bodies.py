@@ -3,12 +3,20 @@
 import datetime as dt
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from core_app.api.bodies import REQUEST, DeviceEvidence, ReasonAnswer, Text
 from core_app.money import MAX_FEN
 
-Day = Annotated[dt.date, Field(strict=False)]
+
+def _need_text(value: object) -> object:
+    """Refuse what pydantic would take for a day beside a written one: numbers, as seconds of an epoch."""
+    if not isinstance(value, str):
+        raise ValueError("needs a text such as 2026-12-31")
+    return value
+
+
+Day = Annotated[dt.date, Field(strict=False), BeforeValidator(_need_text)]
 Staff = Annotated[str, Field(pattern=r"^[a-z][a-z0-9._-]{1,39}$")]
 
 

@@ -80,10 +80,9 @@ def find_mismatches(product: Product, wanted: Wanted) -> tuple[Reason, ...]:
             Reason("age", wanted.age_years, f"{ages.min_years} to {ages.max_years}"),
         ),
     )
-    own = tuple(reason for bad, reason in found if bad)
-    return own + (
-        judge_pre_screen(product, wanted.listed).reasons if Step.PRE_SCREEN in product.risk.steps else ()
-    )
+    gated = Step.PRE_SCREEN in product.risk.steps
+    gate = judge_pre_screen(product, wanted.listed).reasons if gated else ()
+    return (*(reason for bad, reason in found if bad), *gate)
 
 
 def rank_offers(candidates: Iterable[Candidate]) -> tuple[Offer, ...]:
