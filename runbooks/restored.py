@@ -53,6 +53,7 @@ LENDING_CHECKS = Checks(
         TableCheck("core", "identity_evidence", ("evidence_id",), "at", fixed=True),
         TableCheck("core", "consents", ("consent_id",), "at", fixed=True),
         TableCheck("core", "limit_reviews", ("review_id",), "at", fixed=True),
+        TableCheck("core", "pre_screens", ("pre_screen_id",), "at", fixed=True),
         TableCheck("core", "notices", ("notice_id",), "at", fixed=False),
         TableCheck("core", "clearings", ("channel", "kind", "on_date"), "at", fixed=True),
         TableCheck("core", "day_end_progress", ("on_date", "step", "chunk"), "at", fixed=True),

@@ -1,4 +1,4 @@
-"""`biyi risk gangs | expire | models | train | stability`: what stands behind decisions, by hand."""
+"""`biyi risk gangs | expire | models | train | federate | stability`: what decisions rest on, by hand."""
 
 import asyncio
 import datetime as dt
@@ -49,6 +49,7 @@ def risk() -> None:
     Free what nobody drew:  biyi risk expire
     What decides today:     biyi risk models
     Train them again:       biyi risk train --into models
+    Train without sharing:  biyi risk federate
     Do tiers stand still:   biyi risk stability --months 12
     """
 
@@ -211,6 +212,35 @@ def train_command(seed: int, rows: int, into: Path | None, as_json: bool) -> Non
             table.add_row(*(str(row[name]) for name in ("model", "ks", "auc", "rows", "as_shipped")))
         Console().print(table)
     sys.exit(0 if into is not None or all(row["as_shipped"] for row in shown) else 1)
+
+
+@risk.command("federate")
+@click.option("--seed", default=11, show_default=True)
+@click.option(
+    "--rows", default=20_000, show_default=True, help="Synthetic people, half of them at each house."
+)
+@_json
+def federate_command(seed: int, rows: int, as_json: bool) -> None:
+    """Fit the challenger at two houses, each a process with rows of its own, and compare with each alone.
+
+    Only sums over all rows of a house cross between processes. AUC is on people that neither house has; all
+    are made up, and it says nothing about real borrowers. Exit 1 when a house has too few rows.
+    """
+    from core_app.decisions.training.federated import HouseRefused, compare_houses
+
+    card = next(model.card for model in read_risk().versions if model.card.id == "credit-challenger")
+    try:
+        found = compare_houses(card, seed, rows)
+    except HouseRefused as error:
+        raise click.ClickException(f"a house: {error}") from error
+    if as_json:
+        click.echo(json.dumps({"data": f"synthetic, seed {seed}, {rows} rows", **found}))
+        return
+    table = Table("fitted to", "AUC", caption=f"synthetic, seed {seed}, {rows} rows")
+    for name in ("first_alone", "second_alone", "together"):
+        table.add_row(name.replace("_", " "), f"{found[name]:.4f}")
+    Console().print(table)
+    click.echo(f"{found['rounds']} rounds; {found['bytes_crossed']} bytes of sums crossed, no row")
 
 
 @risk.command("stability")

@@ -3,12 +3,20 @@
 import datetime as dt
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from core_app.api.bodies import REQUEST, DeviceEvidence, ReasonAnswer, Text
 from core_app.money import MAX_FEN
 
-Day = Annotated[dt.date, Field(strict=False)]
+
+def _need_text(value: object) -> object:
+    """Refuse what pydantic would take for a day beside a written one: numbers, as seconds of an epoch."""
+    if not isinstance(value, str):
+        raise ValueError("needs a text such as 2026-12-31")
+    return value
+
+
+Day = Annotated[dt.date, Field(strict=False), BeforeValidator(_need_text)]
 Staff = Annotated[str, Field(pattern=r"^[a-z][a-z0-9._-]{1,39}$")]
 
 
@@ -51,6 +59,33 @@ class LimitRequest(BaseModel):
     staff: Staff = Field(description="Who sets it.")
 
 
+class PreScreenRequest(BaseModel):
+    """A customer that staff puts on the list of a product, or takes off it."""
+
+    model_config = REQUEST | ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "customer_id": "C0123456789abcdef01234567",
+                    "product": "instalment-12",
+                    "listed": True,
+                    "valid_to": "2026-12-31",
+                    "reason": "invited: twelve months on time",
+                    "staff": "li.wei",
+                }
+            ]
+        }
+    )
+    customer_id: Text = Field(description="As answered by POST /v1/customers.")
+    product: Text = Field(
+        description="A product on sale; its list counts where its first step is pre_screen."
+    )
+    listed: bool = Field(description="On the list from today on, or off it.")
+    valid_to: Day | None = Field(default=None, description="Last business date on the list; absent: no end.")
+    reason: Text = Field(description="Why, without personal data.")
+    staff: Staff = Field(description="Who sets it.")
+
+
 class VoidRequest(BaseModel):
     """The contract to give up; it was signed and not drawn."""
 
@@ -63,7 +98,7 @@ class VoidRequest(BaseModel):
 class StepAnswer(BaseModel):
     """One step of a decision; `facts` are what it rested on, with model and variable versions."""
 
-    step: str = Field(examples=["identity", "fraud", "score"])
+    step: str = Field(examples=["pre_screen", "identity", "fraud", "score"])
     outcome: str = Field(examples=["passed", "refused", "over_budget", "skipped"])
     elapsed_us: int
     budget_ms: int
@@ -103,6 +138,16 @@ class LimitSetAnswer(BaseModel):
     node: str = Field(examples=["product:instalment-12"])
     temporary: bool
     amount_fen: int | None
+    valid_from: str
+    valid_to: str | None
+
+
+class PreScreenAnswer(BaseModel):
+    """A customer's place on a product's list, or that it has none."""
+
+    customer_id: str
+    product: str = Field(examples=["instalment-12"])
+    listed: bool
     valid_from: str
     valid_to: str | None
 

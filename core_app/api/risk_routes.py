@@ -11,6 +11,7 @@ from core_app.api import risk_bodies
 from core_app.api.answering import IdempotencyKey, command_of, core_of, created, problems, respond, shown
 from core_app.api.guard import GuardedRoute, allow, staff_of
 from core_app.decisions.evidence import index_evidence
+from core_app.decisions.pre_screen import PreScreen, set_pre_screen
 from core_app.decisions.service import show_application
 from core_app.errors import refuse_field
 from core_app.limits.service import LimitChange, set_limit, show_limits, void_contract
@@ -58,9 +59,8 @@ async def post_limit(request: Request, key: IdempotencyKey, body: risk_bodies.Li
 
     A cut holds at once for contracts and draws; what was drawn before it stands.
     """
+    _need_own_name(request, body.staff)
     core = core_of(request)
-    if body.staff != staff_of(request).staff:
-        raise refuse_field("body.staff", "another name than the session's", "one's own name")
     change = LimitChange(
         customer_id=body.customer_id,
         level=Level(body.level),
@@ -72,6 +72,30 @@ async def post_limit(request: Request, key: IdempotencyKey, body: risk_bodies.Li
         staff=body.staff,
     )
     return respond(await set_limit(core, command_of(core, key, "limit", body), change))
+
+
+@router.post(
+    "/pre-screens",
+    summary="Put a customer on a product's list",
+    **created(risk_bodies.PreScreenAnswer),
+)
+@allow(Role.CREDIT, Role.SUPERVISOR)
+async def post_pre_screen(
+    request: Request, key: IdempotencyKey, body: risk_bodies.PreScreenRequest
+) -> Response:
+    """Put a customer on the list of who is let in to a product, or take it off, as staff.
+
+    It counts for products whose first step is `pre_screen`, from the next application on.
+    """
+    _need_own_name(request, body.staff)
+    core = core_of(request)
+    wish = PreScreen(**body.model_dump())
+    return respond(await set_pre_screen(core, command_of(core, key, "pre-screen", body), wish))
+
+
+def _need_own_name(request: Request, staff: str) -> None:
+    if staff != staff_of(request).staff:
+        raise refuse_field("body.staff", "another name than the session's", "one's own name")
 
 
 @router.get(

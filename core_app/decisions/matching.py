@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from core_app.decisions.rules import Reason
+from core_app.decisions.steps import Step, judge_pre_screen
 from core_app.products.model import Product
 
 
@@ -23,6 +24,8 @@ class Wanted:
     purpose: str | None
     channel: str | None
     age_years: int
+    listed: frozenset[str] = frozenset()
+    """The products whose lists have the customer today."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,9 @@ def find_mismatches(product: Product, wanted: Wanted) -> tuple[Reason, ...]:
             Reason("age", wanted.age_years, f"{ages.min_years} to {ages.max_years}"),
         ),
     )
-    return tuple(reason for bad, reason in found if bad)
+    gated = Step.PRE_SCREEN in product.risk.steps
+    gate = judge_pre_screen(product, wanted.listed).reasons if gated else ()
+    return (*(reason for bad, reason in found if bad), *gate)
 
 
 def rank_offers(candidates: Iterable[Candidate]) -> tuple[Offer, ...]:

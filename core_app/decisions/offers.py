@@ -14,6 +14,7 @@ from core_app.customers.evidence import Held, find_gaps
 from core_app.customers.identity import birth_date
 from core_app.customers.verify import HELD_COLUMN, read_held
 from core_app.decisions.matching import Candidate, Wanted, find_mismatches, rank_offers, with_law
+from core_app.decisions.pre_screen import LISTED_COLUMN
 from core_app.decisions.quote import LoanWish, find_other_reasons
 from core_app.decisions.rules import Reason
 from core_app.disclosure.charges import compute_charges
@@ -27,7 +28,7 @@ from core_app.products.model import Product
 from core_app.products.published import read_all_on_sale
 
 _ASK = f"""
-select d.day, c.id_number, {HELD_COLUMN},
+select d.day, c.id_number, {HELD_COLUMN}, {LISTED_COLUMN},
        (select t.tier from core.customer_tiers t where t.customer_id = c.customer_id
         order by t.tier_id desc limit 1)
 from core.read_day(%(chunk)s::smallint, %(today)s::date) as d (day)
@@ -46,14 +47,15 @@ async def show_offers(core: LendingCore, customer_id: str, wish: LoanWish, chann
         values = {"chunk": chunk, "today": calendar, "customer_id": customer_id}
         asked = await connection.execute(_ASK, values)
         nodes_asked = await ask_nodes(connection, customer_id, (chunk, calendar))
-        today, id_number, held, tier = await asked.fetchone() or (calendar, None, None, None)
+        row = await asked.fetchone() or (calendar, None, None, (), None)
+        today, id_number, held, listed, tier = row
         if id_number is None:
             raise refuse_field("body.customer_id", "no such customer", "a registered customer")
         nodes = await fetch_nodes(nodes_asked)
         products = await read_all_on_sale(core, connection, today)
         born = birth_date(core.vault.decrypt(CUSTOMER_ID_NUMBER, customer_id, id_number))
         age_years = age_on(born, today) if born else 0
-        wanted = Wanted(wish.amount_fen, wish.periods, wish.purpose, channel, age_years)
+        wanted = Wanted(wish.amount_fen, wish.periods, wish.purpose, channel, age_years, frozenset(listed))
         known = None if core.vendors is None else read_held(held)
         found = [_look(core, one, wanted, (today, tier, nodes, known)) for one in products]
         body = {"customer_id": customer_id, "on": today.isoformat(), **_show(found)}

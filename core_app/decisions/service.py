@@ -45,6 +45,7 @@ from core_app.decisions.steps import (
     close_step,
     judge_fraud,
     judge_identity,
+    judge_pre_screen,
     judge_score,
     skip_step,
 )
@@ -225,6 +226,8 @@ async def _take_steps(
     for name in product.risk.steps:
         if steps.failed:
             steps.taken.append(skip_step(name, product))
+        elif name == Step.PRE_SCREEN:
+            steps.close(name, judge_pre_screen(product, applicant.listed))
         elif name == Step.IDENTITY:
             age_years = _age(core, wish.customer_id, applicant)
             refused = applicant.refused_on

@@ -1,11 +1,11 @@
-"""The ordered steps of a decision: identity, fraud, score. Pure.
+"""The ordered steps of a decision: a list of who is let in, identity, fraud, score. Pure.
 
 Each step is judged from facts gathered before, within its budget. A step that took longer than the
 product allows has failed, whatever it found (fail-closed); steps after a failed one are skipped.
 """
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,7 @@ from core_app.products.model import Product
 class Step(enum.StrEnum):
     """The steps there are; their order stands in the product (`risk.steps`)."""
 
+    PRE_SCREEN = "pre_screen"
     IDENTITY = "identity"
     FRAUD = "fraud"
     SCORE = "score"
@@ -78,6 +79,13 @@ def close_step(step: str, judged: Judged, elapsed_us: int, product: Product) -> 
 def skip_step(step: str, product: Product) -> StepResult:
     """Return the result of a step that an earlier one made needless."""
     return StepResult(step, Outcome.SKIPPED, 0, product.risk.step_budget_ms)
+
+
+def judge_pre_screen(product: Product, listed: Collection[str]) -> Judged:
+    """Judge whether the product's list has the customer; `listed` are the products whose lists do today."""
+    found = product.id in listed
+    reasons = () if found else (Reason("pre_screen", "not on the list", f"on the list of {product.id}"),)
+    return Judged(reasons, {"listed": found})
 
 
 def judge_identity(

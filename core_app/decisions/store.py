@@ -10,21 +10,23 @@ from psycopg.types.json import Jsonb
 from core_app.core import Connection
 from core_app.customers.verify import HELD_COLUMN
 from core_app.decisions.inquiry import Inquired
+from core_app.decisions.pre_screen import LISTED_COLUMN
 from core_app.decisions.steps import StepResult
 
 # The day is held until the command ends (core.enter_day): its variables are read by what it is dated.
 # The applicant as the steps see them: sealed ID number, the last refusal but for those that were our own
-# slowness or the cool-off itself, the tier before, the newest place in a gang. One row, whoever asks.
+# slowness, the cool-off itself or not being on a list, the tier before, the newest place in a gang, the lists
+# they stand on. One row, whoever asks.
 SELECT_APPLICANT = f"""
 select d.day, c.id_number, c.region,
     (select max(a.decided_on) from core.applications a
      where a.customer_id = c.customer_id and a.decision = 'refused'
-         and not a.reasons @> '[{{"rule": "cool_off"}}]'
+         and not a.reasons @> '[{{"rule": "cool_off"}}]' and not a.reasons @> '[{{"rule": "pre_screen"}}]'
          and not exists (select from core.decision_steps s
                          where s.application_id = a.application_id and s.outcome = 'over_budget')),
     (select t.tier from core.customer_tiers t where t.customer_id = c.customer_id
      order by t.tier_id desc limit 1),
-    m.gang, m.customers, m.density, {HELD_COLUMN}
+    m.gang, m.customers, m.density, {HELD_COLUMN}, {LISTED_COLUMN}
 from (select core.enter_day(%(chunk)s::smallint, %(today)s::date) as day) as d
 left join core.customers c on c.customer_id = %(customer_id)s
 left join lateral (
@@ -74,7 +76,7 @@ from core.applications a where a.application_id = %s
 
 @dataclass(frozen=True, slots=True)
 class Applicant:
-    """A row of SELECT_APPLICANT; every field but the day is None for an unknown customer."""
+    """A row of SELECT_APPLICANT; every field but the day and `listed` is None for an unknown customer."""
 
     today: dt.date
     id_number: bytes | None
@@ -86,6 +88,8 @@ class Applicant:
     gang_density: str | None
     evidence: Mapping[str, Sequence[Any]] | None
     """What identity vendors found, as `core_app.customers.verify` reads it."""
+    listed: Sequence[str]
+    """The products whose lists have the customer today."""
 
 
 @dataclass(frozen=True, slots=True)

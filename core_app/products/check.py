@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from core_app.decisions.steps import Step
 from core_app.errors import ProductInvalid
 from core_app.funding.route import RANKS
 from core_app.ledger.dimensions import find_unknown
@@ -23,6 +24,7 @@ def find_contradictions(product: Product) -> tuple[str, ...]:
             *_contradictions_of_funding(product),
             *_contradictions_of_reporting(product),
             *_contradictions_of_accounting(product),
+            *_contradictions_of_risk(product),
         ]
     )
 
@@ -122,3 +124,13 @@ def _contradictions_of_reporting(product: Product) -> Iterator[str]:
 def _contradictions_of_accounting(product: Product) -> Iterator[str]:
     if unknown := find_unknown(product):
         yield f"accounting.dimensions: {', '.join(unknown)}, which lines of the ledger do not have"
+
+
+def _contradictions_of_risk(product: Product) -> Iterator[str]:
+    steps = product.risk.steps
+    if unknown := set(steps) - set(Step):
+        yield f"risk.steps: {', '.join(sorted(unknown))}, needs of {', '.join(Step)}"
+    if len(set(steps)) != len(steps):
+        yield "risk.steps: a step stands twice"
+    if Step.PRE_SCREEN in steps[1:]:
+        yield "risk.steps: pre_screen, which says who is let in at all, needs to be the first"

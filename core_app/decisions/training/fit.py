@@ -21,7 +21,8 @@ SUBS = {
 }  # fmt: skip
 INCREASE = ("var.loans_drawn", "var.arrears_share", "var.applications_90d", "var.refused_90d")
 """Inputs of the limit-increase model: what we know of customers who have a loan; nobody else is asked."""
-_RIDGE = 1.0
+RIDGE = 1.0
+"""Penalty on each weight but the intercept. Source: our choice."""
 _STEPS = 30
 _CONVERGED = 1e-10
 _OFFSET, _PER_LOG_ODD = 450.0, 60.0
@@ -73,7 +74,7 @@ def _fit(
         missing = np.isnan(values)
         columns += [np.where(missing, 0.0, (clipped - mean) / scale), missing.astype(float)]
     design = np.column_stack([np.ones(len(people.defaulted)), *columns])
-    weights = np.round(_regress(design[:half], people.defaulted[:half]), 6)
+    weights = np.round(regress(design[:half], people.defaulted[:half]), 6)
     terms = tuple(
         Term(input=one, least=least, most=most, mean=mean, scale=scale,
              weight=float(weights[1 + 2 * n]), missing_weight=float(weights[2 + 2 * n]))
@@ -98,10 +99,10 @@ def _fit(
     return Fitted(card, log_odds)
 
 
-def _regress(design: Floats, outcome: NDArray[np.bool_]) -> Floats:
+def regress(design: Floats, outcome: NDArray[np.bool_]) -> Floats:
     """Return the weights of a ridge-penalised logistic regression, by Newton's method."""
     weights = np.zeros(design.shape[1])
-    penalty = _RIDGE * np.eye(design.shape[1])
+    penalty = RIDGE * np.eye(design.shape[1])
     penalty[0, 0] = 0.0
     for _ in range(_STEPS):
         share = 1 / (1 + np.exp(-(design @ weights)))

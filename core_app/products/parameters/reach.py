@@ -103,7 +103,7 @@ class Risk(Group):
 
     models: SomeNames = told(_MEASURE, "Models that score it.")
     data_sources: SomeNames = told(_MEASURE, "Where their inputs come from.")
-    steps: SomeNames = told(_DECISION, "Steps in order; each may end the application.")
+    steps: SomeNames = told(_DECISION, "Steps in order: pre_screen, identity, fraud, score; each may end it.")
     step_budget_ms: Count = told(_STEPS, "Time one step may take, in ms; over it the step fails.")
     bureau_timeout_ms: Count = told(_INQUIRY, "Patience with the bureau, in ms.")
     bureau_valid_days: Count = told(_INQUIRY, "Days a bureau answer may be used again.")

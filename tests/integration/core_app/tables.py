@@ -53,6 +53,7 @@ TABLES = {
         "consents",
         "source_answers",
         "limit_reviews",
+        "pre_screens",
         "notices",
         "clearing_lines",
         "clearings",

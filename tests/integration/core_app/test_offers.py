@@ -73,6 +73,54 @@ async def test_an_offer_says_which_evidence_is_missing(core: Any) -> None:
         assert offer["missing"] == ["police_match", "face_liveness"]
 
 
+async def test_the_first_gate_lets_in_whom_staff_put_on_the_products_list(
+    client: Any, core: Any, cells: Any
+) -> None:
+    steps = ["pre_screen", "identity", "fraud", "score"]
+    eligibility = {"cool_off_days": 30}
+    await publish_change(core, risk={"steps": steps}, eligibility=eligibility)
+    customer_id, other = await register(client), await register(client)
+    put = {
+        "customer_id": customer_id,
+        "product": RAISED,
+        "listed": True,
+        "staff": "li.wei",
+        "reason": "invited",
+    }
+
+    async def look(who: str) -> tuple[bool, str, list[str]]:
+        offered = {one["product"] for one in (await ask(client, who))["offers"]}
+        decided = await apply(client, who, 100_000)
+        return RAISED in offered, decided["decision"], [reason["rule"] for reason in decided["reasons"]]
+
+    refused = (False, "refused", ["pre_screen"])
+    assert [await look(customer_id), await look(other)] == [refused, refused]
+    before = await cells.counts()
+    for wrong, path in (
+        ({"staff": "wang.fang"}, "body.staff"),
+        ({"product": "no-such-product"}, "body.product"),
+        ({"valid_to": "2026-01-14"}, "body.valid_to"),
+        ({"listed": False, "valid_to": "2026-01-20"}, "body.valid_to"),
+    ):
+        status, problem, _ = await client.post("/v1/pre-screens", put | wrong)
+        assert (status, problem["errors"][0]["path"]) == (422, path)
+    assert await cells.counts() == before
+    status, kept, _ = await client.post("/v1/pre-screens", put | {"valid_to": "2026-01-20"})
+    assert (status, kept["listed"], kept["valid_from"], kept["valid_to"]) == (
+        201, True, "2026-01-15", "2026-01-20",
+    )  # fmt: skip
+    # Who was not let in was not judged: no cool-off follows from it.
+    assert [await look(customer_id), await look(other)] == [(True, "approved", []), refused]
+    cells.set_business_date("2026-01-20")
+    assert (await look(customer_id))[1] == "approved"
+    cells.set_business_date("2026-01-21")
+    assert await look(customer_id) == refused
+    assert (await client.post("/v1/pre-screens", put))[0] == 201
+    assert (await look(customer_id))[1] == "approved"
+    assert (await client.post("/v1/pre-screens", put | {"listed": False}))[0] == 201
+    assert await look(customer_id) == refused
+
+
 async def borrow(client: Any, customer_id: str, amount_fen: int) -> Any:
     decided = await apply(client, customer_id, amount_fen, 12, product=RAISED)
     _, contract, _ = await client.post("/v1/contracts", confirm(decided))

@@ -51,6 +51,7 @@ async def test_what_is_over_is_purged_on_the_record_and_once(client: Any, core: 
     await decide(client)
     last = await last_day_kept(cells, core)
     assert await purge(core, last - dt.timedelta(days=400)) == Purged(0, 0)
+    assert await purge(core, last) == Purged(0, 0), "the last evening"
     assert await counts(cells) == (4, 2, 0)
     over = last + dt.timedelta(days=1)
     for _ in range(2):  # repeated, it answers as before and does nothing

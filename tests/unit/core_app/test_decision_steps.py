@@ -21,6 +21,7 @@ from core_app.decisions.steps import (
     is_night,
     judge_fraud,
     judge_identity,
+    judge_pre_screen,
     judge_score,
 )
 from core_app.decisions.tiers import decide_tier, plain_tier
@@ -44,6 +45,16 @@ def test_a_step_over_its_budget_has_failed_whatever_it_found(elapsed_us: int, ou
     result = close_step("fraud", Judged((), {"a": 1}), elapsed_us, PRODUCT)
     assert (result.outcome, dict(result.facts)) == (outcome, {"a": 1})
     assert bool(result.reasons) == (outcome is Outcome.OVER_BUDGET)
+
+
+@pytest.mark.parametrize(
+    ("listed", "rules"),
+    [(("instalment-12",), []), ((), ["pre_screen"]), (("instalment-6", "scene-renovation"), ["pre_screen"])],
+)
+def test_the_first_gate_asks_for_the_products_own_list(listed: tuple[str, ...], rules: list[str]) -> None:
+    judged = judge_pre_screen(PRODUCT, listed)
+    assert [reason.rule for reason in judged.reasons] == rules
+    assert judged.facts == {"listed": not rules}
 
 
 @pytest.mark.parametrize(

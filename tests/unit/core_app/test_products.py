@@ -46,6 +46,12 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"reporting.bureau_account_type": "R1"}, r"account type R1 excludes 11 to 29"),
     ({"reporting.bureau_frequency": "99"}, r"reporting\.bureau_frequency: 99, repay mode 11 needs 03"),
     ({"funding.rank_by": ["cost", "beauty"]}, r"funding\.rank_by: beauty, needs of cost, quota, speed"),
+    (
+        {"risk.steps": ["identity", "tarot"]},
+        r"risk\.steps: tarot, needs of pre_screen, identity, fraud, score",
+    ),
+    ({"risk.steps": ["fraud", "identity", "fraud"]}, r"risk\.steps: a step stands twice"),
+    ({"risk.steps": ["identity", "pre_screen", "score"]}, r"risk\.steps: pre_screen, which says who"),
     (split_funding("0.3", "0.6"), r"funding\.parties: shares sum to 0\.9, need 1"),
     (
         {"pricing.reward": {"after_periods": 12, "unit": "points", "cut": "0.01"}},

@@ -1,6 +1,7 @@
 """The table in core_app/README.md: each row of the survey has tests that exist, or says what is missing."""
 
 import ast
+import json
 import re
 from functools import cache
 from pathlib import Path
@@ -104,3 +105,14 @@ def test_a_row_with_an_adapter_names_port_and_fake_or_says_what_is_missing(row: 
 )
 def test_a_row_without_a_real_test_is_caught(proof: str) -> None:
     assert find_faults(proof)
+
+
+def test_the_latency_of_decisions_is_measured_open_loop_and_holds() -> None:
+    found = json.loads((ROOT / "bench" / "results" / "decisions.json").read_text(encoding="utf-8"))
+    held = [one for one in found["rates"] if one["rate_per_second"] <= found["highest_rate_held"]]
+    assert held, "no rate was held"
+    for one in held:
+        assert one["p99_ms"] <= found["limit_ms"] == 200
+        # Every application that was scheduled counts, and each was decided.
+        assert one["outcomes"] == {"approved": one["applications"]}
+        assert one["shed"] == 0
