@@ -149,7 +149,8 @@ def main() -> None:
     load = os.getloadavg()[0]
     found = asyncio.run(measure(given.megabytes, given.trips, given.rounds))
     stamp = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-    plain = {"at": stamp, "cores": os.cpu_count(), "load_before": round(load, 1), **found}
+    given_to = {"megabytes": given.megabytes, "trips": given.trips}
+    plain = {"at": stamp, "cores": os.cpu_count(), "load_before": round(load, 1), **given_to, **found}
     RESULT.write_text(json.dumps(plain, indent=2) + "\n")
     print(json.dumps({name: found[name] for name in ("relay", "tunnel", "price")}, indent=2))
 

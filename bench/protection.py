@@ -1,6 +1,6 @@
 """Field protection beside the bare engine: seal and open a field, in one process, in turns.
 
-`python bench/protection.py [--rounds 8] [--json]`; writes bench/results/protection.json. Bare is what
+`python -m bench.protection [--rounds 8] [--json]`; writes bench/results/protection.json. Bare is what
 `cryptography` costs for the same bytes and nothing else: a key, a cipher, the associated data, the text,
 the tag. Ours is the vault as the core uses it: the customer's own key out of the tree, version, AAD of
 five parts, header. Both take turns within a round, and the ratio of each round is kept: a machine that is
@@ -108,6 +108,7 @@ def main(rounds: int, as_json: bool) -> None:
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
         "load_average": round(os.getloadavg()[0], 1),
+        "rounds": rounds,
         "field_bytes": len(CLEAR),
         "goal": GOAL,
         "aim": AIM,

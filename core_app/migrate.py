@@ -17,6 +17,7 @@ from replication.grants import follow_grants
 from replication.model import GrantSeen
 from replication.settings import SettingsError, SiteSettings, read_site_settings
 from replication.tls import Identity
+from replication.transport import plan_calling
 
 _GRANTS_PATIENCE_SECONDS = 20.0
 """Source: our choice; the stand starts agents and migrations one after the other."""
@@ -47,8 +48,7 @@ async def migrate_cells(site: SiteSettings) -> None:
     for cell in site.cells:
         place = site.place(grants[cell.name].grant.primary.place)
         connection = await psycopg.AsyncConnection.connect(
-            host=place.host,
-            port=place.port,
+            **plan_calling(place),
             dbname="biyi",
             user="biyi_owner",
             passfile=str(site.passfile),

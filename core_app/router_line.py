@@ -17,6 +17,7 @@ import psycopg
 from psycopg_pool import AsyncConnectionPool, PoolClosed
 
 from replication.settings import PlaceSettings
+from replication.transport import plan_calling
 
 Connection = psycopg.AsyncConnection[Any]
 
@@ -50,8 +51,6 @@ _CONNECTION: dict[str, Any] = {
     "autocommit": True,
     "prepare_threshold": 0,
     "connect_timeout": 2,
-    "sslmode": "disable",
-    "gssencmode": "disable",
     # Planning a posting anew for each call would cost as much as running it: the planner takes the lengths
     # of its arrays for a reason to.
     "options": f"-c transaction_timeout={TRANSACTION_MS} -c plan_cache_mode=force_generic_plan",
@@ -165,10 +164,9 @@ class Line:
         self.serving = False
         self._arguments = {
             **_CONNECTION,
+            **plan_calling(place),
             "user": sessions.user,
             "application_name": sessions.application,
-            "host": place.host,
-            "port": place.port,
             "passfile": str(passfile),
         }
         self._tasks = tasks

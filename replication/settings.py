@@ -155,7 +155,8 @@ class CellSettings:
 class PlaceSettings:
     """Where a copy stands: `name` is `<cell>-<site>-<ordinal>`, host and port as seen from here.
 
-    A `host` that begins with a slash is the directory of a Unix socket, as libpq reads it.
+    A `host` that begins with a slash is the directory of a Unix socket, as libpq reads it. `tls_dir` is
+    the process's directory of certificates (`replication.transport`) where the copy is reached by TLS.
     `data_dir` is set only in the settings of the place's own site. A primary prefers a sync copy at the
     other site, the lowest ordinal first; one beside it only stands in (`failover.sync_set`).
     """
@@ -169,11 +170,21 @@ class PlaceSettings:
     host: str
     port: int
     data_dir: Path | None = None
+    tls_dir: Path | None = None
 
     @property
     def socket_path(self) -> str | None:
         """Return where the copy's Unix socket is; None: it listens at TCP."""
         return f"{self.host}/.s.PGSQL.{self.port}" if self.host.startswith("/") else None
+
+
+@dataclass(frozen=True, slots=True)
+class TlsAddress:
+    """A TCP address spoken to by mutual TLS only, with the certificates in `tls_dir`."""
+
+    host: str
+    port: int
+    tls_dir: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,9 +258,18 @@ class SiteSettings:
         """Return the place called `name`; StopIteration is a programming error."""
         return next(p for p in self.places if p.name == name)
 
-    def valkey_address(self) -> Path | tuple[str, int]:
-        """Return where the site's Valkey listens: its Unix socket, or host and port."""
-        return self.valkey_socket or (self.valkey_host, self.valkey_port)
+    def valkey_address(self) -> Path | int | TlsAddress:
+        """Return where the site's Valkey listens: its Unix socket, a port of this machine, elsewhere by TLS.
+
+        ValueError when it is elsewhere and there are no certificates: no plain TCP leaves the machine.
+        """
+        if self.valkey_socket is not None:
+            return self.valkey_socket
+        if self.valkey_host == "127.0.0.1":
+            return self.valkey_port
+        if self.tls_dir is None:
+            raise ValueError(f"valkey_host is {self.valkey_host} and tls_dir is not set: needs certificates")
+        return TlsAddress(self.valkey_host, self.valkey_port, self.tls_dir)
 
     def own_places(self) -> tuple[PlaceSettings, ...]:
         """Return the places that this site's agent looks after."""

@@ -18,6 +18,7 @@ from replication.model import DATA_SITES, Grant
 from replication.postgres.copy import AUDIT, DATABASE
 from replication.settings import SiteSettings
 from replication.tls import calling
+from replication.transport import plan_calling
 
 CONNECT_SECONDS = 5
 """Patience with connecting. Source: our choice, the promised 5 s of a failover."""
@@ -66,8 +67,7 @@ async def connect_audit(settings: SiteSettings, grant: Grant) -> AsyncIterator[A
     """Connect as biyi_audit to a granted primary; psycopg.Error when it does not answer."""
     place = settings.place(grant.primary.place)
     connection: psycopg.AsyncConnection[Any] = await psycopg.AsyncConnection.connect(
-        host=place.host,
-        port=place.port,
+        **plan_calling(place),
         dbname=DATABASE,
         user=AUDIT,
         passfile=str(settings.passfile),

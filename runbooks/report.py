@@ -39,6 +39,7 @@ from replication.grants import read_world
 from replication.postgres.copy import DATABASE, REPORT
 from replication.settings import SiteSettings
 from replication.tls import calling
+from replication.transport import plan_calling
 from runbooks import report_feedback
 from runbooks.audit_source import CONNECT_SECONDS, NoGrant
 from runbooks.bureau_persons import read_persons
@@ -254,7 +255,7 @@ async def _connect_granted(settings: SiteSettings, cell: str) -> Connection:
         raise NoGrant(f"no grant for {cell}; see `biyi cells`")
     place = settings.place(grants[cell].grant.primary.place)
     return await psycopg.AsyncConnection.connect(
-        host=place.host, port=place.port, dbname=DATABASE, user=REPORT, passfile=str(settings.passfile),
+        **plan_calling(place), dbname=DATABASE, user=REPORT, passfile=str(settings.passfile),
         connect_timeout=CONNECT_SECONDS, autocommit=True, application_name="biyi-report",
     )  # fmt: skip
 

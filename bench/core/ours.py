@@ -7,9 +7,13 @@ import random
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import click
+import psycopg
 import uvloop
 from psycopg_pool import AsyncConnectionPool
 
@@ -18,12 +22,15 @@ from compliance.protection.keys import RootKey
 from compliance.protection.vault import make_vault
 from core_app.commands import make_command
 from core_app.core import Connection, LendingCore
+from core_app.errors import CoreError
 from core_app.loans.draw import DrawWish, post_draws, want_draw
 from core_app.loans.repay import post_repayments, want_repayment
 from core_app.loans.together import GroupQueue
 from core_app.products.catalogue import read_catalogue
 
 T = TypeVar("T")
+Done = tuple[int, int, float]
+"""Commands done in the time that counts, all commands done, and the processor seconds of the former."""
 PLANS = "-c plan_cache_mode=force_generic_plan"
 PAID_FEN = 30_000
 """One repayment: more than penalty and interest of the oldest instalment, so that principal moves too."""
@@ -95,23 +102,35 @@ def open_pool(dsn: str, size: int) -> AsyncConnectionPool[Any]:
     return AsyncConnectionPool(dsn, min_size=size, max_size=size, open=False, kwargs=kwargs)
 
 
-def run_workers(works: list[Work]) -> tuple[int, int, float]:
-    """Run every worker in a process of its own.
+class WorkerFailed(click.ClickException):
+    """A worker did not come to its end: there is nothing to measure. Says which and why."""
 
-    Return commands done in the time that counts, all commands done, and the processor seconds of the former.
+
+def run_workers(works: list[Work], run: Callable[[Work], Done] | None = None) -> Done:
+    """Run every worker in a process of its own; return the sums. WorkerFailed when one of them fails.
+
+    What a worker raises comes across as text: not every exception can be built again from its message.
     """
-    with multiprocessing.get_context("spawn").Pool(len(works)) as pool:
-        done = pool.map(_run, works)
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(len(works), mp_context=spawn) as pool:
+        futures = [pool.submit(run or _run, work) for work in works]
+        try:
+            done = [future.result() for future in futures]
+        except BrokenProcessPool as error:
+            raise WorkerFailed(f"a worker of {works[0].kind} ended without a result: {error}") from error
     return sum(one[0] for one in done), sum(one[1] for one in done), sum(one[2] for one in done)
 
 
-def _run(work: Work) -> tuple[int, int, float]:
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_post(work))
+def _run(work: Work) -> Done:
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_post(work))
+    except (CoreError, psycopg.Error) as error:
+        raise WorkerFailed(f"worker {work.worker} of {work.kind}: {type(error).__name__}: {error}") from None
 
 
-async def _post(work: Work) -> tuple[int, int, float]:
-    dice = random.Random(work.worker)
+async def _post(work: Work) -> Done:
+    dice = random.Random()  # a fixed seed would repay the same loans in every turn, until they are settled
     taken = 0
 
     def next_contract() -> int:

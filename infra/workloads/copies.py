@@ -159,7 +159,7 @@ def _stateful_set(ground: Ground, copy: Copy, mine: dict[str, str]) -> None:
                 ),
             ],
             account="biyi-agent",
-            init=prepared(settings.images.biyi),
+            init=prepared(settings.images.biyi, "agent"),
             zone=copy.zone,
             pool="copies",
             grace_seconds=DRAIN_SECONDS,

@@ -16,6 +16,8 @@ SITE_SETTINGS = f"{SETTINGS}/site.json"
 HOME, KEYS, TLS = "/var/lib/biyi", "/run/biyi/keys", "/etc/biyi/tls"
 IDENTITY = "/run/biyi/identity"
 """The process's directory of certificates (`replication.tls`): links to `TLS`, and its own `loaded`."""
+OWN = "own"
+"""Name of the process's own certificate and key there, for PostgreSQL (`replication.transport`)."""
 SIGN_KEY = "sign.key"
 """The site's own key of its audit trail; only the notary's pod has it."""
 PG_BIN = "/usr/lib/postgresql/18/bin"
@@ -65,6 +67,7 @@ def _place(copy: Copy, own: Copy | None) -> Document:
         "ordinal": copy.ordinal,
         "host": copy.host,
         "port": POSTGRES_PORT,
+        "tls_dir": IDENTITY,
     }
     if copy == own:
         found |= {"data_dir": f"{HOME}/copy"}

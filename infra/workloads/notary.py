@@ -54,7 +54,7 @@ def build_notary(ground: Ground) -> None:
         "notary",
         [container],
         [*volumes("site-settings", holders=("notary",)), core.VolumeArgs(name="own", secret=key)],
-        init=prepared(settings.images.biyi, f"{OWN_SECRETS}/{SIGN_KEY}"),
+        init=prepared(settings.images.biyi, "notary", f"{OWN_SECRETS}/{SIGN_KEY}"),
     )
     apps.StatefulSet(
         "notary",

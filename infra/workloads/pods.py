@@ -6,7 +6,7 @@ from pulumi_kubernetes.core import v1 as core
 from pulumi_kubernetes.meta import v1 as meta
 
 from infra.settings import Settings
-from infra.workloads.documents import HOME, IDENTITY, KEYS, SETTINGS, TLS
+from infra.workloads.documents import HOME, IDENTITY, KEYS, OWN, SETTINGS, TLS
 
 USER = 65532
 """Not root. Source: the number that distroless images use for `nonroot`."""
@@ -125,14 +125,17 @@ def keys_laid_out(image: str, *more: str) -> core.ContainerArgs:
     )
 
 
-def identity_linked(image: str) -> core.ContainerArgs:
+def identity_linked(image: str, holder: str) -> core.ContainerArgs:
     """Lay out the directory of certificates: links into the projected volume, renewed under them.
+
+    `holder`'s own stand beside them as `own`, the name that PostgreSQL's two ends know them by.
 
     Its `..data` is the generation in force, and a renewal writes every file anew, `crl.pem` too, at whose
     time the process sees that something changed. The directory itself is the process's: it says there what
     it took over.
     """
     links = f"ln -sfn {TLS}/..data {IDENTITY}/current && ln -sfn {TLS}/crl.pem {IDENTITY}/crl.pem"
+    links += "".join(f" && ln -sfn {TLS}/{holder}.{end} {IDENTITY}/{OWN}.{end}" for end in ("crt", "key"))
     return core.ContainerArgs(
         name="identity",
         image=image,
@@ -144,9 +147,9 @@ def identity_linked(image: str) -> core.ContainerArgs:
     )
 
 
-def prepared(image: str, *more: str) -> list[core.ContainerArgs]:
-    """Return what has to run in a pod before its process: keys and `more` laid out, identity linked."""
-    return [keys_laid_out(image, *more), identity_linked(image)]
+def prepared(image: str, holder: str, *more: str) -> list[core.ContainerArgs]:
+    """Return what runs before a process known as `holder`: keys and `more` laid out, identity linked."""
+    return [keys_laid_out(image, *more), identity_linked(image, holder)]
 
 
 def volumes(*documents: str, holders: Sequence[str]) -> list[core.VolumeArgs]:
@@ -154,7 +157,6 @@ def volumes(*documents: str, holders: Sequence[str]) -> list[core.VolumeArgs]:
 
     `holders` are the names under which its process is known: it gets no other's certificate.
     """
-    certificates = [TLS_SECRET, *(f"{TLS_SECRET}-{holder}" for holder in holders)]
     return [
         core.VolumeArgs(
             name="settings",
@@ -168,16 +170,7 @@ def volumes(*documents: str, holders: Sequence[str]) -> list[core.VolumeArgs]:
         core.VolumeArgs(
             name="secrets", secret=core.SecretVolumeSourceArgs(secret_name=KEYS_SECRET, default_mode=0o440)
         ),
-        core.VolumeArgs(
-            name="tls",
-            projected=core.ProjectedVolumeSourceArgs(
-                default_mode=0o440,
-                sources=[
-                    core.VolumeProjectionArgs(secret=core.SecretProjectionArgs(name=name))
-                    for name in certificates
-                ],
-            ),
-        ),
+        certificates_of(*holders),
         core.VolumeArgs(
             name="identity", empty_dir=core.EmptyDirVolumeSourceArgs(medium="Memory", size_limit="1Mi")
         ),
@@ -186,6 +179,20 @@ def volumes(*documents: str, holders: Sequence[str]) -> list[core.VolumeArgs]:
         ),
         core.VolumeArgs(name="tmp", empty_dir=core.EmptyDirVolumeSourceArgs(size_limit="64Mi")),
     ]
+
+
+def certificates_of(*holders: str) -> core.VolumeArgs:
+    """Return the volume with the authority's files and the holders' own, and nobody else's."""
+    return core.VolumeArgs(
+        name="tls",
+        projected=core.ProjectedVolumeSourceArgs(
+            default_mode=0o440,
+            sources=[
+                core.VolumeProjectionArgs(secret=core.SecretProjectionArgs(name=name))
+                for name in (TLS_SECRET, *(f"{TLS_SECRET}-{holder}" for holder in holders))
+            ],
+        ),
+    )
 
 
 def mounts(*more: core.VolumeMountArgs) -> list[core.VolumeMountArgs]:

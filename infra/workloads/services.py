@@ -16,13 +16,16 @@ from infra.workloads.documents import (
     PAYER_PORT,
     PROJECTOR_PORT,
     SITE_SETTINGS,
+    TLS,
     VALKEY_PORT,
     WATCHER_PORT,
     channels_document,
     site_document,
 )  # fmt: skip
 from infra.workloads.pods import (
+    KEYS_SECRET,
     asks,
+    certificates_of,
     confined,
     labels,
     mounts,
@@ -114,7 +117,7 @@ def _api(ground: Ground) -> None:
                     "api",
                     [container],
                     volumes("site-settings", holders=("api",)),
-                    init=prepared(settings.images.biyi),
+                    init=prepared(settings.images.biyi, "api"),
                     grace_seconds=API_GRACE_SECONDS,
                 ),
             ),
@@ -224,7 +227,7 @@ def _worker(ground: Ground, worker: Worker) -> None:
                     name,
                     [container],
                     volumes("site-settings", holders=(name,)),
-                    init=prepared(settings.images.biyi),
+                    init=prepared(settings.images.biyi, name),
                 ),
             ),
         ),
@@ -235,8 +238,10 @@ def _worker(ground: Ground, worker: Worker) -> None:
 def _valkey(ground: Ground) -> None:
     """Create the site's cache; wiped, it is filled again by the projector, so it keeps no volume."""
     settings = ground.topology.settings
-    start = 'exec valkey-server --port 6379 --appendonly no --save "" --dir /data'
-    start += ' --requirepass "$(cat /secrets/valkey)"'
+    start = f'exec valkey-server --port 0 --tls-port {VALKEY_PORT} --appendonly no --save "" --dir /data'
+    start += f" --tls-cert-file {TLS}/valkey.crt --tls-key-file {TLS}/valkey.key"
+    start += f" --tls-ca-cert-file {TLS}/ca.crt"
+    start += ' --tls-auth-clients yes --tls-protocols TLSv1.3 --requirepass "$(cat /secrets/valkey)"'
     container = core.ContainerArgs(
         name="valkey",
         image=settings.images.valkey,
@@ -251,14 +256,18 @@ def _valkey(ground: Ground) -> None:
         volume_mounts=[
             core.VolumeMountArgs(name="data", mount_path="/data"),
             core.VolumeMountArgs(name="secrets", mount_path="/secrets", read_only=True),
+            core.VolumeMountArgs(name="tls", mount_path=TLS, read_only=True),
         ],
+    )
+    own_word = core.SecretVolumeSourceArgs(
+        secret_name=KEYS_SECRET,
+        default_mode=0o440,
+        items=[core.KeyToPathArgs(key="valkey", path="valkey")],  # the other files there are our keys
     )
     keeps = [
         core.VolumeArgs(name="data", empty_dir=core.EmptyDirVolumeSourceArgs(size_limit="1Gi")),
-        core.VolumeArgs(
-            name="secrets",
-            secret=core.SecretVolumeSourceArgs(secret_name="biyi-keys", default_mode=0o440),  # noqa: S106
-        ),
+        core.VolumeArgs(name="secrets", secret=own_word),
+        certificates_of("valkey"),
     ]
     apps.Deployment(
         "valkey",

@@ -149,7 +149,7 @@ def _steward(ground: Ground) -> None:
         volumes("site-settings", "platform-settings", holders=("operator",)),
         account=ACCOUNT,
         account_mounted=True,
-        init=prepared(settings.images.biyi),
+        init=prepared(settings.images.biyi, "operator"),
     )
     apps.Deployment(
         "steward",

@@ -87,7 +87,7 @@ def _pods(ground: Ground, component: str, holder: str, command: list[str]) -> co
         component,
         [container],
         volumes("site-settings", holders=(holder,)),
-        init=prepared(settings.images.biyi),
+        init=prepared(settings.images.biyi, holder),
         restart_policy="OnFailure",
     )
     return core.PodTemplateSpecArgs(metadata=meta.ObjectMetaArgs(labels=labels(component)), spec=spec)

@@ -89,7 +89,8 @@ class _Reach:
 
 def restored_copy(cell: str, like: Copy, into: Path, port: int) -> Copy:
     """Return the handle of a restored directory: no place of the deployment, on a port of its own."""
-    place = PlaceSettings(f"{cell}-restored", cell, like.place.site, 9, like.place.host, port, into)
+    near = like.place
+    place = PlaceSettings(f"{cell}-restored", cell, near.site, 9, near.host, port, into, near.tls_dir)
     return replace(like, place=place, log_dir=into.parent)
 
 

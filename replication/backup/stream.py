@@ -19,6 +19,7 @@ from replication.model import format_lsn, parse_lsn
 from replication.postgres.copy import ARCHIVER, REPL
 from replication.postgres.observe import TCP_OPTIONS
 from replication.settings import PlaceSettings
+from replication.transport import plan_calling
 
 ANSWER_SECONDS = 5.0
 """Patience with one answer. Source: our choice; a walsender answers at once or is gone."""
@@ -188,15 +189,12 @@ class WalStream:
 async def open_stream(place: PlaceSettings, passfile: Path) -> AsyncIterator[WalStream]:
     """Connect for replication; psycopg.Error when the server is not there."""
     conn = await psycopg.AsyncConnection.connect(
-        host=place.host,
-        port=place.port,
         user=REPL,
         passfile=str(passfile),
         replication="true",
         autocommit=True,
         connect_timeout=2,
-        sslmode="disable",
-        gssencmode="disable",
+        **plan_calling(place),
         application_name=ARCHIVER,
         **TCP_OPTIONS,
     )

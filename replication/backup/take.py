@@ -42,6 +42,7 @@ from replication.postgres.copy import (
     write_file,
 )
 from replication.postgres.observe import TCP_OPTIONS, AdminConnection, connect_admin, read_status
+from replication.transport import plan_calling
 
 Tell = Callable[[str], None]
 TAKE_SECONDS = 3600.0
@@ -271,14 +272,11 @@ async def _copy_base(
 
 def _conninfo(copy: Copy) -> str:
     return make_conninfo(
-        host=copy.place.host,
-        port=copy.place.port,
         user=REPL,
         dbname="replication",
         application_name=f"backup {copy.place.name}",
         connect_timeout=2,
-        sslmode="disable",
-        gssencmode="disable",
+        **plan_calling(copy.place),
         **TCP_OPTIONS,
     )
 

@@ -19,6 +19,7 @@ from replication.postgres.observe import (
 )
 from replication.postgres.processes import POLL_SECONDS
 from replication.settings import PlaceSettings
+from replication.transport import plan_calling, plan_listening
 
 CONF_FILE = "biyi.conf"
 INCLUDE = f"\ninclude '{CONF_FILE}'\n"
@@ -34,11 +35,7 @@ _LINE = re.compile(r"^(\w+) = '((?:[^']|'')*)'$")
 def base_settings(copy: Copy) -> dict[str, str]:
     """Return the settings of every copy, sized for the stand; none of them names another copy."""
     return {
-        # Addresses: a Unix socket only, or TCP on the loopback only; other sites come through the border.
-        "listen_addresses": "" if copy.place.socket_path else "127.0.0.1",
-        "port": str(copy.place.port),
-        "unix_socket_directories": copy.place.host if copy.place.socket_path else "",
-        "unix_socket_permissions": "0700",
+        **plan_listening(copy.place),
         "max_connections": "100",
         "superuser_reserved_connections": "10",  # the agent gets in when the core took all others
         "password_encryption": "scram-sha-256",
@@ -109,14 +106,11 @@ def upstream_value(copy: Copy, upstream: PlaceSettings | None, own_id: CopyId) -
     if upstream is None:
         return ""
     return make_conninfo(
-        host=upstream.host,
-        port=upstream.port,
         user=REPL,
         passfile=str(copy.beside(".pgpass")),
         application_name=str(own_id),
         connect_timeout=2,
-        sslmode="disable",
-        gssencmode="disable",
+        **plan_calling(upstream),
         **TCP_OPTIONS,
     )
 

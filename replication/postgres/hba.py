@@ -29,6 +29,7 @@ from replication.postgres.copy import (
 )
 from replication.postgres.observe import AdminConnection
 from replication.postgres.processes import POLL_SECONDS
+from replication.transport import plan_rule
 
 _TERMINATE_SECONDS = 2.0
 _WRITERS = [APP, OWNER, PAYER, NOTICES, STAFF, AUDIT]
@@ -38,11 +39,10 @@ _OPEN_MARK = "# biyi: open"
 
 def _rules(copy: Copy, *more: str) -> str:
     """Return the rules that always stand, then `more`; whoever none of them names is refused."""
-    kind, address = ("local", "") if copy.place.socket_path else ("host", "127.0.0.1/32 ")
     readers = ",".join((READ, REPORT, UEBA))
     always = (f"all {ADMIN},{REPL}", f"replication {REPL}", f"{DATABASE} {readers}")
-    rules = [f"{kind} {who} {address}scram-sha-256\n" for who in (*always, *more)]
-    return "".join(rules) + "local all all reject\nhost all all 0.0.0.0/0 reject\n"
+    rules = [plan_rule(copy.place, who) for who in (*always, *more)]
+    return "".join(rules) + "local all all reject\nhost all all all reject\n"
 
 
 def write_fenced(copy: Copy, *, directory: Path | None = None) -> None:

@@ -16,6 +16,7 @@ from psycopg.rows import TupleRow, dict_row
 from replication.model import CopyId, parse_lsn
 from replication.postgres.copy import ADMIN, DATABASE
 from replication.settings import PlaceSettings
+from replication.transport import plan_calling
 
 AdminConnection = psycopg.AsyncConnection[TupleRow]
 
@@ -92,15 +93,12 @@ async def connect_admin(
 
 async def _connect(place: PlaceSettings, passfile: Path, dbname: str) -> AdminConnection:
     return await psycopg.AsyncConnection.connect(
-        host=place.host,
-        port=place.port,
         user=ADMIN,
         dbname=dbname,
         passfile=str(passfile),
         autocommit=True,
         connect_timeout=2,
-        sslmode="disable",
-        gssencmode="disable",
+        **plan_calling(place),
         application_name="biyi-agent",
         options="-c statement_timeout=2000",
         **TCP_OPTIONS,

@@ -32,6 +32,7 @@ from replication.postgres.hba import write_fenced
 from replication.postgres.observe import TCP_OPTIONS, AdminConnection, abort_after, connect_admin
 from replication.postgres.processes import POLL_SECONDS, end_leftovers, read_postmaster
 from replication.settings import PlaceSettings
+from replication.transport import plan_calling
 
 CLONE_SECONDS = 1800.0
 """Longest clone. Source: our choice; the sites' line carries a 200 GB cell in that time at 1 Gbit/s."""
@@ -88,14 +89,11 @@ async def clone(
 def _source(upstream: PlaceSettings, own_id: CopyId, dbname: str) -> str:
     """Return the connection string for a program; its name is not a copy's, so nobody waits for it."""
     return make_conninfo(
-        host=upstream.host,
-        port=upstream.port,
         user=REPL,
         dbname=dbname,
         application_name=f"copying {own_id}",
         connect_timeout=2,
-        sslmode="disable",
-        gssencmode="disable",
+        **plan_calling(upstream),
         **TCP_OPTIONS,
     )
 

@@ -13,6 +13,7 @@ from replication.postgres.copy import DATABASE, READ
 from replication.postgres.observe import TCP_OPTIONS
 from replication.projection.position import Applied, Look, Position, Row
 from replication.settings import PlaceSettings
+from replication.transport import plan_calling
 
 CopyConnection = psycopg.AsyncConnection[Any]
 
@@ -164,15 +165,12 @@ async def connect_copy(
 ) -> CopyConnection:
     """Connect as a reader, autocommit and read-only; psycopg.OperationalError when it cannot be."""
     return await psycopg.AsyncConnection.connect(
-        host=place.host,
-        port=place.port,
         user=user,
         dbname=DATABASE,
         passfile=str(passfile),
         autocommit=True,
         connect_timeout=_CONNECT_SECONDS,
-        sslmode="disable",
-        gssencmode="disable",
+        **plan_calling(place),
         application_name=application,
         options=f"-c default_transaction_read_only=on -c statement_timeout={_STATEMENT_MS} -c timezone=UTC",
         **TCP_OPTIONS,

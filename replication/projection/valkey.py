@@ -7,6 +7,7 @@ that loses the end of it falls back to an older position *with* its older values
 """
 
 import json
+import ssl
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from replication.projection.position import Position, Ring, RingEntry
+from replication.settings import TlsAddress
+from replication.transport import plan_valkey
 
 Valkey = Redis
 
@@ -107,18 +110,20 @@ def value_key(cell: str, key: str) -> str:
 
 @asynccontextmanager
 async def open_valkey(
-    at: tuple[str, int] | int | Path, password_file: Path, patience_seconds: float
+    at: Path | int | TlsAddress, password_file: Path, patience_seconds: float
 ) -> AsyncIterator[Valkey]:
     """Make a client of the site's Valkey; it connects when used, and never waits over its patience.
 
-    `at`: its Unix socket, its host and port, or its port on the loopback.
+    `at`: its Unix socket, its port on the loopback, or where it is by TLS.
     """
     where: dict[str, Any]
-    if isinstance(at, Path):
-        where = {"unix_socket_path": str(at)}
-    else:
-        host, port = at if isinstance(at, tuple) else ("127.0.0.1", at)
-        where = {"host": host, "port": port}
+    match at:
+        case Path():
+            where = {"unix_socket_path": str(at)}
+        case int():
+            where = {"host": "127.0.0.1", "port": at}
+        case TlsAddress():
+            where = plan_valkey(at) | {"ssl_min_version": ssl.TLSVersion.TLSv1_3}
     client = Redis(
         **where,
         password=password_file.read_text().strip(),

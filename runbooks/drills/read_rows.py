@@ -7,6 +7,7 @@ import psycopg
 
 from replication.model import Grant
 from replication.settings import SiteSettings
+from replication.transport import plan_calling
 from runbooks.drills.rows import CellRows, CommandRow, EntryRow, LoanRow
 
 _CONNECT_SECONDS = 5
@@ -85,8 +86,7 @@ async def connect_granted(settings: SiteSettings, grant: Grant) -> psycopg.Async
     """Connect as administrator to the place of the granted primary; psycopg.Error when it does not answer."""
     place = settings.place(grant.primary.place)
     return await psycopg.AsyncConnection.connect(
-        host=place.host,
-        port=place.port,
+        **plan_calling(place),
         dbname="biyi",
         user="biyi_admin",
         passfile=str(settings.passfile),

@@ -11,6 +11,7 @@ from replication.etcd import Etcd, EtcdUnavailable
 from replication.grants import read_world
 from replication.settings import SiteSettings
 from replication.tls import calling
+from replication.transport import plan_calling
 
 T = TypeVar("T")
 Connection = psycopg.AsyncConnection[Any]
@@ -55,7 +56,7 @@ async def _once(settings: SiteSettings, cell: str, work: Callable[[Connection], 
         grant = (await read_world(etcd)).grants[cell].grant
     place = settings.place(grant.primary.place)
     connection = await psycopg.AsyncConnection.connect(
-        host=place.host, port=place.port, dbname="biyi", user="biyi_owner", passfile=str(settings.passfile),
+        **plan_calling(place), dbname="biyi", user="biyi_owner", passfile=str(settings.passfile),
         connect_timeout=5, autocommit=True, application_name="biyi-keys",
         options=f"-c transaction_timeout={TRANSACTION_MS}",
     )  # fmt: skip

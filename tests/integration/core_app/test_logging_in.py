@@ -153,6 +153,21 @@ async def test_logging_out_and_in_again_ends_what_was_open(house: House) -> None
         house.alter("update access.sessions set ended_at = null, ended_why = null")
 
 
+async def test_what_was_seen_of_one_login_is_worth_nothing_after_the_next(house: House) -> None:
+    """Replay: the token of before opens nothing, and cannot end the session that took its place."""
+    system = await seat(house.portal, "an.bo", Role.SYSTEM_ADMIN)
+    _, made, _ = await house.client.send(
+        "POST", "/v1/staff/accounts", json={"staff": "hu.min", "branch": "branch-7"}, headers=system
+    )
+    seen = (await house.log_in("hu.min", made["password"]))[1]["token"]
+    assert (await house.call("/me", token=seen))[0] == 200
+    status, entered = await house.log_in("hu.min", made["password"])
+    assert (status, entered["token"] != seen) == (201, True)
+    assert (await house.call("/me", token=seen))[0] == 401
+    assert (await house.call("/logout", {}, seen))[0] == 401
+    assert (await house.call("/me", token=entered["token"]))[0] == 200
+
+
 async def test_roles_are_given_by_two_people_to_a_third_and_hold_at_once(house: House) -> None:
     system = await seat(house.portal, "an.bo", Role.SYSTEM_ADMIN)
     security = await seat(house.portal, "chen.yu", Role.SECURITY_ADMIN)

@@ -3,6 +3,7 @@
 import random
 import secrets
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,11 @@ def test_5_and_6_its_modes_of_operation_are_not_used() -> None:
     sealed = cipher.crypt_ecb(b"abc")
     cipher.set_key(known_answers.SM4_KEY, sm4.SM4_DECRYPT)
     assert cipher.crypt_ecb(sealed) != b"abc"  # defect 6: one byte of the padding is taken off
+    iv, other = bytes(16), sm4.CryptSM4()
+    cipher.set_key(known_answers.SM4_KEY, sm4.SM4_ENCRYPT)
+    sealed = cipher.crypt_cbc(iv, b"amount=100")
+    other.set_key(b"another key, 16B", sm4.SM4_DECRYPT)
+    assert other.crypt_cbc(iv, sealed) != b"amount=100"  # defect 5: no padding is checked, "success"
     calls = ("crypt_cbc(", "crypt_ecb(")
     assert not [path for path, text in SOURCES.items() if any(call in text for call in calls)]
 
@@ -100,22 +106,20 @@ def test_8_what_is_hashed_or_signed_is_not_changed() -> None:
     assert message == b"abc"
 
 
-def test_9_threads_do_not_share_a_key_schedule() -> None:
-    keys = [bytes([n]) * 16 for n in range(4)]
+def test_9_threads_do_not_share_a_key_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = [bytes([n]) * 16 for n in (1, 2)]
     right = {key: encrypt_sm4_block(key, known_answers.SM4_PLAIN) for key in keys}
-    wrong: list[bytes] = []
+    both, plain = threading.Barrier(2, timeout=30), sm4.CryptSM4.set_key
 
-    def work(key: bytes) -> None:
-        for _ in range(25):
-            if encrypt_sm4_block(key, known_answers.SM4_PLAIN) != right[key]:
-                wrong.append(key)
+    def set_key_and_wait(engine: sm4.CryptSM4, key: bytes, mode: int) -> None:
+        """Let each thread encrypt only once the other has set its key: the defect's moment."""
+        plain(engine, key, mode)
+        both.wait()
 
-    threads = [threading.Thread(target=work, args=(key,)) for key in keys]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    assert not wrong
+    monkeypatch.setattr(sm4.CryptSM4, "set_key", set_key_and_wait)
+    with ThreadPoolExecutor(2) as threads:
+        found = threads.map(lambda key: encrypt_sm4_block(key, known_answers.SM4_PLAIN), keys)
+        assert dict(zip(keys, found, strict=True)) == right
 
 
 def test_10_what_it_lacks_comes_from_the_other_engine() -> None:

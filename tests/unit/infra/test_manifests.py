@@ -14,11 +14,12 @@ from core_app.funding.settings import read_payer_settings
 from core_app.settings import ApiSettings
 from infra.settings import parse_settings
 from infra.topology import ZONE, plan_topology
-from infra.workloads.documents import API_PORT, HEALTH_PORT, HOME, IDENTITY
+from infra.workloads.documents import API_PORT, HEALTH_PORT, HOME, IDENTITY, TLS
 from replication.agent import MOVE_SECONDS
 from replication.platform.objects import slice_name
 from replication.platform.settings import read_platform_settings
-from replication.settings import read_site_settings
+from replication.settings import TlsAddress, read_site_settings
+from replication.transport import OWN, Transport, decide_transport
 from tests.unit.infra.stage import EXAMPLE, Recorder, build, example
 
 SCHEMAS = Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema/v1.37.0-local-strict"
@@ -123,11 +124,28 @@ def test_each_pod_has_its_own_certificate_and_is_probed_where_none_is_asked_for(
         given = [source["secret"]["name"] for source in tls["projected"]["sources"]]
         assert given == ["biyi-tls", *(f"biyi-tls-{holder}" for holder in sorted(wanted))]
         assert [one["name"] for one in spec["initContainers"]] == ["keys", "identity"]
+        own = "agent" if name[1] == "-" else "operator" if name == "steward" else name
+        (links,) = spec["initContainers"][1]["args"]
+        assert f"{TLS}/{own}.key {IDENTITY}/{OWN}.key" in links, "what PostgreSQL's two ends show each other"
         (container,) = spec["containers"]
         port = API_PORT if name == "api" else HEALTH_PORT
         for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
             asked = container[probe]["httpGet"]
             assert (name, asked["scheme"], asked["port"]) == (name, "HTTPS", port)
+
+
+@pytest.mark.parametrize("site", SITES)
+def test_the_cache_speaks_mutual_tls_only_and_has_no_key_but_its_own(
+    sites: dict[str, Recorder], site: str
+) -> None:
+    spec = sites[site].named("Deployment", "valkey")["spec"]["template"]["spec"]
+    (command,) = spec["containers"][0]["args"]
+    for word in ("--port 0 ", "--tls-port 6379 ", "--tls-auth-clients yes ", "--tls-protocols TLSv1.3 "):
+        assert word in command
+    found = {volume["name"]: volume for volume in spec["volumes"]}
+    assert [item["key"] for item in found["secrets"]["secret"]["items"]] == ["valkey"]
+    given = [source["secret"]["name"] for source in found["tls"]["projected"]["sources"]]
+    assert given == ["biyi-tls", "biyi-tls-valkey"]
 
 
 @pytest.mark.parametrize("site", SITES)
@@ -180,6 +198,8 @@ def test_the_processes_can_read_the_documents_they_are_given(
         own = [place.name for place in settings.places if place.data_dir]
         assert own == ([] if name == "site-settings" else [name.removesuffix("-settings")])
         assert all(str(place.data_dir).startswith(HOME) for place in settings.places if place.data_dir)
+        assert settings.valkey_address() == TlsAddress("valkey", 6379, Path(IDENTITY))
+        assert {decide_transport(place) for place in settings.places} == {Transport.TLS}
         assert is_ring(settings.key_file)
         assert platform.addresses.keys() == platform.agents.keys() == {p.name for p in settings.places}
         assert settings.etcd_urls[0] == f"https://etcd.{site}.biyi.internal:2379"
