@@ -175,7 +175,12 @@ def compute_evidence(
         scaled[name], families[name] = np.log1p(raw[name]), "device"
     measures = list(scaled)
     matrix = to_steps(np.stack([scaled[name] for name in measures], axis=1))
-    z, usual = _own_z(matrix, rows, [name not in domain.counted for name in measures])
+    rare = [name not in domain.counted for name in measures]
+    z, usual = _own_z(matrix, rows, rare)
+    # What is wrong about a newcomer's usual is wrong every day: it would add up as misuse does, and to whom
+    # few days are known nearly every word is new.
+    seasoned = (usual.periods / (usual.periods + settings.baseline.shrink_weight))[:, None]
+    z[:, rare] *= seasoned
     plain = {name: (families[name], scaled[name]) for name in domain.plain}
     shown: dict[str, tuple[Floats, Floats | None]] = {}
     named = measures
@@ -193,8 +198,6 @@ def compute_evidence(
         Column(families[name], name, "detail" if name in domain.details else "today") for name in named
     ]
     blocks = [z]
-    # What is wrong about a newcomer's usual is wrong every day, and would add up as misuse does.
-    seasoned = (usual.periods / (usual.periods + settings.baseline.shrink_weight))[:, None]
     adding = [i for i, name in enumerate(named) if name not in (*domain.details, *domain.passing)]
     for half_life in settings.score.half_lives:
         columns += [Column(families[named[index]], named[index], f"h{half_life:g}") for index in adding]

@@ -171,6 +171,8 @@ def test_approvals_and_acts_of_the_same_day_are_counted_apart():
     row = evidence.find("p00002", 111)
     assert [column(evidence, name, "plain")[row] for name in ("pair", "pair_approved")] == [3, 2]
     assert column(evidence, "pair_same_day", "plain")[evidence.find("p00001", 107)] == 2
+    assert column(evidence, "pair_approved_same_day", "plain")[evidence.find("p00001", 104)] == 1
+    assert column(evidence, "pair_approved_same_day", "plain")[evidence.find("p00001", 107)] == 0
     assert column(evidence, "pair_same_day", "plain")[row] == 0
 
 
