@@ -117,7 +117,7 @@ def run_canaries(home: Home, day: dt.date, seed: int, settings: Settings, told: 
         register = overlay.read_register("staff")
     told("evidence")
     acts = read_acts(home.root / "reviews.jsonl")[0][: wanted.acts_known]
-    distrusted = distrusted_of(acts, day, settings.queue.carry_days)
+    distrusted = distrusted_of(acts, day, settings.baseline.gap)
     with_canaries = _with_canaries(tables, today, canaries, day)
     evidence = compute_evidence(with_canaries, settings, distrusted=distrusted)
     theirs = np.flatnonzero([name.startswith(PREFIX) for name in evidence.staff])

@@ -114,7 +114,7 @@ class _Desk:
 
     def distrusted(self, today: int, settings: Settings) -> list[Distrust]:
         """Return what `feedback.distrusted_of` says of the same reviews."""
-        before = settings.queue.carry_days
+        before = settings.baseline.gap
         return [Distrust(name, day - before, today) for name, day in sorted(self.found.items())]
 
 

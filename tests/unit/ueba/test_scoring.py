@@ -335,7 +335,7 @@ def test_a_model_does_not_learn_from_days_that_a_review_distrusts(home, labels):
     later = min(one for one in home.days() if one > on)
     scored = score_home(home, Wanted(later, on), SMALL, QUIET)
     (home.root / "reviews.jsonl").unlink()
-    distrusted = range(day_number(on) - SMALL.queue.carry_days, day_number(on) + 1)
+    distrusted = range(day_number(on) - SMALL.baseline.gap, day_number(on) + 1)
     learnt = [one for one in distrusted if scored.evidence.find(case["staff"][0], one) is not None]
     assert learnt
     whole = fit_model(scored.evidence, day_number(on), SMALL)
