@@ -35,7 +35,8 @@ class Domain:
     plain: tuple[str, ...] = ()
     details: tuple[str, ...] = ()
     passing: tuple[str, ...] = ()
-    """Measures that are not accumulated: a new device is new for weeks, and means nothing after a day."""
+    """Measures that are not accumulated: a new word (a device, an hour) stays new for weeks, until the gap has
+    passed it; adding that up would count one thing many times."""
     of_lending: bool = False
     """Whether dwell, repeats, pairs and borrowed desks are looked at too."""
 
@@ -77,7 +78,11 @@ LENDING = Domain(
         "export_rows",
         "dormant_bare",
     ),
-    passing=("terminal:novelty_sum",),
+    passing=(
+        *(f"{name}:novelty_sum" for name in ("terminal", "action", "hour", "customer_branch")),
+        *(f"{name}:novelty_sum" for name in ("segment", "purpose", "export_hour")),
+        *(f"{name}:surprise_peak" for name in ("hour", "export_hour")),
+    ),
     of_lending=True,
 )
 _BLOCK = 12

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.ueba.made import change, make_tables, shuffle
+from ueba import evidence as evidence_of
 from ueba.evidence import Distrust, compute_evidence
 from ueba.features.tables import DayTables
 from ueba.settings import Baseline, Settings
@@ -84,6 +85,37 @@ def test_a_newcomer_is_judged_as_the_peers_are():
     assert evidence.periods[row] == 0
     np.testing.assert_allclose(evidence.own[row, :20], evidence.peers[row, :20], rtol=1e-5)
     assert np.isfinite(evidence.values).all()
+
+
+def test_rarity_becomes_usual_only_once_people_are_known():
+    """A third of the window is enough of a past: on day 108 all that lies before the gap is of days without such a past."""
+    evidence = compute_evidence(make_tables(6, DAYS, 3), SHORT)
+    early, late = evidence.day == 108, evidence.day == 100 + DAYS - 1
+    for rare in ("hour:surprise_peak", "terminal:novelty_sum", "action:novelty_sum"):
+        assert not column(evidence, rare)[early].any()
+        assert column(evidence, rare)[late].any()
+    assert column(evidence, "events")[early].any()
+
+
+def test_rarity_counts_as_far_as_a_person_is_known(monkeypatch):
+    def level(matrix, rows, rare):
+        z, usual = own_z(matrix, rows, rare)
+        return np.ones_like(z), usual
+
+    own_z = evidence_of._own_z
+    monkeypatch.setattr(evidence_of, "_own_z", level)
+    monkeypatch.setattr(evidence_of, "subtract_peers_day", lambda z, rows: z)
+    evidence = compute_evidence(make_tables(6, DAYS, 1), SHORT)
+    known = evidence.periods / (evidence.periods + SHORT.baseline.shrink_weight)
+    assert set(evidence.periods) == set(range(11))
+    np.testing.assert_allclose(column(evidence, "hour:novelty_sum"), known, rtol=1e-6)
+    np.testing.assert_array_equal(column(evidence, "events"), 1.0)
+
+
+def test_a_new_word_is_not_added_up_day_by_day():
+    columns = compute_evidence(make_tables(6, DAYS, 1), SHORT).columns
+    assert {one.measure for one in columns if one.slow and ":" in one.measure} == {"terminal:borrowed"}
+    assert {one.measure for one in columns if not one.slow} >= {"hour:novelty_sum", "terminal:novelty_sum"}
 
 
 def test_a_new_role_is_a_new_baseline():
