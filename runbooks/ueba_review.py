@@ -108,6 +108,9 @@ def trial_command(home_dir: Path, settings_file: Path | None, seed: int, as_json
     """Review a made-up organisation day by day, and say what was found: recall, days, precision, burden.
 
     Needs the home of `biyi ueba generate`. Beside it the control, which must lose: raw counts.
+
+    \b
+    Example: biyi ueba generate --home /tmp/made; biyi ueba trial --home /tmp/made
     """
     with _as_click_errors():
         from ueba.proof import try_home

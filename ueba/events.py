@@ -161,9 +161,7 @@ def find_skew(event: Event, received_at: dt.datetime, ingest: IngestSettings) ->
     if early_s > ingest.ahead_s:
         return (Fault("at", f"lies {early_s} s in the future; clocks may differ by {ingest.ahead_s} s"),)
     if -early_s > ingest.behind_days * 86_400:
-        return (
-            Fault("at", f"lies {-early_s // 86_400} days back; at most {ingest.behind_days} are taken"),
-        )
+        return (Fault("at", f"lies {-early_s // 86_400} days back; at most {ingest.behind_days} are taken"),)
     return ()
 
 

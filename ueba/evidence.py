@@ -35,8 +35,8 @@ class Domain:
     plain: tuple[str, ...] = ()
     details: tuple[str, ...] = ()
     passing: tuple[str, ...] = ()
-    """Measures that are not accumulated: a new word (a device, an hour) stays new for weeks, until the gap has
-    passed it; adding that up would count one thing many times."""
+    """Measures that are not accumulated: a new word (a device, an hour) stays new for weeks, until the gap
+    has passed it; adding that up would count one thing many times."""
     of_lending: bool = False
     """Whether dwell, repeats, pairs and borrowed desks are looked at too."""
 

@@ -110,8 +110,8 @@ def pairs(looks: pa.Table, acts: pa.Table, rows: Rows) -> dict[str, Floats]:
 
     Counted on the later act's day for both; the looker must have come in that day. `pair` are all of them,
     `pair_approved` those with an approval, `pair_same_day` those with both on one day, whichever came first,
-    `pair_approved_same_day` those that are both: payments are many, approvals few, and a day is short, so each
-    is as rare as it is.
+    `pair_approved_same_day` those that are both: payments are many, approvals few, and a day is short, so
+    each is as rare as it is.
     """
     names = ("pair", "pair_approved", "pair_same_day", "pair_approved_same_day")
     dormant = looks.filter(pc.greater(looks["dormant"], 0)).select(["staff", "day", "customer", "first_s"])

@@ -88,7 +88,7 @@ def test_a_newcomer_is_judged_as_the_peers_are():
 
 
 def test_rarity_becomes_usual_only_once_people_are_known():
-    """A third of the window is enough of a past: on day 108 all that lies before the gap is of days without such a past."""
+    """A third of the window is past enough. Before the gap of day 108 lie days without such a past only."""
     evidence = compute_evidence(make_tables(6, DAYS, 3), SHORT)
     early, late = evidence.day == 108, evidence.day == 100 + DAYS - 1
     for rare in ("hour:surprise_peak", "terminal:novelty_sum", "action:novelty_sum"):

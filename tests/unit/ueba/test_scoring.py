@@ -320,9 +320,7 @@ def test_a_clock_that_is_minutes_wrong_in_a_branch_hides_nobody(home, labels, tm
         moved = table["at"].cast(pa.int64()).to_numpy() + np.where(mine, -20 * 60_000_000, 0)
         return (table.set_column(1, "at", pa.array(moved).cast(table.schema.field("at").type)),)
 
-    found = explained(
-        score(rewrite(home, Home(tmp_path / "copy"), shift), case["days"][0]), case["staff"][0]
-    )
+    found = explained(score(rewrite(home, Home(tmp_path / "copy"), shift), case["days"][0]), case["staff"][0])
     assert found.level == before.level
     assert {one.family for one in found.today} >= {one.family for one in before.today[:2]}
 
