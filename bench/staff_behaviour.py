@@ -32,10 +32,8 @@ CLEAN_BLOCKS, BLOCKS, BLOCK = 50, 150, 100
 HELD_OUT = range(16, 26)
 MILLION = 1_000_000
 FINAL_SEEDS = (10, 11, 12)
-"""Nothing was tuned on them. What was missed on 7 to 9, reported before, led to changes
-(docs/decisions/078)."""
+"""Nothing was tuned on them; what was missed on 7 to 9 led to changes (docs/decisions/078)."""
 SPEED_SEED = 5
-"""Of the organisations that only time is taken of."""
 LONGEST_LAG_MS, LONGEST_DAILY_S = 1000, 120
 LEAST_AUC, LEAST_AP = 0.94, 0.50
 TRIALS_AT_ONCE = 3

@@ -182,8 +182,7 @@ def compute_evidence(
     matrix = to_steps(np.stack([scaled[name] for name in measures], axis=1))
     rare = [name not in domain.counted for name in measures]
     z, usual = _own_z(matrix, rows, rare)
-    # What is wrong about a newcomer's usual is wrong every day: it would add up as misuse does, and to whom
-    # few days are known nearly every word is new.
+    # What is wrong about a newcomer's usual is wrong every day, and would add up as misuse does.
     seasoned = (usual.periods / (usual.periods + settings.baseline.shrink_weight))[:, None]
     z[:, rare] *= seasoned
     plain = {name: (families[name], scaled[name]) for name in domain.plain}
