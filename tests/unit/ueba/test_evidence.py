@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.ueba.made import change, make_tables, shuffle
-from ueba import evidence as evidence_of
 from ueba.evidence import Distrust, compute_evidence
 from ueba.features.tables import DayTables
 from ueba.settings import Baseline, Settings
@@ -97,19 +96,24 @@ def test_rarity_becomes_usual_only_once_people_are_known():
     assert column(evidence, "events")[early].any()
 
 
-def test_rarity_counts_as_far_as_a_person_is_known(monkeypatch):
-    def level(matrix, rows, rare):
-        z, usual = own_z(matrix, rows, rare)
-        return np.ones_like(z), usual
-
-    own_z = evidence_of._own_z
-    monkeypatch.setattr(evidence_of, "_own_z", level)
-    monkeypatch.setattr(evidence_of, "subtract_peers_day", lambda z, rows: z)
-    evidence = compute_evidence(make_tables(6, DAYS, 1), SHORT)
-    known = evidence.periods / (evidence.periods + SHORT.baseline.shrink_weight)
-    assert set(evidence.periods) == set(range(11))
-    np.testing.assert_allclose(column(evidence, "hour:novelty_sum"), known, rtol=1e-6)
-    np.testing.assert_array_equal(column(evidence, "events"), 1.0)
+def test_rarity_says_nothing_of_who_is_new_in_a_role():
+    """On the last day all swap roles: nobody has an own past there, the role's peers have one."""
+    tables = make_tables(6, DAYS, 1)
+    last = 100 + DAYS - 1
+    swap = {"clerk": "officer", "officer": "clerk"}
+    roles = [
+        swap[role] if day == last else role
+        for day, role in zip(*(tables.staff_days[one].to_pylist() for one in ("day", "role")), strict=True)
+    ]
+    place = tables.staff_days.column_names.index("role")
+    staff_days = tables.staff_days.set_column(place, "role", pa.array(roles))
+    evidence = compute_evidence(dataclasses.replace(tables, staff_days=staff_days), SHORT)
+    now = evidence.day == last
+    assert not evidence.periods[now].any()
+    assert not column(evidence, "hour:novelty_sum")[now].any()
+    assert column(evidence, "events")[now].any()
+    before = compute_evidence(tables, SHORT)
+    assert column(before, "hour:novelty_sum")[before.day == last].any()
 
 
 def test_a_new_word_is_not_added_up_day_by_day():
