@@ -31,8 +31,11 @@ RESULT = Path(__file__).parent / "results" / "ueba.json"
 CLEAN_BLOCKS, BLOCKS, BLOCK = 50, 150, 100
 HELD_OUT = range(16, 26)
 MILLION = 1_000_000
-FINAL_SEEDS = (7, 8, 9)
-"""Nothing was tuned on them, and 7 stood here before anything was looked at (docs/decisions/031)."""
+FINAL_SEEDS = (10, 11, 12)
+"""Nothing was tuned on them; what was missed on 7 to 9 led to changes (docs/decisions/078)."""
+SPEED_SEED = 5
+LONGEST_LAG_MS, LONGEST_DAILY_S = 1000, 120
+LEAST_AUC, LEAST_AP = 0.94, 0.50
 TRIALS_AT_ONCE = 3
 """Seeds tried side by side, each in a process of about 2 GB. Source: our choice, for machines of 8 GB."""
 STREAM_RATE, STREAM_SECONDS, STREAM_BATCH_S = 2000, 10, 0.02
@@ -213,7 +216,7 @@ def run_daily(folder: Path, told: Callable[[str], None], staff: int, days: int) 
     from ueba.store import Home
 
     home = Home(folder / "daily")
-    events = sum(made.events for made in write_organisation(home, Plan(staff, days, 0, days, 5)))
+    events = sum(made.events for made in write_organisation(home, Plan(staff, days, 0, days, SPEED_SEED)))
     told(f"{events} events are there; scoring")
     small = Settings(baseline=Baseline(window=14, gap=3), score=ScoreSettings(least_periods=5))
     known = home.days()
@@ -222,6 +225,7 @@ def run_daily(folder: Path, told: Callable[[str], None], staff: int, days: int) 
     scored = score_home(home, Wanted(last, last - dt.timedelta(days=5)), small, told)
     keep(home, scored)
     return {
+        "seed": SPEED_SEED,
         "staff": staff,
         "days": days,
         "events": events,
@@ -252,7 +256,7 @@ def run_million(folder: Path, told: Callable[[str], None], staff: int, days: int
     from ueba.store import Home
 
     home = Home(folder / "million")
-    for _ in write_organisation(home, Plan(staff, days, 0, days, 5)):
+    for _ in write_organisation(home, Plan(staff, days, 0, days, SPEED_SEED)):
         pass
     known, settings = home.days()[: days // 7 * 7], Settings()
     told("figures of the days")
@@ -278,6 +282,7 @@ def run_million(folder: Path, told: Callable[[str], None], staff: int, days: int
     rows = evidence.rows_between(last - 13, last)
     scores = score_days(evidence, model, rows, home.read_register("staff"), settings)
     return {
+        "seed": SPEED_SEED,
         "staff": staff,
         "staff_days": len(evidence),
         "scored_rows": len(scores.rows),
@@ -335,7 +340,7 @@ def measure(
 @click.option("--days", default=180, show_default=True, help="Of the trial.")
 @click.option("--cases", default=4, show_default=True, help="Of each scenario and intensity, for each seed.")
 @click.option("--seed", "seeds", multiple=True, type=int, default=FINAL_SEEDS, show_default=True,
-              help="Of the generator; 1 and 2 were tuned on.")  # fmt: skip
+              help="Of the generator; 1 to 3 and 21 to 23 were tuned on.")  # fmt: skip
 @click.option("--daily-staff", default=10_000, show_default=True)
 @click.option("--daily-days", default=30, show_default=True)
 @click.option("--json", "as_json", is_flag=True)
@@ -376,10 +381,18 @@ def summary(result: dict[str, Any]) -> str:
             recall = one["recall"]
             lines.append(f"{name}: easy {recall['easy']} hard {recall['hard']}; precision {one['precision']}")
     if found := result.get("sequences", {}).get("scores"):
-        lines += [f"{row['score']}: AUC {row['auc']} AP {row['ap']} at 3 {row['at_3']}" for row in found]
-    for part in ("stream", "daily", "million"):
+        for row in found:
+            held = row["auc"][0] >= LEAST_AUC and row["ap"][0] >= LEAST_AP
+            mark = ("holds" if held else "UNDER") if row["score"] == "whole" else ""
+            lines.append(f"{mark:6}{row['score']}: AUC {row['auc']} AP {row['ap']} at 3 {row['at_3']}")
+    promised = {
+        "stream": lambda one: one["p99_ms"] <= LONGEST_LAG_MS and not one["lost_or_doubled"],
+        "daily": lambda one: one["seconds"] <= LONGEST_DAILY_S,
+        "million": lambda one: one["staff_days"] >= MILLION,
+    }
+    for part, holds in promised.items():
         if part in result:
-            lines.append(f"{part}: {result[part]}")
+            lines.append(f"{'holds' if holds(result[part]) else 'UNDER':6}{part}: {result[part]}")
     return "\n".join(lines)
 
 

@@ -125,7 +125,11 @@ def settings_command() -> None:
 @click.option("--seed", default=1, show_default=True)
 @_json
 def generate_command(home_dir: Path, as_json: bool, **plan: int) -> None:
-    """Make up an organisation with known misuse, into an empty home; labels.json says what was misused."""
+    """Make up an organisation with known misuse, into an empty home; labels.json says what was misused.
+
+    \b
+    Example: biyi ueba generate --home /tmp/made --staff 300 --days 120 --cases 2 --first 100
+    """
     with _as_click_errors():
         from ueba.generator.write import Plan, write_organisation
 
@@ -154,7 +158,13 @@ def ingest_command(
     """Take in events (or a register) from JSON lines or CSV. Exit 1 when lines were rejected.
 
     Nothing is dropped: a rejected line is named in <home>/rejects with its line number, field and reason,
-    the others are in. Safe to repeat: an event that is in already is counted, not doubled.
+    the others are in. Safe to repeat: an event that is in already is counted, not doubled. Events may come
+    late and in any order; one that lies further in the future than clocks may differ is rejected until then.
+
+    \b
+    Examples: biyi ueba ingest events.jsonl
+              biyi ueba ingest staff.csv --register staff
+    What a line says: biyi ueba schema; biyi ueba schema staff
     """
     with _as_click_errors():
         from ueba.ingest import ingest_file
@@ -198,7 +208,12 @@ def score_command(
     settings_file: Path | None,
     as_json: bool,
 ) -> None:
-    """Fit and score a day, and keep the scores with a card that names all they depend on."""
+    """Fit and score a day, and keep the scores with a card that names all they depend on.
+
+    \b
+    Examples: biyi ueba score --date 2026-04-30
+              biyi ueba score --date 2026-04-30 --fit-until 2026-04-15 --json
+    """
     with _as_click_errors():
         from ueba.daily import keep, read_scores, score_home
 
@@ -227,7 +242,11 @@ def fit_command(
     settings_file: Path | None,
     as_json: bool,
 ) -> None:
-    """Fit the model that scores a day and print its card; nothing is kept."""
+    """Fit the model that scores a day and print its card; nothing is kept.
+
+    \b
+    Example: biyi ueba fit --date 2026-04-30
+    """
     with _as_click_errors():
         from ueba.daily import score_home
 
@@ -254,7 +273,11 @@ def explain_command(
     settings_file: Path | None,
     as_json: bool,
 ) -> None:
-    """Say why a person has a day's score: value, own usual, peers' usual, since when, which log lines."""
+    """Say why a person has a day's score: value, own usual, peers' usual, since when, which log lines.
+
+    \b
+    Example: biyi ueba explain e00042 --date 2026-04-30
+    """
     with _as_click_errors():
         from ueba.daily import score_home
         from ueba.errors import UebaError
@@ -301,6 +324,9 @@ def queue_command(
     """Print who is to be looked at, from the kept scores and the reviews so far; `on` is the day to review.
 
     Fresh evidence that found no slot waits some days for one. Leavers are looked at a week after notice.
+
+    \b
+    Example: biyi ueba score --date 2026-04-30; biyi ueba queue --date 2026-04-30
     """
     with _as_click_errors():
         from ueba.casework import find_row, make_queue
@@ -325,7 +351,11 @@ def queue_command(
 @_home
 @_json
 def coverage_command(date: dt.datetime, systems: str, home_dir: Path, as_json: bool) -> None:
-    """Prove that every registered system has reported that day. Exit 1 when one was silent."""
+    """Prove that every registered system has reported that day. Exit 1 when one was silent.
+
+    \b
+    Example: biyi ueba coverage --date 2026-04-30 --systems portal,database,hosts
+    """
     with _as_click_errors():
         from ueba.daily import find_silent
 
@@ -344,7 +374,11 @@ def coverage_command(date: dt.datetime, systems: str, home_dir: Path, as_json: b
 @_settings
 @_json
 def replay_command(date: dt.datetime, home_dir: Path, settings_file: Path | None, as_json: bool) -> None:
-    """Make an old day's scores again and compare every bit. Exit 1 when they differ."""
+    """Make an old day's scores again and compare every bit. Exit 1 when they differ; what differs is named.
+
+    \b
+    Example: biyi ueba replay --date 2026-04-30
+    """
     with _as_click_errors():
         from ueba.daily import replay
 

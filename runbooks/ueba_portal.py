@@ -159,6 +159,9 @@ def canaries_command(
 
     Doubles of five members of staff misuse something; they never enter the home. What was caught is kept in
     <home>/canaries. Exit 1 when fewer than --least of them would have been looked at.
+
+    \b
+    Example: biyi ueba canaries --date 2026-04-30
     """
     with _as_click_errors(), _steps() as told:
         from ueba.canary import run_canaries

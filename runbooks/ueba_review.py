@@ -108,6 +108,9 @@ def trial_command(home_dir: Path, settings_file: Path | None, seed: int, as_json
     """Review a made-up organisation day by day, and say what was found: recall, days, precision, burden.
 
     Needs the home of `biyi ueba generate`. Beside it the control, which must lose: raw counts.
+
+    \b
+    Example: biyi ueba generate --home /tmp/made; biyi ueba trial --home /tmp/made
     """
     with _as_click_errors():
         from ueba.proof import try_home
@@ -142,7 +145,8 @@ def trial_command(home_dir: Path, settings_file: Path | None, seed: int, as_json
     help="CSV: entity, step (or time), label 0 or 1.",
 )
 @click.option("--block", type=int, help="Events of an entity in a step; without it a step is a day.")
-@click.option("--train", type=int, required=True, help="First step that is scored; what is before is clean.")
+@click.option("--train", required=True, metavar="STEP",
+              help="First step that is scored, as a number or a day; what is before is clean.")  # fmt: skip
 @click.option("--seed", default=1, show_default=True, help="Of the bootstrap.")
 @_settings
 @_json
@@ -151,7 +155,7 @@ def evaluate_command(
     events: Path,
     labels: Path,
     block: int | None,
-    train: int,
+    train: str,
     seed: int,
     settings_file: Path | None,
     as_json: bool,
@@ -161,17 +165,23 @@ def evaluate_command(
     AUC and average precision with 95 % intervals (entities drawn with replacement), precision and entities
     found at k reviews a step. Example: commands of Unix users, blocks of 100, the first 50 blocks clean:
 
+    \b
         biyi ueba evaluate --events commands.csv --labels labels.csv --block 100 --train 50
+        biyi ueba evaluate --events days.jsonl --labels days.csv --train 2026-03-01
     """
     with _as_click_errors():
-        from ueba.sequences import judge, make_tables, read_events, read_labels, score_sequences
+        from ueba.sequences import judge, make_tables, read_events, read_labels, read_step, score_sequences
 
+        try:
+            first = read_step(train)
+        except ValueError as error:
+            raise click.BadParameter(f"{error}; needs a number or a day", param_hint="--train") from error
         with _steps() as told:
             told("reading")
             table, attributes = read_events(events, block)
-            tables, domain = make_tables(table, attributes, train)
+            tables, domain = make_tables(table, attributes, first)
             told("scoring")
-            judged = score_sequences(tables, domain, train, load_settings(settings_file))
+            judged = score_sequences(tables, domain, first, load_settings(settings_file))
             rows, label = read_labels(labels, judged)
             told("judging")
             found = judge(judged, rows, label, seed)

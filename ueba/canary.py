@@ -117,14 +117,12 @@ def run_canaries(home: Home, day: dt.date, seed: int, settings: Settings, told: 
         register = overlay.read_register("staff")
     told("evidence")
     acts = read_acts(home.root / "reviews.jsonl")[0][: wanted.acts_known]
-    evidence = compute_evidence(
-        _with_canaries(tables, today, canaries, day),
-        settings,
-        distrusted=distrusted_of(acts, day, settings.queue.carry_days),
-    )
+    distrusted = distrusted_of(acts, day, settings.baseline.gap)
+    with_canaries = _with_canaries(tables, today, canaries, day)
+    evidence = compute_evidence(with_canaries, settings, distrusted=distrusted)
     theirs = np.flatnonzero([name.startswith(PREFIX) for name in evidence.staff])
     told("fitting without them, scoring with them")
-    left_out = np.flatnonzero(np.isin(evidence.person, theirs))
+    left_out = np.union1d(np.flatnonzero(np.isin(evidence.person, theirs)), evidence.rows_of(distrusted))
     model = fit_model(evidence, day_number(wanted.fit_until), settings, left_out)
     rows = evidence.rows_between(day_number(day), day_number(day))
     scores = score_days(evidence, model, rows, register, settings, allowed=allowed_of(acts))

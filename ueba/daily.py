@@ -86,11 +86,10 @@ def score_home(home: Home, wanted: Wanted, settings: Settings, told: Told) -> Sc
     make_days(home, days, settings)
     acts = read_acts(home.root / "reviews.jsonl")[0][: wanted.acts_known]
     told("evidence")
-    evidence = compute_evidence(
-        read_days(home, days), settings, distrusted=distrusted_of(acts, day, settings.queue.carry_days)
-    )
+    distrusted = distrusted_of(acts, day, settings.baseline.gap)
+    evidence = compute_evidence(read_days(home, days), settings, distrusted=distrusted)
     told("fitting")
-    model = fit_model(evidence, day_number(fit_until), settings)
+    model = fit_model(evidence, day_number(fit_until), settings, evidence.rows_of(distrusted))
     told("scoring")
     register = home.read_register("staff")
     since = evidence.rows_between(model.last + 1, day_number(day))

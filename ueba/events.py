@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
+from ueba.settings import IngestSettings
+
 Record = Literal["event", "staff", "customer", "relation"]
 _PHONE_OR_ID = re.compile(r"(?<!\d)(1[3-9]\d{9}|\d{17}[\dXx])(?!\d)")
 # Digits at the end of a hexadecimal pseudonym are none: a number stands alone.
@@ -150,14 +152,17 @@ def read_cells(record: Record, cells: Mapping[str | None, Any]) -> _Line | tuple
         return faults_of(error)
 
 
-def find_skew(event: Event, received_at: dt.datetime, ahead: dt.timedelta) -> tuple[Fault, ...]:
-    """Return a fault when the event lies further in the future than clocks may differ."""
-    if event.at <= received_at + ahead:
-        return ()
+def find_skew(event: Event, received_at: dt.datetime, ingest: IngestSettings) -> tuple[Fault, ...]:
+    """Return a fault when no clock that is right within bounds can have written the event's time.
+
+    A clock that is slow by less cannot be told from an event that comes late: it is taken as that.
+    """
     early_s = round((event.at - received_at).total_seconds())
-    return (
-        Fault("at", f"lies {early_s} s in the future; clocks may differ by {ahead.total_seconds():.0f} s"),
-    )
+    if early_s > ingest.ahead_s:
+        return (Fault("at", f"lies {early_s} s in the future; clocks may differ by {ingest.ahead_s} s"),)
+    if -early_s > ingest.behind_days * 86_400:
+        return (Fault("at", f"lies {-early_s // 86_400} days back; at most {ingest.behind_days} are taken"),)
+    return ()
 
 
 def faults_of(error: ValidationError) -> tuple[Fault, ...]:

@@ -5,7 +5,7 @@ which time (today, or accumulated with a half-life). Larger is stranger; what is
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +17,7 @@ from ueba.rarity import COLUMNS as KINDS
 from ueba.rarity import Words, by_row, compute_surprise
 from ueba.rows import Rows, codes, numbers
 from ueba.settings import Settings
-from ueba.windows import Floats, Ints, Matrix, Window, accumulate, number_keys, to_steps
+from ueba.windows import Floats, Ints, Matrix, Past, Window, accumulate, number_keys, to_steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,8 @@ class Domain:
     plain: tuple[str, ...] = ()
     details: tuple[str, ...] = ()
     passing: tuple[str, ...] = ()
-    """Measures that are not accumulated: a new device is new for weeks, and means nothing after a day."""
+    """Measures that are not accumulated: a new word (a device, an hour) stays new for weeks, until the gap
+    has passed it; adding that up would count one thing many times."""
     of_lending: bool = False
     """Whether dwell, repeats, pairs and borrowed desks are looked at too."""
 
@@ -77,7 +78,11 @@ LENDING = Domain(
         "export_rows",
         "dormant_bare",
     ),
-    passing=("terminal:novelty_sum",),
+    passing=(
+        *(f"{name}:novelty_sum" for name in ("terminal", "action", "hour", "customer_branch")),
+        *(f"{name}:novelty_sum" for name in ("segment", "purpose", "export_hour")),
+        *(f"{name}:surprise_peak" for name in ("hour", "export_hour")),
+    ),
     of_lending=True,
 )
 _BLOCK = 12
@@ -101,6 +106,15 @@ class Column:
     def least(self) -> float:
         """Return the value below which it says nothing: 1 standard deviation, or any plain count."""
         return 0.5 if self.over == "plain" else 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Distrust:
+    """Days of a person that must not become usual: a case is open, or was found to be misuse."""
+
+    staff: str
+    first: int
+    last: int
 
 
 @dataclass(slots=True)
@@ -128,21 +142,21 @@ class Evidence:
         """Return the rows of days `first` to `last`."""
         return np.flatnonzero((self.day >= first) & (self.day <= last))
 
+    def rows_of(self, distrusted: Sequence[Distrust]) -> Ints:
+        """Return the rows of days that must not be learnt from."""
+        rows = [np.zeros(0, dtype=np.int64)]
+        for one in distrusted:
+            if one.staff in self.staff:
+                between = self.rows_between(one.first, one.last)
+                rows.append(between[self.person[between] == self.staff.index(one.staff)])
+        return np.unique(np.concatenate(rows))
+
     def find(self, staff: str, day: int) -> int | None:
         """Return the row of a person's day."""
         if staff not in self.staff:
             return None
         found = np.flatnonzero((self.person == self.staff.index(staff)) & (self.day == day))
         return int(found[0]) if len(found) else None
-
-
-@dataclass(frozen=True, slots=True)
-class Distrust:
-    """Days of a person that must not become usual: a case is open, or was found to be misuse."""
-
-    staff: str
-    first: int
-    last: int
 
 
 def compute_evidence(
@@ -166,7 +180,11 @@ def compute_evidence(
         scaled[name], families[name] = np.log1p(raw[name]), "device"
     measures = list(scaled)
     matrix = to_steps(np.stack([scaled[name] for name in measures], axis=1))
-    z, usual = _own_z(matrix, rows)
+    rare = [name not in domain.counted for name in measures]
+    z, usual = _own_z(matrix, rows, rare)
+    # What is wrong about a newcomer's usual is wrong every day, and would add up as misuse does.
+    seasoned = (usual.periods / (usual.periods + settings.baseline.shrink_weight))[:, None]
+    z[:, rare] *= seasoned
     plain = {name: (families[name], scaled[name]) for name in domain.plain}
     shown: dict[str, tuple[Floats, Floats | None]] = {}
     named = measures
@@ -184,8 +202,6 @@ def compute_evidence(
         Column(families[name], name, "detail" if name in domain.details else "today") for name in named
     ]
     blocks = [z]
-    # What is wrong about a newcomer's usual is wrong every day, and would add up as misuse does.
-    seasoned = (usual.periods / (usual.periods + settings.baseline.shrink_weight))[:, None]
     adding = [i for i, name in enumerate(named) if name not in (*domain.details, *domain.passing)]
     for half_life in settings.score.half_lives:
         columns += [Column(families[named[index]], named[index], f"h{half_life:g}") for index in adding]
@@ -253,12 +269,17 @@ def _figures(
     )
 
 
-def _own_z(matrix: Floats, rows: Rows) -> tuple[Floats, Usual]:
-    """Return own z-scores and the usual, some columns at a time for the sake of memory."""
+def _own_z(matrix: Floats, rows: Rows, rare: Sequence[bool]) -> tuple[Floats, Usual]:
+    """Return own z-scores and the usual, some columns at a time for the sake of memory.
+
+    Columns of rarity (after the others) become usual from the days on whose past is long enough to learn
+    from: while little is known everything is new, and a spread learnt from that hides all that is strange.
+    """
     parts = []
-    for start in range(0, matrix.shape[1], _BLOCK):
-        block = matrix[:, start : start + _BLOCK]
-        parts.append(compute_usual(rows, block))
+    split = rare.index(True) if True in rare else len(rare)
+    for first, end, of in ((0, split, rows), (split, len(rare), _known_long_enough(rows))):
+        for start in range(first, end, _BLOCK):
+            parts.append(compute_usual(of, matrix[:, start : min(start + _BLOCK, end)]))
     usual = Usual(
         np.concatenate([part.own for part in parts], axis=1),
         np.concatenate([part.sd for part in parts], axis=1),
@@ -267,6 +288,15 @@ def _own_z(matrix: Floats, rows: Rows) -> tuple[Floats, Usual]:
         parts[0].periods,
     )
     return np.clip((matrix - usual.own) / usual.sd, -50.0, 50.0), usual
+
+
+def _known_long_enough(rows: Rows) -> Rows:
+    """Return the rows with those distrusted that have too little of an own past; a frozen past is known."""
+    if rows.window.frozen_before is not None:
+        return rows
+    past = Past(rows.own_key, rows.day, rows.trusted).sums(rows.own_key, rows.day, rows.window)
+    least = min(rows.settings.score.least_periods, rows.window.length // 3)
+    return replace(rows, trusted=rows.trusted * (past >= least))
 
 
 def _rare_columns(tallies: pa.Table, rows: Rows, domain: Domain) -> list[tuple[str, str, Floats]]:

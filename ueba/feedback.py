@@ -29,7 +29,8 @@ def reviewed_of(acts: Sequence[Act]) -> dict[str, Reviewed]:
 def distrusted_of(acts: Sequence[Act], today: dt.date, before: int = 0) -> list[Distrust]:
     """Return the days that must not become usual: of open cases and of misuse that was found.
 
-    They begin `before` days ahead of the review, which the evidence may be of.
+    They begin `before` days ahead of the review: what led to it had begun by then. With the gap of what is
+    usual as `before` none of them has become usual yet.
     """
     kept = (Disposition.MALICIOUS, Disposition.POLICY_BREACH)
     return [

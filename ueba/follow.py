@@ -37,7 +37,8 @@ from replication.projection.position import (
 from replication.settings import PlaceSettings
 from ueba import portal
 from ueba.events import Event
-from ueba.portal import BadRow, Pseudonyms, read_row
+from ueba.portal import BadRow, Pseudonyms, read_timely
+from ueba.settings import IngestSettings
 from ueba.stream import StreamScorer
 
 log = logging.getLogger("biyi.watcher")
@@ -83,6 +84,7 @@ class Desk:
     new_generation: Callable[[], str]
     clock: Callable[[], dt.datetime]
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    ingest: IngestSettings = field(default_factory=IngestSettings)
 
     async def drop_all(self) -> None:
         """Forget every position, then every count: each follower begins anew. Hold the turn."""
@@ -220,10 +222,8 @@ class CellFollower:
                 self.lags_ms.append(1000 * (now - event.at).total_seconds())
 
     def _event(self, row: Row) -> Event | None:
-        at = dt.datetime.fromisoformat(row.at)
-        if at < self.desk.clock() - REACH:
-            return None
-        found = read_row(portal.Row(row.topic, row.key, at, row.payload), self.desk.names)
+        told = portal.Row(row.topic, row.key, dt.datetime.fromisoformat(row.at), row.payload)
+        found = read_timely(told, self.desk.names, self.desk.clock(), REACH, self.desk.ingest)
         if isinstance(found, BadRow):
             # Counted and named; the daily path keeps it aside. It must not hold up those behind it.
             self.rejected += 1

@@ -27,14 +27,19 @@ _REGISTER_OF: Mapping[str, str] = {"staff": "staff", "customer": "customer", "re
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """A line that was not taken."""
+    """A line that was not taken; the event's id where the line was an event by its form."""
 
     line: int
     faults: tuple[Fault, ...]
+    event_id: str | None = None
 
     def plain(self) -> dict[str, Any]:
         """Return it as JSON has it; the line itself stays where it came from."""
-        return {"line": self.line, "faults": [asdict(one) for one in self.faults]}
+        return {
+            "line": self.line,
+            "event_id": self.event_id,
+            "faults": [asdict(one) for one in self.faults],
+        }
 
 
 @dataclass(slots=True)
@@ -86,7 +91,6 @@ def ingest_file(
 ) -> Taken:
     """Take a file in; rejects go to `rejects/<name>-<digest>.jsonl`. Safe to repeat."""
     result, rejects = Taken(), list[Reject]()
-    ahead = dt.timedelta(seconds=settings.ingest.ahead_s)
     pending: list[tuple[int, Any]] = []
     touched: set[dt.date] = set()
 
@@ -98,9 +102,9 @@ def ingest_file(
     entries: dict[Any, Any] = {}
     for number, found in read_lines(file, record):
         result.lines += 1
-        if isinstance(found, Event) and (skew := find_skew(found, received_at, ahead)):
-            found = skew
-        if isinstance(found, tuple):
+        if isinstance(found, Event) and (skew := find_skew(found, received_at, settings.ingest)):
+            rejects.append(Reject(number, skew, found.event_id))
+        elif isinstance(found, tuple):
             rejects.append(Reject(number, found))
         elif record == "event":
             pending.append((number, found))
@@ -157,7 +161,8 @@ def _store(
             elif before == row:
                 result.seen_before += 1
             else:
-                rejects.append(Reject(number, (Fault("event_id", "was used for another event"),)))
+                fault = Fault("event_id", "was used for another event")
+                rejects.append(Reject(number, (fault,), row["event_id"]))
         if new:
             table = pa.Table.from_pylist(new, schema=EVENTS)
             name = sm3_hex(json.dumps(new, default=str, sort_keys=True).encode())[:24]

@@ -11,7 +11,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ueba.events import Action, Event, Fault, faults_of
+from ueba.events import Action, Event, Fault, faults_of, find_skew
+from ueba.settings import IngestSettings
 
 LOOKED, PAGED = "staff.looked", "staff.paged"
 ENDED, BEATEN = "staff.look_ended", "staff.look_beat"
@@ -56,6 +57,19 @@ def read_row(row: Row, names: Pseudonyms) -> Event | BadRow | None:
         return BadRow(row.key, faults_of(error))
     except (KeyError, TypeError, ValueError) as error:
         return BadRow(row.key, (Fault("", f"is not as the portal writes it ({type(error).__name__})"),))
+
+
+def read_timely(
+    row: Row, names: Pseudonyms, now: dt.datetime, reach: dt.timedelta, ingest: IngestSettings
+) -> Event | BadRow | None:
+    """Return what `read_row` does, None for what is older than `reach`; a bad row where the time lies further
+    in the future than clocks may differ: it would count on a day that has not come."""
+    if row.at < now - reach:
+        return None
+    found = read_row(row, names)
+    if isinstance(found, Event) and (skew := find_skew(found, now, ingest)):
+        return BadRow(row.key, skew)
+    return found
 
 
 def event_of(row: Row, names: Pseudonyms) -> Event | None:

@@ -29,11 +29,11 @@ def try_home(home: Home, settings: Settings, seed: int, told: Callable[[str], No
     first = min(one.days[0] for one in injected)
     found: dict[str, Any] = {"plan": document["plan"], "seed": seed, "settings": settings.plain()}
     rankings = {
-        "layers": rank_by_layers(evidence, register, first, settings, told),
+        "layers": rank_by_layers(evidence, register, settings, told),
         "control": rank_by_control(evidence, first, settings),
     }
-    for name, ranking in rankings.items():
-        course = run_trial(evidence, ranking, injected, settings, register=register, seed=seed)
+    for name, rank in rankings.items():
+        course = run_trial(evidence, rank, injected, settings, register=register, seed=seed, first=first)
         found[name] = judge_trial(
             course, injected, lambda one: BY_CODE[one.scenario].is_slow(one.intensity), first
         )

@@ -157,22 +157,38 @@ def _unfamiliar(tallies: pa.Table, evidence: Evidence, train_before: int) -> Unf
     return compute_unfamiliar(steps, len(names), len(evidence), training)
 
 
+def read_step(text: str) -> int:
+    """Return a step that is told as a whole number or as a day (2026-04-30); ValueError for anything else."""
+    return int(text) if text.isdecimal() else day_number(dt.date.fromisoformat(text))
+
+
 def read_labels(file: Path, judged: Judged) -> tuple[Ints, Ints]:
-    """Return the judged rows that have a label (entity, step, label in a CSV file), and their labels."""
+    """Return the judged rows that have a label (entity, step or time, label in a CSV file), and their labels;
+    UebaError names what is missing or wrong."""
     place = {
         (judged.entity[int(p)], int(s)): i
         for i, (p, s) in enumerate(zip(judged.person, judged.step, strict=True))
     }
     rows, labels = [], []
     with file.open(newline="", encoding="utf-8") as opened:
-        for line in csv.DictReader(opened):
-            step = (
-                int(line["step"]) if "step" in line else day_number(dt.date.fromisoformat(line["time"][:10]))
+        reader = csv.DictReader(opened)
+        header = set(reader.fieldnames or ())
+        if not {"entity", "label"} <= header or not header & {"step", "time"}:
+            raise UebaError(
+                f"{file}: header has {', '.join(sorted(header))}; needs entity, step (or time), label"
             )
+        for line in reader:
+            try:
+                step = read_step(line["step"] if "step" in header else line["time"][:10])
+                label = ("0", "1").index(line["label"])
+            except ValueError as error:
+                raise UebaError(
+                    f"{file}, line {reader.line_num}: {error}; needs a step or time, and label 0 or 1"
+                ) from error
             row = place.get((line["entity"], step))
             if row is not None:
                 rows.append(row)
-                labels.append(int(line["label"]))
+                labels.append(label)
     if not any(labels) or all(labels):
         raise UebaError(
             f"{file}: {len(rows)} labels fit the scored steps, {sum(labels)} are 1; needs both kinds"

@@ -20,6 +20,9 @@ class IngestSettings:
 
     ahead_s: int = 300
     """How far in the future an event may lie. Source: our choice, sixty times what NTP hosts differ by."""
+    behind_days: int = 1096
+    """How old an event may be. Source: our choice, three years, longer than any window here: what is older
+    was written by a clock that began anew (1970, 2000), and would lie where no score looks."""
 
 
 @dataclass(frozen=True, slots=True)

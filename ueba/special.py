@@ -109,10 +109,11 @@ def pairs(looks: pa.Table, acts: pa.Table, rows: Rows) -> dict[str, Floats]:
     """Customers of the last PAIR_DAYS whom one looked at barely and the same other then approved or paid.
 
     Counted on the later act's day for both; the looker must have come in that day. `pair` are all of them,
-    `pair_approved` those with an approval, `pair_same_day` those with both on one day, whichever came first:
-    payments are many, approvals few, and a day is short, so each is as rare as it is.
+    `pair_approved` those with an approval, `pair_same_day` those with both on one day, whichever came first,
+    `pair_approved_same_day` those that are both: payments are many, approvals few, and a day is short, so
+    each is as rare as it is.
     """
-    names = ("pair", "pair_approved", "pair_same_day")
+    names = ("pair", "pair_approved", "pair_same_day", "pair_approved_same_day")
     dormant = looks.filter(pc.greater(looks["dormant"], 0)).select(["staff", "day", "customer", "first_s"])
     both = acts.join(
         dormant.rename_columns(["looker", "looked", "customer", "first_s"]), "customer", join_type="inner"
@@ -124,7 +125,8 @@ def pairs(looks: pa.Table, acts: pa.Table, rows: Rows) -> dict[str, Floats]:
     day, looked = numbers(both, "day"), numbers(both, "looked")
     others = (actor != looker) & (looked <= day)
     follows = others & (numbers(both, "first_s") <= numbers(both, "last_s")) & (day - looked <= FOLLOW_DAYS)
-    chosen = (follows, follows & (numbers(both, "approvals") > 0), others & (day == looked))
+    approved, same_day = numbers(both, "approvals") > 0, others & (day == looked)
+    chosen = (follows, follows & approved, same_day, same_day & approved)
     return {
         name: _count_pairs(actor[of], looker[of], customer[of], day[of], rows)
         for name, of in zip(names, chosen, strict=True)

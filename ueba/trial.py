@@ -1,8 +1,8 @@
 """A trial of the whole: an organisation with known misuse is scored and reviewed day by day. Pure.
 
 The reviewer of a trial knows the truth: a misuser's case is opened and stays open, everybody else's
-review is closed. Models are fitted anew every month on what lies before, found misuse included: harder
-than a house where reviews are known.
+review is closed. Models are fitted anew every month on what lies before, less the days that reviews so far
+have found to be misuse, as on the daily path; misuse that nobody has found is learnt from.
 """
 
 import datetime as dt
@@ -14,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 
 from ueba.detectors import fit_raw_control
-from ueba.evidence import LENDING, Evidence
+from ueba.evidence import LENDING, Distrust, Evidence
 from ueba.judge import Injected, share
 from ueba.queue import WEEK_DAYS, Kind, Reviewed, Scored, compute_standing, decide_queue
-from ueba.scoring import Scores, fit_model, list_kinds, read_watched, score_days
+from ueba.scoring import fit_model, list_kinds, read_watched, score_days
 from ueba.settings import Settings, day_number
 
 REFIT_DAYS = 30
@@ -68,85 +68,110 @@ class Ranking:
     kinds: Sequence[Mapping[str, float]]
 
 
+Rank = Callable[[int, int, Sequence[Distrust]], Ranking]
+"""Ranks the rows of the days from one to another; told of whose days reviews so far found to be misuse."""
+
+
 def rank_by_layers(
-    evidence: Evidence, register: pa.Table, first: int, settings: Settings, told: Callable[[str], None]
-) -> Ranking:
-    """Return the ranking of all rows from day `first` on, with a model fitted every month before."""
-    parts: list[Scores] = []
-    last = int(evidence.day.max())
-    for start in range(first, last + 1, REFIT_DAYS):
-        told(f"fitting before day {start}")
-        model = fit_model(evidence, start - 1, settings)
-        rows = evidence.rows_between(start, min(last, start + REFIT_DAYS - 1))
-        if len(rows):
-            parts.append(score_days(evidence, model, rows, register, settings))
-    return Ranking(
-        np.concatenate([part.rows for part in parts]),
-        np.concatenate([part.fresh for part in parts]),
-        np.concatenate([part.slow for part in parts]),
-        [kinds for part in parts for kinds in list_kinds(part)],
-    )
+    evidence: Evidence, register: pa.Table, settings: Settings, told: Callable[[str], None]
+) -> Rank:
+    """Return a ranking by a model that is fitted on what lies before."""
+
+    def rank(first: int, last: int, found: Sequence[Distrust]) -> Ranking:
+        told(f"fitting before day {first}")
+        model = fit_model(evidence, first - 1, settings, evidence.rows_of(found))
+        scores = score_days(evidence, model, evidence.rows_between(first, last), register, settings)
+        return Ranking(scores.rows, scores.fresh, scores.slow, list_kinds(scores))
+
+    return rank
 
 
-def rank_by_control(evidence: Evidence, first: int, settings: Settings) -> Ranking:
-    """Return the ranking of the control: an isolation forest on raw counts of everyone."""
+def rank_by_control(evidence: Evidence, first: int, settings: Settings) -> Rank:
+    """Return the ranking of the control: an isolation forest on raw counts of everyone before day `first`."""
     names = [evidence.measures.index(name) for name in LENDING.counted]
     past = evidence.rows_between(first - settings.score.fit_days, first - 1)
     model = fit_raw_control(evidence.raw[past][:, names], settings.score)
-    rows = evidence.rows_between(first, int(evidence.day.max()))
-    # Shifted above 0, because the queue leaves out whoever has no evidence.
-    score = np.asarray(model.decision_function(evidence.raw[rows][:, names])) + 10.0
-    return Ranking(rows, score, np.zeros(len(rows)), [{}] * len(rows))
+
+    def rank(first: int, last: int, found: Sequence[Distrust]) -> Ranking:
+        rows = evidence.rows_between(first, last)
+        # Shifted above 0, because the queue leaves out whoever has no evidence.
+        score = np.asarray(model.decision_function(evidence.raw[rows][:, names])) + 10.0
+        return Ranking(rows, score, np.zeros(len(rows)), [{}] * len(rows))
+
+    return rank
+
+
+@dataclass(slots=True)
+class _Desk:
+    """What the reviewers of a trial know so far."""
+
+    course: Course
+    rng: np.random.Generator
+    lately: dict[str, list[Scored]]
+    reviewed: dict[str, Reviewed] = field(default_factory=dict)
+    found: dict[str, int] = field(default_factory=dict)
+    """Day of the review that opened each person's case."""
+
+    def distrusted(self, today: int, settings: Settings) -> list[Distrust]:
+        """Return what `feedback.distrusted_of` says of the same reviews."""
+        before = settings.baseline.gap
+        return [Distrust(name, day - before, today) for name, day in sorted(self.found.items())]
 
 
 def run_trial(
     evidence: Evidence,
-    ranking: Ranking,
+    rank: Rank,
     injected: Sequence[Injected],
     settings: Settings,
     *,
     register: pa.Table,
     seed: int,
+    first: int,
 ) -> Course:
-    """Review day by day; staff who did not come in that day stand with what they had last."""
-    reviewed: dict[str, Reviewed] = {}
-    course = Course()
-    rng = np.random.default_rng([seed, 7])
-    lately: dict[str, list[Scored]] = {name: [] for name in evidence.staff}
-    days = evidence.day[ranking.rows]
-    everyone = evidence.staff
-    for day in range(int(days.min()), int(days.max()) + 1):
-        for place in np.flatnonzero(days == day):
-            name = everyone[int(evidence.person[ranking.rows[place]])]
-            scored = Scored(
-                day, float(ranking.fresh[place]), float(ranking.slow[place]), ranking.kinds[int(place)]
-            )
-            lately[name] = [one for one in lately[name] if day - one.day <= WEEK_DAYS] + [scored]
-        watched = read_watched(register, day)
-        people = [
-            compute_standing(
-                name, day, lately[name], reviewed.get(name), settings.queue, watched_since=watched.get(name)
-            )
-            for name in everyone
-        ]
-        draw = dict(zip(everyone, rng.random(len(everyone)), strict=True))
-        queue = decide_queue(day, people, reviewed, draw, settings.queue)
-        course.slots += len(queue.slots)
-        standing = {one.staff: one for one in people}
-        for slot in queue.slots:
-            case = find_case(slot.staff, day, injected)
-            before = reviewed.get(slot.staff)
-            seen = standing[slot.staff]
-            reviewed[slot.staff] = Reviewed(
-                day,
-                seen.fresh,
-                seen.slow,
-                (*(before.days if before else ()), day),
-                case is not None,
-                seen.kinds,
-            )
-            course.reviews.append(Review(day, slot.staff, slot.kind, case))
-    return course
+    """Review day by day from day `first` on, ranked anew every month with what reviews have found.
+
+    Staff who did not come in on a day stand with what they had last.
+    """
+    desk = _Desk(Course(), np.random.default_rng([seed, 7]), {name: [] for name in evidence.staff})
+    last = int(evidence.day.max())
+    for start in range(first, last + 1, REFIT_DAYS):
+        until = min(last, start + REFIT_DAYS - 1)
+        ranking = rank(start, until, desk.distrusted(start - 1, settings))
+        days = evidence.day[ranking.rows]
+        for day in range(start, until + 1):
+            for place in np.flatnonzero(days == day):
+                name = evidence.staff[int(evidence.person[ranking.rows[place]])]
+                scored = Scored(
+                    day, float(ranking.fresh[place]), float(ranking.slow[place]), ranking.kinds[int(place)]
+                )
+                recent = [one for one in desk.lately[name] if day - one.day <= WEEK_DAYS]
+                desk.lately[name] = [*recent, scored]
+            _review(day, desk, injected, settings, read_watched(register, day))
+    return desk.course
+
+
+def _review(
+    day: int, desk: _Desk, injected: Sequence[Injected], settings: Settings, watched: Mapping[str, int]
+) -> None:
+    """Make a day's queue of how everybody stands, and review all of it."""
+    people = [
+        compute_standing(
+            name, day, recent, desk.reviewed.get(name), settings.queue, watched_since=watched.get(name)
+        )
+        for name, recent in desk.lately.items()
+    ]
+    draw = dict(zip(desk.lately, desk.rng.random(len(people)), strict=True))
+    queue = decide_queue(day, people, desk.reviewed, draw, settings.queue)
+    desk.course.slots += len(queue.slots)
+    standing = {one.staff: one for one in people}
+    for slot in queue.slots:
+        case = find_case(slot.staff, day, injected)
+        before, seen = desk.reviewed.get(slot.staff), standing[slot.staff]
+        days = (*(before.days if before else ()), day)
+        desk.reviewed[slot.staff] = Reviewed(day, seen.fresh, seen.slow, days, case is not None, seen.kinds)
+        if case is not None:
+            desk.found.setdefault(slot.staff, day)
+        desk.course.reviews.append(Review(day, slot.staff, slot.kind, case))
 
 
 def find_case(staff: str, day: int, injected: Sequence[Injected]) -> int | None:

@@ -2,9 +2,13 @@
 
 import json
 
+import numpy as np
+import pytest
 from click.testing import CliRunner
 
 from runbooks.cli import main
+from ueba.errors import UebaError
+from ueba.sequences import Judged, read_labels, read_step
 
 GOOD = {
     "event_id": "a1",
@@ -42,8 +46,31 @@ def test_what_is_missing_is_said_with_what_to_do(tmp_path):
     assert "biyi ueba score --date 2026-03-02" in found.stderr
 
 
-def test_every_command_teaches(tmp_path):
-    for words in ([], ["review"], ["evaluate"], ["ingest"], ["trial"]):
-        found = run(tmp_path, *words, "--help")
-        assert found.exit_code == 0
-        assert "Usage" in found.stdout
+TEACHING = ("ingest", "fit", "score", "queue", "explain", "review", "coverage", "evaluate", "generate")
+
+
+@pytest.mark.parametrize("name", [*TEACHING, "replay", "trial", "canaries"])
+def test_every_command_teaches_by_an_example(tmp_path, name):
+    found = run(tmp_path, name, "--help")
+    assert found.exit_code == 0
+    assert f"biyi ueba {name} " in found.stdout.split("Usage:", 1)[1].split("\n", 1)[1]
+
+
+def test_labels_that_cannot_be_read_are_named(tmp_path):
+    judged = Judged(["a"], np.array([0]), np.array([20_500]), {})
+    file = tmp_path / "labels.csv"
+    file.write_text("entity,when,label\na,2026-02-16,1\n")
+    with pytest.raises(UebaError, match=r"needs entity, step \(or time\), label"):
+        read_labels(file, judged)
+    file.write_text("entity,time,label\na,2026-02-16,1\na,2026-02-17,yes\n")
+    with pytest.raises(UebaError, match=r"line 3: .*label 0 or 1"):
+        read_labels(file, judged)
+
+
+def test_the_first_scored_step_is_a_number_or_a_day(tmp_path):
+    assert (read_step("50"), read_step("2026-02-16")) == (50, 20_500)
+    file = tmp_path / "any.csv"
+    file.write_text("entity,time,action\n")
+    wrong = run(tmp_path, "evaluate", "--events", str(file), "--labels", str(file), "--train", "soon")
+    assert wrong.exit_code == 2
+    assert "a number or a day" in wrong.stderr

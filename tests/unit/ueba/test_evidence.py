@@ -86,6 +86,42 @@ def test_a_newcomer_is_judged_as_the_peers_are():
     assert np.isfinite(evidence.values).all()
 
 
+def test_rarity_becomes_usual_only_once_people_are_known():
+    """A third of the window is past enough. Before the gap of day 108 lie days without such a past only."""
+    evidence = compute_evidence(make_tables(6, DAYS, 3), SHORT)
+    early, late = evidence.day == 108, evidence.day == 100 + DAYS - 1
+    for rare in ("hour:surprise_peak", "terminal:novelty_sum", "action:novelty_sum"):
+        assert not column(evidence, rare)[early].any()
+        assert column(evidence, rare)[late].any()
+    assert column(evidence, "events")[early].any()
+
+
+def test_rarity_says_nothing_of_who_is_new_in_a_role():
+    """On the last day all swap roles: nobody has an own past there, the role's peers have one."""
+    tables = make_tables(6, DAYS, 1)
+    last = 100 + DAYS - 1
+    swap = {"clerk": "officer", "officer": "clerk"}
+    roles = [
+        swap[role] if day == last else role
+        for day, role in zip(*(tables.staff_days[one].to_pylist() for one in ("day", "role")), strict=True)
+    ]
+    place = tables.staff_days.column_names.index("role")
+    staff_days = tables.staff_days.set_column(place, "role", pa.array(roles))
+    evidence = compute_evidence(dataclasses.replace(tables, staff_days=staff_days), SHORT)
+    now = evidence.day == last
+    assert not evidence.periods[now].any()
+    assert not column(evidence, "hour:novelty_sum")[now].any()
+    assert column(evidence, "events")[now].any()
+    before = compute_evidence(tables, SHORT)
+    assert column(before, "hour:novelty_sum")[before.day == last].any()
+
+
+def test_a_new_word_is_not_added_up_day_by_day():
+    columns = compute_evidence(make_tables(6, DAYS, 1), SHORT).columns
+    assert {one.measure for one in columns if one.slow and ":" in one.measure} == {"terminal:borrowed"}
+    assert {one.measure for one in columns if not one.slow} >= {"hour:novelty_sum", "terminal:novelty_sum"}
+
+
 def test_a_new_role_is_a_new_baseline():
     tables = make_tables(6, DAYS, 2)
     roles = [
@@ -171,6 +207,8 @@ def test_approvals_and_acts_of_the_same_day_are_counted_apart():
     row = evidence.find("p00002", 111)
     assert [column(evidence, name, "plain")[row] for name in ("pair", "pair_approved")] == [3, 2]
     assert column(evidence, "pair_same_day", "plain")[evidence.find("p00001", 107)] == 2
+    assert column(evidence, "pair_approved_same_day", "plain")[evidence.find("p00001", 104)] == 1
+    assert column(evidence, "pair_approved_same_day", "plain")[evidence.find("p00001", 107)] == 0
     assert column(evidence, "pair_same_day", "plain")[row] == 0
 
 

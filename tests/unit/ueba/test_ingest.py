@@ -6,10 +6,11 @@ import json
 import pyarrow.parquet as pq
 import pytest
 
+from ueba.daily import find_silent
 from ueba.errors import UebaError
-from ueba.events import json_schema
+from ueba.events import Event, find_skew, json_schema
 from ueba.ingest import ingest_file
-from ueba.settings import Settings
+from ueba.settings import IngestSettings, Settings
 from ueba.store import Home
 
 NOW = dt.datetime(2026, 3, 2, 12, tzinfo=dt.UTC)
@@ -24,6 +25,7 @@ GOOD = {
 
 def take(tmp_path, lines, name="in.jsonl", record="event"):
     file = tmp_path / name
+    tmp_path.mkdir(exist_ok=True)
     file.write_text("\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines) + "\n")
     home = Home(tmp_path / "home")
     return home, ingest_file(home, file, record, NOW, Settings())
@@ -40,6 +42,7 @@ def rejects(home):
         ({"rows": -1}, "rows", "greater than or equal to 0"),
         ({"at": "2026-03-02T09:30:00"}, "at", "timezone"),
         ({"at": "2026-03-09T09:30:00+08:00"}, "at", "in the future"),
+        ({"at": "1970-01-01T00:03:00Z"}, "at", "days back"),
         ({"customer": "13812345678"}, "customer", "phone or identity number"),
         ({"customer": "11010519491231002X"}, "customer", "phone or identity number"),
         ({"staff": None}, "staff", "string"),
@@ -75,6 +78,54 @@ def test_a_late_event_goes_to_its_own_local_day(tmp_path):
     home, _ = take(tmp_path, [GOOD, GOOD | {"event_id": "late", "at": "2026-02-27T23:59:00Z"}])
     # 23:59 UTC is 07:59 of the next day in China.
     assert home.days() == [dt.date(2026, 2, 28), dt.date(2026, 3, 2)]
+
+
+def by_clock(minutes):
+    """A dozen events of the last quarter of an hour as a source writes whose clock is that much ahead."""
+    return [
+        GOOD
+        | {
+            "event_id": f"k{n}",
+            "at": (NOW + dt.timedelta(minutes=minutes - n)).isoformat(),
+            "system": "database",
+        }
+        for n in range(12)
+    ]
+
+
+def test_a_clock_that_is_minutes_wrong_within_bounds_loses_nothing(tmp_path):
+    for minutes in (-90, -4, 4):
+        home, found = take(tmp_path / f"{minutes}", by_clock(minutes))
+        assert (found.taken, found.rejected) == (12, 0)
+        assert find_silent(home, ["database"], dt.date(2026, 3, 2)) == {"database": 12}
+
+
+def test_events_of_a_clock_beyond_bounds_are_kept_aside_and_their_source_is_red(tmp_path):
+    home, found = take(tmp_path, by_clock(60))
+    assert (found.taken, found.rejected) == (0, 12)
+    assert {one["event_id"] for one in rejects(home)} == {f"k{n}" for n in range(12)}
+    first = next(one for one in rejects(home) if one["event_id"] == "k0")
+    assert first["faults"] == [
+        {"field": "at", "reason": "lies 3600 s in the future; clocks may differ by 300 s"}
+    ]
+    assert find_silent(home, ["database"], dt.date(2026, 3, 2)) == {"database": 0}
+
+
+def test_the_bounds_of_clocks_are_met_to_the_second():
+    def skew(**off):
+        event = Event(event_id="a1", at=NOW + dt.timedelta(**off), staff="e1", action="view")
+        return find_skew(event, NOW, IngestSettings(ahead_s=300, behind_days=10))
+
+    assert [bool(skew(seconds=s)) for s in (300, 301, -1)] == [False, True, False]
+    assert [bool(skew(days=-10, seconds=s)) for s in (0, -1)] == [False, True]
+
+
+def test_events_once_kept_aside_come_in_when_their_clock_is_right_again(tmp_path):
+    """What lay in the future is taken by a later run over the same file: it was kept aside, not forgotten."""
+    home, found = take(tmp_path, by_clock(10))
+    assert (found.taken, found.rejected) == (7, 5)
+    again = ingest_file(home, tmp_path / "in.jsonl", "event", NOW + dt.timedelta(minutes=10), Settings())
+    assert (again.taken, again.seen_before, again.rejected) == (5, 7, 0)
 
 
 def test_csv_says_the_same_as_json(tmp_path):

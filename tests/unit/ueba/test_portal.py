@@ -4,7 +4,9 @@ import datetime as dt
 
 import pytest
 
-from ueba.portal import ENDED, LOOKED, PAGED, Pseudonyms, Row, event_of, merge
+from ueba.events import Event
+from ueba.portal import ENDED, LOOKED, PAGED, BadRow, Pseudonyms, Row, event_of, merge, read_timely
+from ueba.settings import IngestSettings
 
 AT = dt.datetime(2026, 3, 2, 2, tzinfo=dt.UTC)
 LOOK_ID = "S0a1-" + "0" * 32
@@ -94,3 +96,20 @@ def test_a_row_that_is_no_event_is_named_and_holds_nothing_up(wrong):
     assert [one.event_id for one in events] == ["S1-good"]
     assert [one.key for one in faults] == ["S1-bad"]
     assert faults[0].faults[0].reason
+
+
+@pytest.mark.parametrize(
+    ("off", "made"),
+    [
+        (dt.timedelta(seconds=300), Event),
+        (dt.timedelta(seconds=301), BadRow),
+        (dt.timedelta(minutes=-90), Event),
+        (dt.timedelta(days=-2, seconds=-1), type(None)),
+    ],
+)
+def test_a_watcher_counts_nothing_on_a_day_that_has_not_come(off, made):
+    row = Row(LOOKED, LOOK_ID, AT + off, LOOK)
+    found = read_timely(row, NAMES, AT, dt.timedelta(days=2), IngestSettings())
+    assert type(found) is made
+    if made is BadRow:
+        assert (found.key, found.faults[0].field) == (LOOK_ID, "at")

@@ -15,7 +15,7 @@ from ueba.calibrate import Level, fit_tail, level_of, score_of, sum_diminishing,
 from ueba.casework import add_act, find_row, make_queue, read_reviewed, stand_staff
 from ueba.daily import Wanted, find_silent, keep, replay, score_home
 from ueba.errors import UebaError
-from ueba.features.days import make_days, read_days
+from ueba.features.days import find_stale, make_days, read_days
 from ueba.generator.organisation import date_of
 from ueba.generator.write import Plan, write_organisation
 from ueba.ingest import ingest_file
@@ -23,7 +23,7 @@ from ueba.lines import find_lines
 from ueba.publish import make_publication
 from ueba.reasons import explain
 from ueba.scale import SCORE_DIGITS
-from ueba.scoring import read_standing
+from ueba.scoring import fit_model, read_standing
 from ueba.settings import Baseline, QueueSettings, ScoreSettings, Settings, day_number, read_settings
 from ueba.store import Home, write_table
 
@@ -248,3 +248,93 @@ def test_events_with_nothing_but_what_is_needed_are_days_like_others(tmp_path):
     (row,) = read_days(made, [day]).staff_days.to_pylist()
     assert (row["events"], row["looks"], row["overlap"], row["dwells"]) == (3, 0, 0, 0)
     assert (row["role"], row["branch"]) == ("unknown", "unknown")
+
+
+def test_a_late_event_makes_its_day_anew_and_a_doubled_one_changes_nothing(tmp_path):
+    file, made = tmp_path / "in.jsonl", Home(tmp_path / "home")
+    day, now = dt.date(2026, 3, 2), dt.datetime(2026, 3, 9, tzinfo=dt.UTC)
+
+    def bring(*lines):
+        file.write_text("".join(json.dumps(one) + "\n" for one in lines))
+        taken = ingest_file(made, file, "event", now, SMALL)
+        stale = find_stale(made, made.days(), SMALL)
+        make_days(made, made.days(), SMALL)
+        return taken.seen_before, list(stale), read_days(made, [day]).staff_days["events"].to_pylist()
+
+    line = {"at": "2026-03-02T09:30:00+08:00", "staff": "e1", "action": "view"}
+    other = line | {"event_id": "m2", "at": "2026-03-03T09:30:00+08:00"}
+    assert bring(line | {"event_id": "m1"}, other)[1:] == ([day, dt.date(2026, 3, 3)], [1])
+    assert bring(line | {"event_id": "m1"}, line | {"event_id": "m1"}) == (2, [], [1])
+    assert bring(line | {"event_id": "late", "at": "2026-03-02T07:30:00Z"}) == (0, [day], [2])
+
+
+def rewrite(home, copy, change):
+    """Return a copy of the home with each day's events and the registers changed."""
+    shutil.copytree(home.root, copy.root, ignore=shutil.ignore_patterns("features", "scores", "*.jsonl"))
+    for day in copy.days():
+        (file,) = copy.event_files([day])
+        for number, part in enumerate(change(day, pq.read_table(file))):
+            write_table(part, file.with_name(f"part-{number}.parquet"))
+        file.unlink()
+    return copy
+
+
+def test_neither_the_order_of_events_nor_the_names_of_staff_change_a_score(home, labels, tmp_path):
+    day = case_of(labels, "L1")["days"][0]
+
+    def renamed(table):
+        names = pa.array([f"q{99_999 - int(one[1:])}" for one in table["staff"].to_pylist()])
+        return table.set_column(table.schema.get_field_index("staff"), "staff", names)
+
+    def disturb(_, table):
+        mixed = renamed(table).take(pa.array(np.random.default_rng(5).permutation(len(table))))
+        return mixed.slice(0, 100), mixed.slice(100)
+
+    copy = rewrite(home, Home(tmp_path / "copy"), disturb)
+    for name in ("staff", "relation"):
+        write_table(renamed(home.read_register(name)), copy.register(name))
+    before, after = once(home, day), score(copy, day)
+    found = {
+        after.evidence.staff[int(after.evidence.person[row])]: place
+        for place, row in enumerate(after.scores.rows)
+        if after.evidence.day[row] == day_number(after.day)
+    }
+    assert len(found) == len(before.rows) > 50
+    for place in before.rows:
+        staff = before.evidence.staff[int(before.evidence.person[before.scores.rows[place]])]
+        other = found[f"q{99_999 - int(staff[1:])}"]
+        np.testing.assert_array_equal(before.scores.digits[place], after.scores.digits[other])
+        assert before.scores.score[place] == after.scores.score[other]
+
+
+def test_a_clock_that_is_minutes_wrong_in_a_branch_hides_nobody(home, labels, tmp_path):
+    case = case_of(labels, "L1")
+    wrong = dt.date.fromisoformat(case["days"][0])
+    before = explained(once(home, case["days"][0]), case["staff"][0])
+
+    def shift(day, table):
+        if day != wrong:
+            return (table,)
+        branch = np.array(table["branch"].to_pylist())
+        mine = branch == branch[table["staff"].to_pylist().index(case["staff"][0])]
+        moved = table["at"].cast(pa.int64()).to_numpy() + np.where(mine, -20 * 60_000_000, 0)
+        return (table.set_column(1, "at", pa.array(moved).cast(table.schema.field("at").type)),)
+
+    found = explained(score(rewrite(home, Home(tmp_path / "copy"), shift), case["days"][0]), case["staff"][0])
+    assert found.level == before.level
+    assert {one.family for one in found.today} >= {one.family for one in before.today[:2]}
+
+
+def test_a_model_does_not_learn_from_days_that_a_review_distrusts(home, labels):
+    case = case_of(labels, "L1")
+    on = dt.date.fromisoformat(case["days"][0])
+    keep(home, once(home, case["days"][0]))
+    add_act(home, {"kind": "open", "by": "ann", "staff": case["staff"][0], "on": on})
+    later = min(one for one in home.days() if one > on)
+    scored = score_home(home, Wanted(later, on), SMALL, QUIET)
+    (home.root / "reviews.jsonl").unlink()
+    distrusted = range(day_number(on) - SMALL.baseline.gap, day_number(on) + 1)
+    learnt = [one for one in distrusted if scored.evidence.find(case["staff"][0], one) is not None]
+    assert learnt
+    whole = fit_model(scored.evidence, day_number(on), SMALL)
+    assert whole.rows - scored.model.rows == len(learnt)
