@@ -57,7 +57,7 @@ async def test_what_was_not_read_lately_is_not_told(watch: DayWatch, cells: Any)
         cells = ("a", "b")
 
         async def read(self, cell: str, *_: Any, **__: Any) -> None:
-            raise CellUnavailable(cell)
+            raise CellUnavailable(cell, "not_done")
 
     watch.core = dataclasses.replace(watch.core, router=Away())
     later = MORNING + dt.timedelta(seconds=STALE_SECONDS)
