@@ -1,8 +1,8 @@
 """Pays out what was drawn, collects what is due, tells borrowers: `python -m core_app.payer --settings
 <site.json>`.
 
-One runs at each site, on the orders of all cells. Its channels and limits stand in `channels.json` beside
-the site's settings; it answers on `status_port`: `GET /v1/status`.
+One runs at each site, on the orders of all cells; it also tells whether their day-end is late. Its channels
+and limits stand in `channels.json` beside the site's settings; it answers on `status_port`: `GET /v1/status`.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 
 import aiohttp
@@ -26,6 +27,7 @@ from compliance.protection.errors import ProtectionError
 from compliance.protection.vault import open_vault
 from core_app.business_calendar import business_date_at
 from core_app.core import LendingCore
+from core_app.day_end.watch import DayWatch
 from core_app.errors import DocumentInvalid
 from core_app.funding.debits import DEBITS
 from core_app.funding.fake_bank import DEBITS as DEBITS_PATH
@@ -73,11 +75,13 @@ async def serve(site: SiteSettings, settings: PayerSettings, gateway: MessageGat
         payers = {"payout": Payer(core, settings, channels, time.monotonic)}
         if collecting:
             payers["debit"] = Payer(core, as_collector(settings), collecting, time.monotonic, DEBITS)
+        days = DayWatch(core, _read_now)
         async with (
-            _status_served(payers, (site.listen_host, settings.status_port), identity),
+            _status_served(payers, days, (site.listen_host, settings.status_port), identity),
             health_served(site, identity, alive_routes()),
         ):
             tasks = [asyncio.create_task(payer.run()) for payer in payers.values()]
+            tasks.append(asyncio.create_task(days.run()))
             if gateway is not None:
                 tasks.append(asyncio.create_task(Sender(_core_of(site, senders_router), gateway).run()))
             stopping = asyncio.create_task(stop.wait())
@@ -102,8 +106,12 @@ def _core_of(site: SiteSettings, router: Router) -> LendingCore:
     )
 
 
+def _read_now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)  # noqa: TID251 - this process's one clock of dates
+
+
 def _read_today() -> dt.date:
-    return business_date_at(dt.datetime.now(dt.UTC))  # noqa: TID251 - this process's one clock of dates
+    return business_date_at(_read_now())
 
 
 def payer_figures(payers: Mapping[str, Payer]) -> Iterator[Metric]:
@@ -122,7 +130,7 @@ def payer_figures(payers: Mapping[str, Payer]) -> Iterator[Metric]:
 
 @contextlib.asynccontextmanager
 async def _status_served(
-    payers: Mapping[str, Payer], address: tuple[str, int], identity: Identity
+    payers: Mapping[str, Payer], days: DayWatch, address: tuple[str, int], identity: Identity
 ) -> AsyncIterator[None]:
     async def get_status(_: web.Request) -> web.Response:
         plain = {
@@ -132,7 +140,7 @@ async def _status_served(
 
     application = web.Application(middlewares=admit_only(identity, asking={OPERATOR}))
     application.router.add_get("/v1/status", get_status)
-    application.add_routes(metrics_routes(lambda: payer_figures(payers)))
+    application.add_routes(metrics_routes(lambda: chain(payer_figures(payers), days.figures())))
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5)
     await runner.setup()
     await web.TCPSite(runner, *address, ssl_context=identity.serving()).start()

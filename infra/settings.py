@@ -121,6 +121,9 @@ class CellSettings:
     degrade: Literal["after", "block"] = "after"
     storage_gib: int = 200
     """Volume of each copy. Source: our choice, two years of a million loans at 40 KB with room to spare."""
+    backup_gib: int = 400
+    """Volume of the archive at each site. Source: our choice, twice a copy: two sealed full backups and their
+    WAL (`keep_full` of the agent's own settings), and what is being taken."""
     cpu: str = "4"
     memory: str = "16Gi"
 

@@ -28,6 +28,7 @@ from compliance.reporting.regulator import FakeRegulator, Regulator
 from compliance.reporting.run import make_filing
 from compliance.reporting.settings import Institution
 from compliance.reporting.snapshot import Connection, Evening
+from compliance.reporting.statements import Statement, Statements
 from core_app.core import LendingCore
 from core_app.errors import DocumentInvalid
 from core_app.loans.classification import read_class_limits
@@ -64,12 +65,17 @@ _first = click.option("--first", is_flag=True, help="The first filing: everythin
 _kind = click.option(
     "--kind", type=click.Choice([*(str(kind) for kind in Kind), "all"]), default="all", show_default=True
 )
+_STATEMENTS: TypeAdapter[Statements] = TypeAdapter(dict[str, dict[str, Statement]])
 _out = click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Directory."
 )
 _institution = click.option(
     "--institution", type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="YAML with licence, org, org_name, bureau_org; default: an example.",
+)  # fmt: skip
+_statements = click.option(
+    "--statements", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="YAML with figures that others keep: {G40: {capital: {yuan, as_of, owner, stated_by, document}}}.",
 )  # fmt: skip
 
 
@@ -82,6 +88,7 @@ class Wish:
     kinds: tuple[Kind, ...]
     out: Path
     institution: Institution
+    statements: Statements
 
 
 @click.group()
@@ -130,9 +137,11 @@ def _wish(day: dt.datetime, out: Path, kind: str, how: Mapping[str, Any]) -> Wis
     who = how["institution"]
     try:
         institution = parse_yaml(str(who), read_text(who), TypeAdapter(Institution)) if who else Institution()
+        said = how["statements"]
+        statements = parse_yaml(str(said), read_text(said), _STATEMENTS) if said else {}
     except DocumentInvalid as error:
         raise click.UsageError(str(error)) from error
-    return Wish(day.date(), None if how["first"] else since, kinds, out, institution)
+    return Wish(day.date(), None if how["first"] else since, kinds, out, institution, statements)
 
 
 @report.command("run")
@@ -142,6 +151,7 @@ def _wish(day: dt.datetime, out: Path, kind: str, how: Mapping[str, Any]) -> Wis
 @_kind
 @_out
 @_institution
+@_statements
 @_json
 def run_command(day: dt.datetime, out: Path, kind: str, as_json: bool, **how: Any) -> None:
     """Compute filings, check them, and keep what holds as batches ready to be submitted.
@@ -159,6 +169,7 @@ def run_command(day: dt.datetime, out: Path, kind: str, as_json: bool, **how: An
 @_kind
 @_out
 @_institution
+@_statements
 @_json
 def check_command(day: dt.datetime, out: Path, kind: str, as_json: bool, **how: Any) -> None:
     """Compute and check, and keep nothing."""
@@ -172,6 +183,7 @@ def check_command(day: dt.datetime, out: Path, kind: str, as_json: bool, **how: 
 @_kind
 @_out
 @_institution
+@_statements
 @click.option(
     "--reason", required=True, help="Why it is filed again; at least 5 characters, no personal data."
 )
@@ -202,7 +214,7 @@ async def _make(
     async with _open_house(wish.out, tell) as (house, core, portal):
         evening = Evening(
             wish.day, wish.since, wish.institution, read_class_limits(core.catalogue.rulebook, wish.day),
-            core.catalogue.versions,
+            core.catalogue.versions, wish.statements,
         )  # fmt: skip
         done = []
         for kind in wish.kinds:

@@ -30,8 +30,12 @@ def tables_command(as_json: bool) -> None:
         label = f"none is made: {record.why_empty.en}" if record.why_empty else tables.records_label.en
         table.add_row("PBOC", name, f"{record.name.zh} {record.name.en}", str(fields), label)
     for name, made in tables.returns.items():
-        label = made.why_empty.en if made.why_empty else tables.returns_label.en
-        table.add_row("1104", name, f"{made.name.zh} {made.name.en}", str(len(made.cells)), label)
+        table.add_row(
+            "1104", name, f"{made.name.zh} {made.name.en}", str(len(made.cells)), tables.returns_label.en
+        )
+        for cell in made.stated:
+            why = f"stated by {cell.owner}: {made.why_stated.en if made.why_stated else ''}"
+            table.add_row("1104", f"{name}.{cell.cell}", f"{cell.zh} {cell.en}", "1", why)
     Console().print(table)
     for name, check in tables.checks.items():
         click.echo(f"check {name} ({check.table}): {check.zh} {check.en}")

@@ -45,19 +45,39 @@ SYSTEM_PROBES: Mapping[str, SystemProbe] = {
     "algorithms": host.read_algorithms,
     "software": host.read_software,
 }
+_FILES = "its files lie in pods"
+_ARCHIVES = "its archives lie on volumes of pods, which `biyi backup status` reads there"
+_ACCOUNTS = "accounts are in a database, ask in a pod of the site"
 CLUSTER_PROBES: Mapping[str, Any] = {
     "ports": cluster.read_ports,
     "baseline": cluster.read_baseline,
     "software": cluster.read_software,
-    **dict.fromkeys(
-        (
-            *("capacity", "key-custody", "algorithms", "backups", "backup-policy", "local-copy", "locations"),
-            "restore-elsewhere",
-        ),
-        cluster.ask_inside,
-    ),
-}
-"""Asked of a cluster's API servers instead, or not from outside."""
+    "replication": cluster.read_replication,
+    **{
+        name: cluster.not_from_outside(why)
+        for why, names in {
+            "it needs a certificate of the house, ask in a pod of the site": ("tls", "mutual-tls"),
+            "figures are told to the cluster's own Prometheus, which rings": ("monitoring",),
+            "rooms and loads of nodes are the cluster's to tell": ("capacity",),
+            "this machine's engines are not the pods'; each process tests its own at its start": (
+                "algorithms",
+            ),
+            "a drill's evidence lies where it was run": ("failover",),
+            "the trail is exported in a pod; `biyi audit verify` then verifies it anywhere": ("audit-chain",),
+            _FILES: ("key-custody",),
+            _ARCHIVES: ("backups", "backup-policy", "local-copy", "locations", "restore-elsewhere"),
+            _ACCOUNTS: ("lockout", "second-factor", "accounts", "separation"),
+        }.items()
+        for name in names
+    },
+    **{
+        name: cluster.where_passwords_are(SITE_PROBES[name])
+        for name in (
+            "transport", "passwords", "rights", "audit-coverage", "audit-retention", "integrity", "sealed",
+        )
+    },
+}  # fmt: skip
+"""Every probe, where API servers of clusters are all that is asked: what they tell, or why they cannot."""
 
 
 async def gather_readings(
@@ -65,8 +85,8 @@ async def gather_readings(
 ) -> list[Reading]:
     """Ask every probe everywhere; those whose readings age fastest last. Never raises for a probe."""
     todo: list[tuple[str, str, Any]] = []
-    instead = CLUSTER_PROBES if ground.form == "cluster" else {}
-    of_system, of_site = {**SYSTEM_PROBES, **instead}, {**SITE_PROBES, **instead}
+    outside = ground.form == "cluster"
+    of_system, of_site = (CLUSTER_PROBES,) * 2 if outside else (SYSTEM_PROBES, SITE_PROBES)
     for probe in sorted(catalogue.probes.values(), key=lambda one: -one.max_age_s):
         if probe.scope is Scope.SYSTEM:
             todo.append((probe.name, SYSTEM, of_system[probe.name](ground)))

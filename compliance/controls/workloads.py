@@ -5,16 +5,26 @@ field has to stand in the live object, and the live object's every field in the 
 the server fills in by itself.
 """
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 Document = Mapping[str, Any]
 COMPARED = (
     "NetworkPolicy", "Service", "Deployment", "StatefulSet", "ConfigMap", "ServiceAccount", "Role",
-    "RoleBinding", "PodDisruptionBudget", "HorizontalPodAutoscaler", "CronJob",
+    "RoleBinding", "PodDisruptionBudget", "HorizontalPodAutoscaler", "CronJob", "Job",
 )  # fmt: skip
-"""Kinds that decide what runs, what may reach it and what it may do. Jobs are not: each ends by itself, and a
-cluster makes one for every run of a CronJob."""
+"""Kinds that decide what runs, what may reach it and what it may do. A Job that a CronJob made has to be as
+the approved CronJob makes it; an approved Job that is not there has ended and was cleared away."""
+JOB_LABELS = (
+    "controller-uid", "job-name", "batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name"
+)  # fmt: skip
+JOB_DEFAULTS: Mapping[str, Any] = {
+    "completions": 1, "parallelism": 1, "completionMode": "NonIndexed", "suspend": False,
+    "podReplacementPolicy": "TerminatingOrFailed", "manualSelector": False,
+}  # fmt: skip
+"""What the API server writes into a Job that says nothing of it; another value is drift. Source: Kubernetes,
+batch/v1 Job."""
 CLUSTERS_OWN = frozenset({("ConfigMap", "kube-root-ca.crt"), ("ServiceAccount", "default")})
 """Objects that Kubernetes makes in every namespace."""
 TOLD_BY_STEWARD = {("HorizontalPodAutoscaler", "spec.minReplicas")}
@@ -38,9 +48,18 @@ def find_drift(approved: Sequence[Document], live: Mapping[str, Sequence[Documen
     """Return the paths at which live objects (by kind) differ from the approved manifests."""
     found = []
     wanted = {(one["kind"], one["metadata"]["name"]): one for one in approved if one["kind"] in COMPARED}
-    there = {(kind, one["metadata"]["name"]): one for kind in live for one in live[kind]}
+    runs = _runs(wanted, live.get("Job", ()))
+    there = {
+        (kind, one["metadata"]["name"]): _as_ordered(one) if kind == "Job" else one
+        for kind in live
+        for one in live[kind]
+        # A CronJob's ended runs are of what was approved then.
+        if not (kind == "Job" and ("Job", one["metadata"]["name"]) in runs and has_ended(one))
+    }
+    wanted |= runs
     for kind, name in sorted(wanted.keys() - there.keys()):
-        found.append(f"{kind} {name}: approved, not there")
+        if kind != "Job":
+            found.append(f"{kind} {name}: approved, not there")
     for kind, name in sorted(there.keys() - wanted.keys() - CLUSTERS_OWN):
         found.append(f"{kind} {name}: there, not approved")
     for key in sorted(wanted.keys() & there.keys()):
@@ -49,6 +68,39 @@ def find_drift(approved: Sequence[Document], live: Mapping[str, Sequence[Documen
                 if (key[0], path) not in TOLD_BY_STEWARD:
                     found.append(f"{key[0]} {key[1]}: {path}: approved {was}, now {now}")
     return found
+
+
+def _runs(
+    wanted: Mapping[tuple[str, str], Document], jobs: Sequence[Document]
+) -> dict[tuple[str, str], Document]:
+    """Return what each Job would be if the approved CronJob that it says made it had made it."""
+    made: dict[tuple[str, str], Document] = {}
+    for job in jobs:
+        for owner in job["metadata"].get("ownerReferences", ()):
+            source = wanted.get((owner.get("kind", ""), owner.get("name", "")))
+            if source is not None and source["kind"] == "CronJob" and owner.get("controller"):
+                made["Job", job["metadata"]["name"]] = {"kind": "Job", **source["spec"]["jobTemplate"]}
+    return made
+
+
+def _as_ordered(job: Document) -> Document:
+    """Return a live Job without what the API server writes into every Job by itself."""
+    spec = copy.deepcopy(dict(job["spec"]))
+    if not spec.get("manualSelector"):
+        spec.pop("selector", None)
+        labels = spec["template"].get("metadata", {}).get("labels", {})
+        for name in JOB_LABELS:
+            labels.pop(name, None)
+    for name, value in JOB_DEFAULTS.items():
+        if spec.get(name) == value:
+            del spec[name]
+    return {**job, "spec": spec}
+
+
+def has_ended(job: Document) -> bool:
+    """Say whether a Job runs no more."""
+    conditions = job.get("status", {}).get("conditions", ())
+    return any(one["type"] in ("Complete", "Failed") and one["status"] == "True" for one in conditions)
 
 
 def _differences(wanted: Any, live: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
@@ -119,16 +171,19 @@ def denies_by_default(policies: Sequence[Document]) -> bool:
 def find_unpinned(approved: Sequence[Document], pods: Sequence[Document]) -> tuple[int, list[str]]:
     """Return how many containers run, and those whose image is not pinned, not approved, or another.
 
-    A container that has not started yet has no image to compare: it is listed.
+    A container that has not started yet has no image to compare: it is listed. A pod that has ended runs
+    nothing: what it was is of what was approved then.
     """
     images = {
         container["image"]
         for one in approved
-        if one["kind"] in ("Deployment", "StatefulSet")
-        for container in _containers(one["spec"]["template"]["spec"])
+        for template in _templates(one)
+        for container in _containers(template["spec"])
     }
     seen, odd = 0, []
     for pod in pods:
+        if pod.get("status", {}).get("phase") in ("Succeeded", "Failed"):
+            continue
         running = {
             one["name"]: one
             for part in ("containerStatuses", "initContainerStatuses")
@@ -145,6 +200,12 @@ def find_unpinned(approved: Sequence[Document], pods: Sequence[Document]) -> tup
             elif digest not in str(running.get(container["name"], {}).get("imageID", "")):
                 odd.append(f"{name}: does not run {digest[:19]}")
     return seen, odd
+
+
+def _templates(document: Document) -> list[Any]:
+    if document["kind"] in ("Deployment", "StatefulSet", "Job"):
+        return [document["spec"]["template"]]
+    return [document["spec"]["jobTemplate"]["spec"]["template"]] if document["kind"] == "CronJob" else []
 
 
 def _containers(spec: Document) -> list[Any]:

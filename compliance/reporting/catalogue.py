@@ -6,6 +6,7 @@ by psycopg: COPY takes no parameters.
 
 import functools
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -19,14 +20,17 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from compliance.reporting.batch import Words
 from compliance.reporting.bureau import Record
 from compliance.reporting.errors import TablesInvalid
+from compliance.reporting.statements import StatedCell
 
 T = TypeVar("T")
 _STRICT = ConfigDict(extra="forbid")
+_ONE_VALUE = re.compile(r"\{\w+\}")
 FORMATS: Mapping[str, str] = {
     "text": "coalesce(({})::text, '')",
     "code": "coalesce(({})::text, '')",
     "amount": "round(({}) * 0.01, 2)",
-    "date": "coalesce(to_char({}, 'YYYYMMDD'), '99991231')",
+    # Without a time zone: `to_char` of a date takes the way round by one.
+    "date": "coalesce(to_char(({})::timestamp, 'YYYYMMDD'), '99991231')",
     "int": "({})::integer",
     "rate": "round(({}) * 100, 6)",
     "flag": "case when {} then '是' else '否' end",
@@ -79,12 +83,13 @@ class ReturnCell(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Return:
-    """A 1104 return. `why_empty`: why cells of the official one are missing here."""
+    """A 1104 return. `stated`: cells that come from elsewhere, and `why_stated`."""
 
     __pydantic_config__ = _STRICT
     name: Words
     cells: list[ReturnCell]
-    why_empty: Words | None = None
+    stated: list[StatedCell] = field(default_factory=list)
+    why_stated: Words | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +109,10 @@ class Tables:
     deletion_sql: str
     checks: Mapping[str, Check]
     sm3: str
+
+    def stated(self) -> dict[str, list[StatedCell]]:
+        """Return the cells that others state, by return."""
+        return {name: made.stated for name, made in self.returns.items() if made.stated}
 
 
 @functools.cache
@@ -150,10 +159,16 @@ def _checked(kind: Any, plain: Any, name: str) -> Any:
         raise TablesInvalid(f"{name}: {'; '.join(lines)}") from error
 
 
+def _format(kind: str, expression: str) -> str:
+    """Return a column's SQL; a day that is the same in every row is written down once, not for each."""
+    made = FORMATS[kind].format(expression)
+    return f"(select {made})" if kind == "date" and _ONE_VALUE.fullmatch(expression) else made
+
+
 def compose_rows(table: Table, values: Mapping[str, Composable]) -> Composed:
     """Return the query of a table's rows, without the sets it is computed from."""
     columns = SQL(", ").join(
-        SQL(FORMATS[kind].format(expression) + " as {named}").format(**values, named=Identifier(name))
+        SQL(_format(kind, expression) + " as {named}").format(**values, named=Identifier(name))
         for name, _, kind, expression in table.columns
     )
     where = SQL(" where " + table.where).format(**values) if table.where else SQL("")

@@ -32,6 +32,10 @@ def check_returns(values: Values, balances_503_fen: int) -> list[Finding]:
     pairs = [
         ("G01", "loans", "G01 loans are the sum of 503", g01["loans"], balances_503_fen),
         ("G11", "total", "G11 total is G01 loans", g11["total"], g01["loans"]),
+        ("G11", "total", "G11 rows of part I sum to its total", g11["individuals"] + g11["industries"],
+         g11["total"]),
+        # Every customer is a person, who lends to companies needs rows by industry.
+        ("G11", "industries", "G11 lends to no company", g11["industries"], 0),
         ("G11", "total", "G11 classes sum to its total", sum(g11[c] for c in _CLASSES), g11["total"]),
         ("G01", "assets", "assets are liabilities and profit", g01["assets"],
          g01["liabilities"] + g01["profit"]),

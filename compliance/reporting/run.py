@@ -12,6 +12,12 @@ from compliance.reporting.catalogue import Tables
 from compliance.reporting.house import House, open_private, write_private
 from compliance.reporting.returns import add_up, check_returns, yuan
 from compliance.reporting.snapshot import Evening, Snapshot, begin_digest, open_snapshot
+from compliance.reporting.statements import (
+    find_statement_faults,
+    list_missing,
+    render_stated,
+    render_statements,
+)  # fmt: skip
 
 FINDINGS_KEPT = 1000
 """Findings that a manifest keeps. Source: our choice; the first one refuses the batch already."""
@@ -84,20 +90,29 @@ async def _make_returns(
     house: House, opened: Sequence[Snapshot], evening: Evening
 ) -> tuple[dict[str, Any], list[Finding]]:
     values, findings = await _read_returns(house.tables, opened)
+    asked = house.tables.stated()
     for snapshot in opened:
         for name in ("balanced-gl", "sum-503-is-gl", "class-floor", "evening-there"):
             findings += await snapshot.check(name)
+    findings += find_statement_faults(asked, evening.statements, evening.day)
     files = {}
     for number, (name, made) in enumerate(house.tables.returns.items(), 1):
-        lines = ["cell\t项目\titem\tyuan"]
-        lines += [f"{name}.{cell}\t{zh}\t{en}\t{yuan(values[name][cell])}" for cell, zh, en, *_ in made.cells]
+        lines = ["cell\t项目\titem\tyuan\t来源 source"]
+        lines += [
+            f"{name}.{cell}\t{zh}\t{en}\t{yuan(values[name][cell])}\t" for cell, zh, en, *_ in made.cells
+        ]
+        lines += render_stated(name, asked, evening.statements)
         text = "\n".join(lines) + "\n"
         file = f"{name}-{evening.day:%Y%m%d}.tsv"
         write_private(house.out / file, text)
         digest = begin_digest()
         digest.update(text.encode())
-        files[name] = {"file": file, "rows": len(made.cells), "sm3": digest.hexdigest()}
+        files[name] = {"file": file, "rows": len(lines) - 1, "sm3": digest.hexdigest()}
         house.tell(name, number, len(house.tables.returns))
     label = asdict(house.tables.returns_label)
-    content = {"tables": files, "values_fen": values, "label": label, "definitions_sm3": house.tables.sm3}
+    content = {
+        "tables": files, "values_fen": values, "label": label, "definitions_sm3": house.tables.sm3,
+        "stated": render_statements(evening.statements),
+        "not_stated": list_missing(asked, evening.statements),
+    }  # fmt: skip
     return content, findings

@@ -8,7 +8,7 @@ import datetime as dt
 import hashlib
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 import psycopg
@@ -24,6 +24,7 @@ from compliance.reporting.catalogue import (
 )
 from compliance.reporting.errors import DayNotClosed
 from compliance.reporting.settings import Institution
+from compliance.reporting.statements import Statements
 from core_app.loans.classification import ClassLimits
 from core_app.products.catalogue import read_published
 from core_app.products.model import Product
@@ -46,13 +47,14 @@ _PUBLISHED = "select document from core.product_versions"
 
 @dataclass(frozen=True, slots=True)
 class Evening:
-    """What is asked for: the day, the evening before its period, who files, the law's class limits."""
+    """What is asked for: the day, the evening before its period, who files, class limits, stated figures."""
 
     day: dt.date
     since: dt.date | None
     institution: Institution
     limits: ClassLimits
     products: Mapping[tuple[str, int], Product]
+    statements: Statements = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,16 @@ from pulumi_kubernetes.policy import v1 as policy
 
 from infra.settings import DataSiteName
 from infra.topology import ZONE, Copy, Topology
-from infra.workloads.documents import AGENT_PORT, HEALTH_PORT, POSTGRES_PORT, SITE_SETTINGS, site_document
+from infra.workloads.documents import (
+    AGENT_PORT,
+    ARCHIVE,
+    HEALTH_PORT,
+    POSTGRES_PORT,
+    SITE_SETTINGS,
+    STAGING,
+    is_archived,
+    site_document,
+)  # fmt: skip
 from infra.workloads.pods import (
     DRAIN_SECONDS,
     asks,
@@ -143,6 +152,12 @@ def _build_copy(ground: Ground, copy: Copy) -> None:
 def _stateful_set(ground: Ground, copy: Copy, mine: dict[str, str]) -> None:
     settings = ground.topology.settings
     cell = next(cell for cell in settings.cells if cell.name == copy.cell)
+    storage_class = settings.site(ground.site).storage_class
+    claims = [_claim("home", cell.storage_gib, storage_class, mine)]
+    passing: list[core.VolumeArgs] = []
+    if is_archived(copy):
+        claims.append(_claim("archive", cell.backup_gib, storage_class, mine))
+        passing.append(_staging(cell.storage_gib, storage_class, mine))
     template = core.PodTemplateSpecArgs(
         metadata=meta.ObjectMetaArgs(
             labels=labels("copy", **mine), annotations={"prometheus.io/scrape": "true"}
@@ -150,29 +165,20 @@ def _stateful_set(ground: Ground, copy: Copy, mine: dict[str, str]) -> None:
         spec=pod(
             settings,
             "copy",
-            [_agent(ground, cell.cpu, cell.memory)],
+            [_agent(ground, cell.cpu, cell.memory, archived=is_archived(copy))],
             [
                 # The operator's is for `LEAVE`: an agent's own opens etcd already, where every grant is.
                 *volumes(f"{copy.place}-settings", holders=("agent", "operator")),
                 core.VolumeArgs(
                     name="shm", empty_dir=core.EmptyDirVolumeSourceArgs(medium="Memory", size_limit="1Gi")
                 ),
+                *passing,
             ],
             account="biyi-agent",
             init=prepared(settings.images.biyi, "agent"),
             zone=copy.zone,
             pool="copies",
             grace_seconds=DRAIN_SECONDS,
-        ),
-    )
-    claim = core.PersistentVolumeClaimArgs(
-        api_version="v1",
-        kind="PersistentVolumeClaim",
-        metadata=meta.ObjectMetaArgs(name="home", labels=labels("copy", **mine)),
-        spec=core.PersistentVolumeClaimSpecArgs(
-            access_modes=["ReadWriteOncePod"],
-            storage_class_name=settings.site(ground.site).storage_class,
-            resources=core.VolumeResourceRequirementsArgs(requests={"storage": f"{cell.storage_gib}Gi"}),
         ),
     )
     apps.StatefulSet(
@@ -194,18 +200,48 @@ def _stateful_set(ground: Ground, copy: Copy, mine: dict[str, str]) -> None:
                 when_deleted="Retain", when_scaled="Retain"
             ),
             template=template,
-            volume_claim_templates=[claim],
+            volume_claim_templates=claims,
         ),
         opts=ground.opts,
     )
 
 
-def _agent(ground: Ground, cpu: str, memory: str) -> core.ContainerArgs:
+def _claim(name: str, gib: int, storage_class: str, mine: dict[str, str]) -> core.PersistentVolumeClaimArgs:
+    return core.PersistentVolumeClaimArgs(
+        api_version="v1",
+        kind="PersistentVolumeClaim",
+        metadata=meta.ObjectMetaArgs(name=name, labels=labels("copy", **mine)),
+        spec=_claimed(gib, storage_class),
+    )
+
+
+def _claimed(gib: int, storage_class: str) -> core.PersistentVolumeClaimSpecArgs:
+    return core.PersistentVolumeClaimSpecArgs(
+        access_modes=["ReadWriteOncePod"],
+        storage_class_name=storage_class,
+        resources=core.VolumeResourceRequirementsArgs(requests={"storage": f"{gib}Gi"}),
+    )
+
+
+def _staging(gib: int, storage_class: str, mine: dict[str, str]) -> core.VolumeArgs:
+    """Return a volume that comes and goes with the pod."""
+    template = core.PersistentVolumeClaimTemplateArgs(
+        metadata=meta.ObjectMetaArgs(labels=labels("copy", **mine)), spec=_claimed(gib, storage_class)
+    )
+    ephemeral = core.EphemeralVolumeSourceArgs(volume_claim_template=template)
+    return core.VolumeArgs(name="staging", ephemeral=ephemeral)
+
+
+def _agent(ground: Ground, cpu: str, memory: str, *, archived: bool) -> core.ContainerArgs:
     """One container: the agent is PostgreSQL's parent, as a fence must be able to end it at once.
 
     `/livez` asks only whether the agent still looks at the world: a copy that is fenced, rewinding or without
     etcd is alive and must not be restarted. `/readyz` asks whether it serves or follows.
     """
+    archive = [
+        core.VolumeMountArgs(name="archive", mount_path=ARCHIVE),
+        core.VolumeMountArgs(name="staging", mount_path=STAGING),
+    ]
     return core.ContainerArgs(
         name="agent",
         image=ground.topology.settings.images.biyi,
@@ -222,5 +258,9 @@ def _agent(ground: Ground, cpu: str, memory: str) -> core.ContainerArgs:
         lifecycle=core.LifecycleArgs(
             pre_stop=core.LifecycleHandlerArgs(exec_=core.ExecActionArgs(command=LEAVE)),
         ),
-        volume_mounts=mounts(home_mount(), core.VolumeMountArgs(name="shm", mount_path="/dev/shm")),  # noqa: S108
+        volume_mounts=mounts(
+            home_mount(),
+            core.VolumeMountArgs(name="shm", mount_path="/dev/shm"),  # noqa: S108
+            *(archive if archived else ()),
+        ),
     )

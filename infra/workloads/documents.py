@@ -20,6 +20,9 @@ OWN = "own"
 """Name of the process's own certificate and key there, for PostgreSQL (`replication.transport`)."""
 SIGN_KEY = "sign.key"
 """The site's own key of its audit trail; only the notary's pod has it."""
+ARCHIVE, STAGING = "/var/lib/biyi-backup", "/var/lib/biyi-staging"
+"""Sealed backups and WAL on a volume of their own: what loses a copy's volume must not lose its archive. And
+where a backup is unpacked in clear to be verified: it ends with the pod, and filling up it stops no copy."""
 PG_BIN = "/usr/lib/postgresql/18/bin"
 EXPOSURE = "select commits, moved_fen from core.money_posted_since(%(since)s::text::pg_snapshot)"
 
@@ -30,7 +33,7 @@ def site_document(topology: Topology, site: DataSiteName, own: Copy | None = Non
     """Return `site.json` for a process at `site`; `own` is the copy it looks after, if it is an agent."""
     etcd = topology.etcd_hosts()
     order = [site, *(other for other in etcd if other != site)]
-    return {
+    found: Document = {
         "site": site,
         "home_dir": HOME,
         "etcd_urls": [f"https://{etcd[name]}:{ETCD_CLIENT_PORT}" for name in order],
@@ -57,6 +60,14 @@ def site_document(topology: Topology, site: DataSiteName, own: Copy | None = Non
         "valkey_host": "valkey",
         "exposure_query": EXPOSURE,
     }
+    if is_archived(own):
+        found["backup"] = {"directory": ARCHIVE, "staging": f"{STAGING}/biyi"}
+    return found
+
+
+def is_archived(copy: Copy | None) -> bool:
+    """Say whether a copy's pod keeps its cell's archive at the site: the cell's first copy there does."""
+    return copy is not None and copy.ordinal == 0
 
 
 def _place(copy: Copy, own: Copy | None) -> Document:

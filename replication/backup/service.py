@@ -50,8 +50,13 @@ def source_of(settings: SiteSettings, backup: BackupSettings, place: PlaceSettin
 
 
 def archived_places(settings: SiteSettings) -> tuple[PlaceSettings, ...]:
-    """Return the places whose WAL this site archives: of each cell the copy that may be in the sync set."""
-    return tuple(place for place in settings.own_places() if place.ordinal == 0)
+    """Return the places whose WAL is archived here: of each cell the copy that may be in the sync set.
+
+    Only where its directory is: a pod has one copy of the site's, and not the others'.
+    """
+    return tuple(
+        place for place in settings.own_places() if place.ordinal == 0 and place.data_dir is not None
+    )
 
 
 async def run_site(settings: SiteSettings, backup: BackupSettings) -> None:

@@ -47,9 +47,9 @@ def cluster_command(
 ) -> None:  # fmt: skip
     """Ask the Kubernetes API servers of both sites, and whatever else can be reached from here.
 
-    Drift from the approved manifests, ports and images are read from the API servers. Databases are asked at
-    the addresses that the sites' settings name; accounts and the audit trail are asked inside the clusters
-    only and are unknown here. Exit 1 when a live item is not met, 3 when one is not known.
+    Drift from the approved manifests, ports, images and the cells' live copies are read from the API servers.
+    Everything else lies in pods and is unknown here, each with the reason. Exit 1 when a live item is not
+    met, 3 when one is not known.
 
     \b
     Example: biyi controls cluster --kubeconfig ~/.kube/config --context idc=dc --context cloud=ack \\

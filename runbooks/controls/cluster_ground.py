@@ -25,10 +25,12 @@ _KINDS = {
     "Deployment": Kind(_APPS, "deployments"),
     "StatefulSet": Kind(_APPS, "statefulsets"),
     "CronJob": Kind("/apis/batch/v1", "cronjobs"),
+    "Job": Kind("/apis/batch/v1", "jobs"),
     "NetworkPolicy": Kind("/apis/networking.k8s.io/v1", "networkpolicies"),
     "Role": Kind(_RBAC, "roles"),
     "RoleBinding": Kind(_RBAC, "rolebindings"),
     "PodDisruptionBudget": Kind("/apis/policy/v1", "poddisruptionbudgets"),
+    "Cell": Kind("/apis/biyi.io/v1", "cells"),
     "HorizontalPodAutoscaler": Kind("/apis/autoscaling/v2", "horizontalpodautoscalers"),
 }
 
@@ -70,7 +72,7 @@ async def open_cluster_ground(
 ) -> AsyncIterator[Ground]:
     """Yield the clusters behind a kubeconfig's contexts, by site; AwayError when one is away.
 
-    Databases are asked at the addresses of the sites' settings: from where they can be reached, or not.
+    Databases are asked only where the sites' passwords are, so in a pod.
     """
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="biyi-controls-")))

@@ -41,8 +41,9 @@ def path_of(server: ApiServer, manifest: dict[str, Any]) -> str:
 
 def pod_of(manifests: Manifests, place: str) -> dict[str, Any]:
     """Return the pod that the StatefulSet of a copy would make; its controller does not run here."""
-    template = copy.deepcopy(manifests[f"statefulset-{place}"]["spec"]["template"])
+    copies = copy.deepcopy(manifests[f"statefulset-{place}"]["spec"])
+    template, claims = copies["template"], copies["volumeClaimTemplates"]
     spec = template["spec"]
-    spec["volumes"] = [*spec["volumes"], {"name": "home", "emptyDir": {}}]
+    spec["volumes"] += [{"name": claim["metadata"]["name"], "emptyDir": {}} for claim in claims]
     metadata = {"name": f"{place}-0", "namespace": "biyi", "labels": template["metadata"]["labels"]}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}

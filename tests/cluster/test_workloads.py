@@ -3,6 +3,7 @@
 import asyncio
 import copy
 import dataclasses
+import datetime as dt
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -134,6 +135,64 @@ async def test_what_somebody_changes_by_hand_is_found_at_its_site(
     assert why in told(outcomes, item)
     assert {one.where for one in outcomes[item].verdicts if one.state is not State.MET} == {site}
     assert set(states((await look(kubeconfig, approved))[0]).values()) == {State.MET}
+
+
+def job_of(manifests: Manifests, name: str, uid: str | None) -> dict[str, Any]:
+    """A Job as the timetable makes it: with a `uid` it says that the CronJob did."""
+    made = copy.deepcopy(manifests["cronjob-day-end"]["spec"]["jobTemplate"])
+    made["metadata"] = {**made["metadata"], "name": name, "namespace": "biyi"}
+    if uid is not None:
+        made["metadata"]["ownerReferences"] = [
+            {"apiVersion": "batch/v1", "kind": "CronJob", "name": "day-end", "uid": uid, "controller": True}
+        ]
+    return {"apiVersion": "batch/v1", "kind": "Job", **made}
+
+
+@pytest.mark.parametrize("change", ["a run of the timetable", "by hand", "a changed run"])
+async def test_a_run_of_the_timetable_is_no_drift_and_a_job_by_hand_is(
+    both: dict[str, tuple[ApiServer, Manifests]], kubeconfig: Path, approved: Approval, change: str
+) -> None:
+    server, manifests = both["idc"]
+    path = path_of(server, manifests["cronjob-day-end"])
+    uid = (await asyncio.to_thread(server.ask, "GET", path))["metadata"]["uid"]
+    job = job_of(manifests, "day-end-now", None if change == "by hand" else uid)
+    if change == "a changed run":
+        job["spec"]["template"]["spec"]["containers"][0]["args"] = ["sleep", "inf"]
+    await asyncio.to_thread(apply, server, job)
+    try:
+        outcomes, readings = await look(kubeconfig, approved)
+    finally:
+        gone = path_of(server, job) + "?propagationPolicy=Background"
+        await asyncio.to_thread(server.ask, "DELETE", gone)
+    found = [one.facts["drift"] for one in readings if (one.probe, one.where) == ("baseline", "idc")]
+    if change == "a run of the timetable":
+        assert found == [[]]
+    else:
+        assert outcomes[DRIFT].state is State.NOT_MET
+        assert "Job day-end-now" in told(outcomes, DRIFT)
+
+
+async def test_cells_are_read_as_stewards_tell_them(
+    both: dict[str, tuple[ApiServer, Manifests]], kubeconfig: Path, approved: Approval
+) -> None:
+    narrow = dataclasses.replace(CATALOGUE, probes={"replication": CATALOGUE.probes["replication"]})
+    contexts = {"idc": "idc", "cloud": "cloud"}
+    now = dt.datetime.now(dt.UTC).isoformat()
+    told_of = {"a": ("a-idc-0", "a-cloud-0"), "b": ("b-cloud-0", "b-idc-0")}
+    for server, _ in both.values():
+        for cell, (primary, sync) in told_of.items():
+            status = {"epoch": 3, "primary": primary, "mode": "SYNC", "syncCopies": [sync], "lagBytes": 0,
+                      "seenAt": now}  # fmt: skip
+            one = {"apiVersion": "biyi.io/v1", "kind": "Cell",
+                   "metadata": {"name": cell, "namespace": "biyi"},
+                   "spec": {"home": primary.split("-")[1]}}  # fmt: skip
+            await asyncio.to_thread(apply, server, one)
+            await asyncio.to_thread(
+                server.ask, "PATCH", path_of(server, one) + "/status", {"status": status}, MERGE
+            )
+    async with open_cluster_ground(contexts, kubeconfig, "biyi", approved) as ground:
+        readings = await gather_readings(ground, narrow)
+    assert [(one.failure, one.facts and one.facts["lag_bytes_most"]) for one in readings] == [("", 0)] * 2
 
 
 def restore(server: ApiServer, path: str, before: dict[str, Any]) -> None:

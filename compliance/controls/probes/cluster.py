@@ -1,16 +1,17 @@
 """What a cluster's API server says of a site: drift from the approved manifests, open ports, images.
 
-Takes the place of those probes of a stand that look at processes and packages of one machine; the databases,
-people and the trail are asked by the same probes as at a stand.
+Takes the place of those probes of a stand that look at one machine. What nobody outside the pods can read is
+refused with the reason: unknown, never this machine's own answer. Databases are asked where their passwords
+are.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from compliance.audit.digest import compute_sm3
-from compliance.controls import workloads
-from compliance.controls.ground import Facts, Ground, SiteGround, Workloads
+from compliance.controls import cells, workloads
+from compliance.controls.ground import Facts, Ground, SiteGround, SiteProbe, Workloads
 from compliance.controls.readings import canonical
 
 
@@ -55,9 +56,41 @@ async def read_software(ground: Ground) -> Facts:
     return {"by_digest": True, "containers": seen, "altered": odd, "findings_sm3": digest}
 
 
-async def ask_inside(_: Ground, __: SiteGround | None = None) -> Facts:
-    """Refuse to take this machine's files and programs for a cluster's: what pods hold is read in pods."""
-    raise ConnectionError("files and programs of pods are not read from outside the cluster")
+async def read_replication(ground: Ground, site: SiteGround) -> Facts:
+    """Read what the site's steward tells of the cells: as its agents say, and lately.
+
+    Sync copies are told of; one more copy beside a primary is not. What the stewards of both sites say of a
+    cell in one epoch has to be the same: somebody may have written there by hand.
+    """
+    name, now = str(site.settings.site), ground.read_now()
+    here = cells.read_told(await _seen(site).list("Cell"), site.settings.cells, now)
+    for other, its in ground.sites.items():
+        if other != name and its.workloads is not None:
+            cells.compare_told(here, await its.workloads.list("Cell"), other)
+    return cells.sum_told(here, site.settings)
+
+
+def not_from_outside(why: str) -> Callable[..., Awaitable[Facts]]:
+    """Return a probe that asks nothing and says why: this machine would answer for itself, and green."""
+
+    async def refuse(_: Ground, __: SiteGround | None = None) -> Facts:
+        raise ConnectionError(f"not read from outside the cluster: {why}")
+
+    return refuse
+
+
+def where_passwords_are(probe: SiteProbe) -> SiteProbe:
+    """Return a probe of databases that is asked only where the site's passwords are: in a pod of the site."""
+
+    async def ask(ground: Ground, site: SiteGround) -> Facts:
+        if not site.settings.passfile.exists():
+            raise ConnectionError(
+                f"not read from outside the cluster: databases let in who has {site.settings.passfile}; "
+                "ask in a pod of the site"
+            )
+        return await probe(ground, site)
+
+    return ask
 
 
 def _seen(site: SiteGround) -> Workloads:

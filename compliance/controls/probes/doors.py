@@ -30,6 +30,8 @@ async def read_tls(ground: Ground, site: SiteGround) -> Facts:
             ends = await _certificate_end(door)
         except _NoAnswer:
             dead.append(door.name)
+            if await _answers(door, None, _HTTP):  # it waits for a line, where a handshake is due
+                clear.append(door.name)
             continue
         if ends is None:
             mute.append(door.name)

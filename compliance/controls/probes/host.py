@@ -16,7 +16,7 @@ from compliance.controls.ground import Facts, Ground, SiteGround
 from compliance.controls.probes.databases import look_into, own_places
 from compliance.controls.readings import canonical
 from compliance.protection.errors import SelfTestFailed
-from compliance.protection.ring_file import read_head
+from compliance.protection.ring_file import read_head, read_ring
 from compliance.protection.selftest import run_self_tests
 
 SITE_LOSS = "site-loss"
@@ -43,14 +43,20 @@ async def read_algorithms(_: Ground) -> Facts:
 
 
 async def read_key_custody(_: Ground, site: SiteGround) -> Facts:
-    """Read where the site's root key lies and who may read its files."""
+    """Read where the site's root key lies and who may read its files.
+
+    The ring is opened: what its head says in clear is bound to what is sealed, so a head that lies does not.
+    """
     ring = site.settings.key_file
-    head = read_head(ring)
     files = [ring, *sorted(ring.parent.glob("*.key")), site.settings.passfile]
-    return {
+    opened = [path.name for path in files if path.stat().st_mode & 0o077]
+    facts: Facts = {"readable_by_others": opened, "files": len(files)}
+    if opened:  # whoever opens such files refuses them, and so does reading the head
+        return facts
+    head = read_head(ring)
+    await asyncio.to_thread(read_ring, ring)
+    return facts | {
         "root_kind": str(head.root["kind"]), "holders": len(head.holders), "key_versions": head.states,
-        "readable_by_others": [path.name for path in files if path.stat().st_mode & 0o077],
-        "files": len(files),
     }  # fmt: skip
 
 
@@ -93,19 +99,22 @@ async def read_capacity(_: Ground, site: SiteGround) -> Facts:
 
 
 async def read_failover(ground: Ground) -> Facts:
-    """Read the verdict of the last drill of losing a site."""
-    newest: tuple[float, dict[str, Any]] | None = None
-    for path in sorted(ground.drills.glob(f"*-{SITE_LOSS}-*/verdict.json")):
-        at = path.stat().st_mtime
-        if newest is None or at > newest[0]:
-            newest = (at, json.loads(path.read_text(encoding="utf-8")))
-    if newest is None:
+    """Read the verdict of the last drill of losing a site, whose folder is named after its time."""
+    found = {_held_at(path): path for path in ground.drills.glob(f"*-{SITE_LOSS}-*/verdict.json")}
+    if not found:
         return {"drills": 0}
-    ended = dt.datetime.fromtimestamp(newest[0], dt.UTC)
+    newest = max(found)
+    verdict = json.loads(found[newest].read_text(encoding="utf-8"))["verdict"]
     return {
-        "drills": 1, "site_loss_days": max(0, (ground.read_now() - ended).days),
-        "site_loss_holds": newest[1].get("verdict") == "holds", "ended": ended.isoformat(),
+        "drills": 1, "site_loss_days": max(0, (ground.read_now() - newest).days),
+        "site_loss_holds": verdict == "holds", "ended": newest.isoformat(),
     }  # fmt: skip
+
+
+def _held_at(path: Path) -> dt.datetime:
+    """Return when a drill was, as folder or file says, whichever is earlier: none turns new by a touch."""
+    written = dt.datetime.fromtimestamp(path.stat().st_mtime, dt.UTC)
+    return min(written, dt.datetime.fromisoformat(path.parent.name.partition("-")[0]))
 
 
 async def take_baseline(ground: Ground) -> dict[str, Any]:

@@ -63,6 +63,7 @@ FORBIDDEN = {
         "select * from core.evidence",
         "select * from core.bureau_inquiries",
         "select * from core.debit_agreements",
+        "select payload from core.outbox",
         "select * from core.staff_looks",
         "select * from access.accounts",
         "select * from audit.entries",

@@ -1,7 +1,9 @@
 """The pure parts of filings: bureau records keep their rules, returns agree, batches end once."""
 
 import asyncio
+import dataclasses
 import datetime as dt
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from compliance.reporting.catalogue import read_tables
 from compliance.reporting.errors import RegulatorSilent
 from compliance.reporting.regulator import FakeRegulator, Fault
 from compliance.reporting.returns import add_up, check_returns, yuan
+from compliance.reporting.statements import Statement, find_statement_faults, list_missing, render_stated
 
 TABLES = read_tables()
 DAY = dt.date(2026, 11, 30)
@@ -224,7 +227,8 @@ GOOD = {
             "deposits": 75, "owed_to_funders": 30, "other_payables": 7},
     "G03": {"opening": 70, "set_aside": 40, "written_off": 25, "recovered": 5, "closing": 90},
     "G04": {"profit": 600, "interest_income": 700, "fee_income": 0, "impairment": 100},
-    "G11": {"normal": 800, "special_mention": 50, "substandard": 40, "doubtful": 20, "loss": 5, "total": 915},
+    "G11": {"normal": 800, "special_mention": 50, "substandard": 40, "doubtful": 20, "loss": 5, "total": 915,
+            "individuals": 915, "industries": 0},
     "G14": {"largest": 400, "ten_largest": 900, "loans": 915},
     "G22": {"deposits": 75, "owed_to_funders": 30, "other_payables": 7},
     "G40": {"loans_net": 825},
@@ -233,6 +237,8 @@ OFF = [
     ("G01 loans are the sum of 503", "G01", "loans", 1),
     ("G11 total is G01 loans", "G11", "total", 1),
     ("G11 classes sum to its total", "G11", "loss", 1),
+    ("G11 rows of part I sum to its total", "G11", "individuals", 1),
+    ("G11 lends to no company", "G11", "industries", 1),
     ("assets are liabilities and profit", "G01", "assets", 1),
     ("profit is income less impairment", "G04", "impairment", 1),
     ("G03 rolls forward", "G03", "recovered", 1),
@@ -265,6 +271,48 @@ def test_cells_of_the_company_are_put_together_as_each_says() -> None:
     assert total == {"G14": {"loans": 76, "largest": 9, "ten_largest": 75}}
     assert add_up({"c": empty}, ways) == {"G14": {"loans": 0, "largest": 0, "ten_largest": 0}}
     assert (yuan(-5), yuan(123_456), yuan(-100)) == ("-0.05", "1234.56", "-1.00")
+
+
+def stated(fen: int, **changed: Any) -> Statement:
+    made = Statement(Decimal(fen) / 100, DAY, "finance", "chen.yu", "ledger of finance, November")
+    return dataclasses.replace(made, **changed)
+
+
+CAPITAL = {
+    name: stated(fen)
+    for name, fen in (
+        ("core_tier1", 100), ("tier1", 100), ("capital", 120), ("credit_risk", 700), ("market_risk", 0),
+        ("operational_risk", 90), ("risk_weighted", 790),
+    )
+}  # fmt: skip
+
+
+def test_what_others_keep_is_filed_with_whose_it_is_and_never_made_up() -> None:
+    assert find_statement_faults(TABLES.stated(), {"G40": CAPITAL}, DAY) == []
+    assert list_missing(TABLES.stated(), {"G40": CAPITAL}) == []
+    lines = render_stated("G40", TABLES.stated(), {"G40": CAPITAL})
+    assert lines[2].startswith("G40.capital\t资本净额\tCapital net\t1.20\tfinance, chen.yu, 2026-11-30")
+    assert all(line.split("\t")[3:] == ["", "未提供 not stated"] for line in
+               render_stated("G40", TABLES.stated(), {}))  # fmt: skip
+    assert list_missing(TABLES.stated(), {}) == [f"G40.{name} (finance)" for name in CAPITAL]
+
+
+@pytest.mark.parametrize(
+    ("name", "cell", "one", "rule"),
+    [
+        ("G40", "goodwill", stated(1), "a stated cell is of the catalogue"),
+        ("G99", "capital", stated(1), "a stated cell is of the catalogue"),
+        ("G01", "loans", stated(1), "a stated cell is of the catalogue"),
+        ("G40", "capital", stated(120, as_of=DAY - dt.timedelta(1)), "it is stated as of the evening"),
+        ("G40", "capital", stated(120, owner="sales"), "it is stated by its owner"),
+        ("G40", "capital", stated(99), "tier1 is part of capital"),
+        ("G40", "core_tier1", stated(101), "core_tier1 is part of tier1"),
+        ("G40", "market_risk", stated(1), "risk-weighted assets are their three parts"),
+    ],
+)
+def test_a_statement_that_cannot_be_is_refused(name: str, cell: str, one: Statement, rule: str) -> None:
+    given = {"G40": CAPITAL} | {name: {**(CAPITAL if name == "G40" else {}), cell: one}}
+    assert [found.rule for found in find_statement_faults(TABLES.stated(), given, DAY)] == [rule]
 
 
 def test_a_batch_ends_once_whatever_is_answered_afterwards() -> None:

@@ -144,3 +144,93 @@ def test_an_image_counts_only_pinned_approved_and_running() -> None:
         seen, odd = workloads.find_unpinned(APPROVED, [wrong])
         assert (seen, len(odd)) == (1, 1)
         assert told in odd[0]
+
+
+def cron_job() -> dict[str, Any]:
+    template = {"metadata": {"labels": {"app": "day-end"}}, "spec": {"containers": container()}}
+    job = {"metadata": {"labels": {"app": "day-end"}}, "spec": {"backoffLimit": 2, "template": template}}
+    return {"kind": "CronJob", "metadata": {"name": "day-end"}, "spec": {"jobTemplate": job}}
+
+
+def job(name: str, *, of: str | None = None, ended: str | None = None) -> dict[str, Any]:
+    """A Job as the API server gives it: with what it writes in by itself."""
+    spec = copy.deepcopy(cron_job()["spec"]["jobTemplate"]["spec"])
+    uid = {"batch.kubernetes.io/controller-uid": "u", "controller-uid": "u", "job-name": name}
+    spec["template"]["metadata"]["labels"] |= uid
+    spec |= {"selector": {"matchLabels": {"controller-uid": "u"}}, "completions": 1, "parallelism": 1,
+             "completionMode": "NonIndexed", "suspend": False}  # fmt: skip
+    made: dict[str, Any] = {
+        "metadata": {"name": name, "labels": {"app": "day-end"}},
+        "spec": spec,
+        "status": {},
+    }
+    if of is not None:
+        made["metadata"]["ownerReferences"] = [{"kind": "CronJob", "name": of, "controller": True}]
+    if ended is not None:
+        made["status"]["conditions"] = [{"type": ended, "status": "True"}]
+    return made
+
+
+def approved_job() -> dict[str, Any]:
+    return {
+        "kind": "Job",
+        "metadata": {"name": "migrate-1"},
+        "spec": cron_job()["spec"]["jobTemplate"]["spec"],
+    }
+
+
+def drift_of(*jobs: dict[str, Any]) -> list[str]:
+    return workloads.find_drift([cron_job(), approved_job()], {"CronJob": [cron_job()], "Job": list(jobs)})
+
+
+def test_an_approved_job_and_the_runs_of_an_approved_cron_job_are_no_drift() -> None:
+    assert drift_of(job("migrate-1"), job("day-end-1", of="day-end"), job("day-end-2", of="day-end")) == []
+    assert drift_of() == [], "a Job that has ended is cleared away"
+
+
+@pytest.mark.parametrize("ended", ["Complete", "Failed"])
+def test_an_ended_run_is_of_what_was_approved_then_and_a_running_one_of_what_is(ended: str) -> None:
+    old = job("day-end-1", of="day-end", ended=ended)
+    old["spec"]["template"]["spec"]["containers"][0]["image"] = "biyi@sha256:" + "9" * 64
+    assert drift_of(old) == []
+    old["status"] = {}
+    assert ["containers[0].image" in one for one in drift_of(old)] == [True]
+
+
+def test_a_job_of_nobody_is_drift_whether_it_runs_or_ended() -> None:
+    for stray in (job("miner"), job("miner", of="other-timetable"), job("miner", ended="Complete")):
+        assert drift_of(stray) == ["Job miner: there, not approved"]
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("parallelism",), 5),
+        (("completionMode",), "Indexed"),
+        (("backoffLimit",), 9),
+        (("template", "spec", "hostNetwork"), True),
+        (("template", "metadata", "labels", "app"), "api"),
+    ],
+)
+def test_a_run_that_is_not_as_its_cron_job_makes_it_is_drift(path: tuple[str, ...], value: Any) -> None:
+    for changed in (job("day-end-1", of="day-end"), job("migrate-1")):
+        at = changed["spec"]
+        for key in path[:-1]:
+            at = at[key]
+        at[path[-1]] = value
+        assert len(drift_of(changed)) == 1
+
+
+def test_a_selector_of_its_own_choice_is_drift() -> None:
+    """With it a Job would take over pods, and their labels, that are not its own."""
+    changed = job("migrate-1")
+    changed["spec"]["manualSelector"] = True
+    assert len(drift_of(changed)) >= 2
+
+
+def test_a_pod_that_has_ended_runs_nothing_and_one_of_a_job_is_compared() -> None:
+    other = pod(containers=container(image=IMAGE.replace("1" * 64, "2" * 64)))
+    assert workloads.find_unpinned([cron_job()], [pod()]) == (1, [])
+    assert len(workloads.find_unpinned([cron_job()], [other])[1]) == 1
+    other["status"]["phase"] = "Succeeded"
+    assert workloads.find_unpinned([cron_job()], [other]) == (0, [])

@@ -16,6 +16,7 @@ from infra.settings import parse_settings
 from infra.topology import ZONE, plan_topology
 from infra.workloads.documents import API_PORT, HEALTH_PORT, HOME, IDENTITY, TLS
 from replication.agent import MOVE_SECONDS
+from replication.backup.service import archived_places
 from replication.platform.objects import slice_name
 from replication.platform.settings import read_platform_settings
 from replication.settings import TlsAddress, read_site_settings
@@ -88,7 +89,9 @@ def test_every_copy_has_a_pod_bound_to_its_zone_and_a_volume_that_stays(
         term = affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"][0]
         assert term["matchExpressions"][0]["values"] == [wanted[name]]
         assert spec["persistentVolumeClaimRetentionPolicy"]["whenDeleted"] == "Retain"
-        assert spec["volumeClaimTemplates"][0]["spec"]["accessModes"] == ["ReadWriteOncePod"]
+        claims = {one["metadata"]["name"]: one["spec"] for one in spec["volumeClaimTemplates"]}
+        assert claims.keys() == ({"home", "archive"} if name.endswith("-0") else {"home"})
+        assert all(one["accessModes"] == ["ReadWriteOncePod"] for one in claims.values())
 
 
 @pytest.mark.parametrize("site", SITES)
@@ -201,10 +204,35 @@ def test_the_processes_can_read_the_documents_they_are_given(
         assert settings.valkey_address() == TlsAddress("valkey", 6379, Path(IDENTITY))
         assert {decide_transport(place) for place in settings.places} == {Transport.TLS}
         assert is_ring(settings.key_file)
+        kept = [place.name for place in archived_places(settings)] if settings.backup else []
+        assert kept == [one for one in own if one.endswith("-0")]
         assert platform.addresses.keys() == platform.agents.keys() == {p.name for p in settings.places}
         assert settings.etcd_urls[0] == f"https://etcd.{site}.biyi.internal:2379"
     path.with_name("channels.json").write_text(maps["site-settings"]["channels.json"])
     assert read_payer_settings(path.with_name("channels.json")).status_port == 7200
+
+
+@pytest.mark.parametrize("site", SITES)
+def test_an_archive_is_on_a_volume_of_its_own_and_nothing_unpacked_stays(
+    sites: dict[str, Recorder], site: str, tmp_path: Path
+) -> None:
+    maps = {name: spec["data"] for name, spec in sites[site].all("ConfigMap").items()}
+    path = tmp_path / "site.json"
+    for name, spec in sites[site].all("StatefulSet").items():
+        if f"{name}-settings" not in maps:
+            continue
+        path.write_text(maps[f"{name}-settings"]["site.json"])
+        backup = read_site_settings(path).backup
+        if backup is None:
+            assert name.endswith("-1")
+            continue
+        pod = spec["spec"]["template"]["spec"]
+        (agent,) = pod["containers"]
+        at = {mount["mountPath"]: mount["name"] for mount in agent["volumeMounts"]}
+        claimed = {one["metadata"]["name"] for one in spec["spec"]["volumeClaimTemplates"]}
+        assert at[str(backup.directory)] in claimed - {at[HOME]}
+        passing = [one["name"] for one in pod["volumes"] if "ephemeral" in one]
+        assert passing == [at[str(backup.staging.parent)]]
 
 
 @pytest.mark.parametrize("site", SITES)

@@ -1,5 +1,6 @@
 """Rules and dashboards ask only for figures that our processes tell, in Prometheus' own grammar."""
 
+import datetime as dt
 import json
 import re
 import shutil
@@ -18,6 +19,7 @@ from prometheus_client import generate_latest
 from core_app.api.app import make_app
 from core_app.api.metrics import ApiMetrics
 from core_app.core import LendingCore
+from core_app.day_end.watch import DayWatch
 from core_app.notary import notary_figures
 from core_app.payer import payer_figures
 from core_app.projector import cache_figures
@@ -53,6 +55,7 @@ def told() -> set[str]:
         *agent_figures(snapshot()),
         *cache_figures({}, 0.0),
         *payer_figures({"payout": nobody, "debit": nobody}),
+        *DayWatch(nobody, lambda: dt.datetime(2026, 5, 3, tzinfo=dt.UTC)).figures(),
     ]
     gauges += notary_figures(nobody)
     gauges += Figures(cluster_up=True).metrics()
@@ -99,7 +102,7 @@ def test_rules_ask_for_what_is_told(told: set[str]) -> None:
         asked = names_in(rule["expr"])
         assert asked
         assert asked <= told | recorded, rule
-    assert len({rule["alert"] for rule in rules() if "alert" in rule}) == 19
+    assert len({rule["alert"] for rule in rules() if "alert" in rule}) == 21
 
 
 def test_what_the_autoscaler_asks_for_is_told_to_the_api_server(told: set[str], tmp_path: Path) -> None:
