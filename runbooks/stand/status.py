@@ -15,8 +15,30 @@ from runbooks.stand.sites import pids_path
 from runbooks.stand.topology import Stand, read_stand, socket_of
 
 PROGRAMS = {
-    Site.IDC: ("border", "etcd", "valkey", "agent", "api", "projector", "payer", "notary", "watcher"),
-    Site.CLOUD: ("border", "etcd", "valkey", "agent", "api", "projector", "payer", "notary", "watcher"),
+    Site.IDC: (
+        "border",
+        "etcd",
+        "valkey",
+        "agent",
+        "api",
+        "projector",
+        "payer",
+        "notary",
+        "watcher",
+        "console",
+    ),
+    Site.CLOUD: (
+        "border",
+        "etcd",
+        "valkey",
+        "agent",
+        "api",
+        "projector",
+        "payer",
+        "notary",
+        "watcher",
+        "console",
+    ),
     Site.WITNESS: ("border", "etcd"),
 }
 _PORT_NAMES = {"border": "border-control", "etcd": "etcd-client"}
