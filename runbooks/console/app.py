@@ -228,9 +228,9 @@ async def post_sign_in(request: Request) -> Response:
     fields = parse_form(await request.body())
     if not _is_own(request, fields):
         return show_page(request, "sign_in.html", 403, reason="door.form", staff="")
-    staff, password, code = (fields.get(name, "").strip() for name in ("staff", "password", "code"))
+    staff, code = (fields.get(name, "").strip() for name in ("staff", "code"))
     entrance = console_of(request).entrance
-    token = await entrance.sign_in(staff, password, code, address_of(request))
+    token = await entrance.sign_in(staff, fields.get("password", ""), code, address_of(request))
     if isinstance(token, Refusal):
         return show_page(request, "sign_in.html", _STATUS[token], reason=f"door.{token}", staff=staff)
     answer = RedirectResponse("/", 303)

@@ -71,7 +71,7 @@ class Entrance:
             return Refusal.UNREACHABLE
         status, found = answer
         if status == 201:
-            refusal = _find_refusal(found)
+            refusal = find_refusal(found)
             if refusal is None:
                 return str(found["token"])
             await self.sign_out(str(found["token"]), address)
@@ -87,7 +87,7 @@ class Entrance:
         if answer is None or answer[0] not in (200, _OVER):
             return self._remembered(token)
         status, found = answer
-        refusal = Refusal.OVER if status == _OVER else _find_refusal(found)
+        refusal = Refusal.OVER if status == _OVER else find_refusal(found)
         if refusal is not None:
             self._known.pop(_digest(token), None)
             return refusal
@@ -128,7 +128,8 @@ class Entrance:
             return None
 
 
-def _find_refusal(found: Any) -> Refusal | None:
+def find_refusal(found: Any) -> Refusal | None:
+    """Return why the owner of a session does not see the platform; None when he may."""
     if found["scope"] != "full":
         return Refusal(found["scope"])
     return None if MAY_SEE.intersection(found["roles"]) else Refusal.NOT_ALLOWED

@@ -26,17 +26,19 @@ log = logging.getLogger("biyi.console")
 class LiveAnswer(StreamingResponse):
     """A stream whose browser has to keep up: what is not taken in time ends it, the browser comes again."""
 
+    send_seconds = SEND_SECONDS
+
     async def stream_response(self, send: Send) -> None:
-        """Send all; ends early when the browser takes nothing for `SEND_SECONDS`."""
+        """Send all; ends early when the browser takes nothing for `send_seconds`."""
 
         async def send_soon(message: Message) -> None:
-            async with asyncio.timeout(SEND_SECONDS):
+            async with asyncio.timeout(self.send_seconds):
                 await send(message)
 
         try:
             await super().stream_response(send_soon)
         except TimeoutError:
-            log.warning("a browser took nothing of the live page for %g s and was dropped", SEND_SECONDS)
+            log.warning("a browser took nothing of the live page for %g s and was dropped", self.send_seconds)
 
 
 def make_event(name: str, text: str) -> str:
