@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
@@ -30,7 +31,6 @@ from runbooks.console.forms import (
     is_own_form,
     make_cookie,
     make_form_token,
-    parse_form,
     read_nonce,
     read_token,
 )
@@ -88,7 +88,7 @@ class KeptFiles(StaticFiles):
         return response
 
 
-def make_app(console: Console) -> Starlette:
+def make_app(console: Console) -> ASGIApp:
     """Return the application."""
     routes = [
         Route("/", signed_in(show_platform)),
@@ -104,11 +104,10 @@ def make_app(console: Console) -> Starlette:
         Route("/healthz", show_health),
         Mount("/static", KeptFiles(directory=STATIC)),
     ]
-    app = Starlette(routes=routes, exception_handlers={HTTPException: show_missing})
+    app = Starlette(routes=routes, exception_handlers={HTTPException: show_missing, Exception: show_defect})
     app.state.console = console
     app.add_middleware(BodyLimit, limit_bytes=_BODY_BYTES, limit_seconds=_BODY_SECONDS)
-    app.add_middleware(Armoured)  # outermost: refusals are armoured too
-    return app
+    return Armoured(app)  # outside of all: refusals and defects are armoured too
 
 
 def signed_in(show: Shown) -> Callable[[Request], Awaitable[Response]]:
@@ -138,6 +137,14 @@ def console_of(request: Request) -> Console:
 def address_of(request: Request) -> str:
     """Return the browser's address: X-Forwarded-For is not believed, anybody could write it."""
     return request.client.host if request.client else ""
+
+
+def parse_form(body: bytes) -> dict[str, str]:
+    """Return the fields of a form as browsers send them; empty when it is none."""
+    try:
+        return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=10))
+    except ValueError:
+        return {}
 
 
 def language_of(request: Request) -> str:
@@ -270,6 +277,12 @@ async def show_missing(request: Request, error: Exception) -> Response:
     """Show what cannot be shown, in the user's language."""
     assert isinstance(error, HTTPException)  # noqa: S101 - the registration says so
     return show_page(request, "door.html", error.status_code, reason="door.missing")
+
+
+async def show_defect(_request: Request, _error: Exception) -> Response:
+    """Say that the fault is ours, without a template that may be it; the server logs the traceback."""
+    text = "控制台出错，详情在其日志中。\nAn error of ours; the console's log has it.\n"
+    return Response(text, 500, media_type="text/plain")
 
 
 def _is_own(request: Request, fields: Mapping[str, str]) -> bool:

@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
-from urllib.parse import parse_qsl
 
 SESSION, NONCE, LANGUAGE = "__Host-biyi", "__Host-biyi-form", "__Host-biyi-lang"
 """Cookies: the session's token, the form nonce, the language. `__Host-`: this host only, all paths, TLS."""
@@ -85,14 +84,6 @@ def is_own_form(fields: Mapping[str, str], cookies: Mapping[str, str], fetch_sit
     return hmac.compare_digest(
         make_form_token(nonce, read_token(cookies)).encode(), fields.get("form", "").encode()
     )
-
-
-def parse_form(body: bytes) -> dict[str, str]:
-    """Return the fields of a form as browsers send them; empty when it is none."""
-    try:
-        return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=10))
-    except ValueError:
-        return {}
 
 
 def find_back(fields: Mapping[str, str]) -> str:

@@ -9,7 +9,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from core_app.business_calendar import SHANGHAI
-from runbooks.console.words import LANGUAGES, other, word
+from runbooks.console.words import LANGUAGES, WORDS, other, word
 from runbooks.exposure import word_age, word_count, word_yuan
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -37,7 +37,10 @@ class Pages:
 
 
 def words_for(language: str) -> Mapping[str, Any]:
-    """Return what every template may call: `w` a text, `both` a heading with the other language beside."""
+    """Return what every template may call: `w` a text, `both` a heading with the other language beside.
+
+    `change` is why a grant was written: a reason, or what an operator said.
+    """
 
     def w(key: str, **filled: object) -> str:
         return word(language, key, **filled)
@@ -47,7 +50,12 @@ def words_for(language: str) -> Mapping[str, Any]:
         beside = Markup('<small lang="{}">{}</small>').format(LANGUAGES[second], word(second, key))
         return escape(word(language, key)) + " " + beside
 
-    worded: dict[str, Callable[..., Any]] = {"w": w, "both": both, "exposure": exposure_for(language)}
+    def change(why: str) -> str:
+        return word(language, f"why.{why}") if f"why.{why}" in WORDS else why.replace("_", " ")
+
+    worded: dict[str, Callable[..., Any]] = {
+        "w": w, "both": both, "change": change, "exposure": exposure_for(language),
+    }  # fmt: skip
     return {**worded, "language": language, "html_language": LANGUAGES[language]}
 
 

@@ -41,13 +41,13 @@ async def silence(_site: Site) -> None:
 
 
 @contextlib.asynccontextmanager
-async def made(evidence: Path) -> AsyncIterator[Any]:
+async def made(evidence: Path, pages: Any = None) -> AsyncIterator[Any]:
     """Yield a function that asks a console whose core does not answer: status, headers, text."""
     async with aiohttp.ClientSession() as session:
         # Nobody listens at port 9 (discard) of this machine.
         entrance = Entrance(session, "http://127.0.0.1:9", True, time.monotonic, "console-idc")
         watch = Watch(SETTINGS, silence, read_now)
-        app = make_app(Console(Pages("idc"), watch, entrance, evidence, read_now))
+        app = make_app(Console(pages or Pages("idc"), watch, entrance, evidence, read_now))
 
         async def ask(
             method: str, path: str, cookies: str = "", body: bytes = b"", **headers: str
@@ -71,7 +71,8 @@ async def made(evidence: Path) -> AsyncIterator[Any]:
             async def send(message: Message) -> None:
                 sent.append(message)
 
-            await app(scope, receive, send)
+            with contextlib.suppress(AttributeError):  # a defect is told to the server too
+                await app(scope, receive, send)
             got = [(name.decode(), value.decode()) for name, value in sent[0]["headers"]]
             text = b"".join(message.get("body", b"") for message in sent[1:]).decode()
             return sent[0]["status"], got, text
@@ -89,6 +90,14 @@ async def test_every_answer_is_armoured(path: str, tmp_path: Path):
     for name in HEADERS:
         assert name in names, (path, name)
     assert names["content-security-policy"] == HEADERS["content-security-policy"]
+
+
+async def test_a_defect_is_armoured_too_and_tells_nothing(tmp_path: Path):
+    async with made(tmp_path, pages=object()) as ask:
+        status_code, headers, text = await ask("GET", "/sign-in")
+    assert status_code == 500
+    assert dict(headers)["content-security-policy"] == HEADERS["content-security-policy"]
+    assert "render" not in text
 
 
 @pytest.mark.parametrize("path", PAGES)

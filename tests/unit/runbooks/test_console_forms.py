@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runbooks.console.app import parse_form
 from runbooks.console.forms import (
     CSP,
     HEADERS,
@@ -15,7 +16,6 @@ from runbooks.console.forms import (
     is_own_form,
     make_cookie,
     make_form_token,
-    parse_form,
     read_nonce,
     read_token,
 )

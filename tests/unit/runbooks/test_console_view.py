@@ -1,14 +1,19 @@
 """The platform page tells what is seen, and of the rest since when it is not."""
 
 import datetime as dt
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from replication.journal import encode
 from replication.model import Site
+from runbooks.console.drill_pages import read_book, read_drills, read_run
+from runbooks.console.entrance import Person
 from runbooks.console.pages import Pages
 from runbooks.console.view import FRESH_SECONDS, Platform, SiteLook, make_platform
+from runbooks.drills.catalogue import DRILLS
 from runbooks.stand.topology import site_settings
 from tests.unit.replication.test_decide import SYNC
 from tests.unit.runbooks.test_cells import status as idc_status
@@ -148,3 +153,27 @@ def test_exposure_is_told_in_bytes_commits_and_yuan():
     told = {**status("idc"), "grants": {"a": alone}, "exposures": {"idc": {"a": known}}}
     text = html_of(page(look(told), look(None)), "cells")
     assert "4.3 MB, 17 commits, ¥12,345.67, since 2 s ago" in text
+
+
+@pytest.mark.parametrize("language", ["zh", "en"])
+def test_every_page_can_be_shown_in_both_languages(language: str, tmp_path: Path):
+    pages = Pages("cloud")
+    frame = {"person": Person("an.bo", "head"), "path": "/", "next_language": "en", "form_token": "0"}
+    folder = tmp_path / "20261123T001821Z-site-loss-idc"
+    folder.mkdir()
+    header = {"drill": "site-loss", "site": "idc", "started_at": LAST.isoformat()}
+    (folder / "history.jsonl").write_text(json.dumps(header) + "\n")
+    found = {"verdict": "broken", "checks": {"none_lost": "broken"}, "cells": {"a": {"rto_seconds": 1.5}}}
+    (folder / "verdict.json").write_text(json.dumps(found))
+    run = read_run(tmp_path, folder.name)
+    assert run is not None
+    drills = pages.render("drills.html", language, **frame, **read_drills(tmp_path, NOW))
+    assert f"/drills/runs/{folder.name}" in drills
+    assert "1.50 s" in drills
+    assert "none_lost" in pages.render("run.html", language, **frame, run=run, reported=False)
+    assert "<iframe" in pages.render("run.html", language, **frame, run=run, reported=True)
+    for name in DRILLS:
+        assert "biyi drill run" in pages.render("runbook.html", language, **frame, **(read_book(name) or {}))
+    assert "cells-title" in pages.render("platform.html", language, **frame, platform=IDC_GONE)
+    for template in ("door.html", "sign_in.html"):
+        assert pages.render(template, language, **frame, reason="door.over", staff="a")

@@ -27,7 +27,7 @@ ENUMERATED = {
     "witness.": ["answers", "silent", "unknown"],
     "link.": ["answers", "silent", "unknown"],
     "verdict.": ["holds", "broken", "unknown", "unfinished"],
-    "runbook.": [*SECTIONS, "command", "english", "open"],
+    "runbook.": [*SECTIONS, "command"],
 }
 FILES = sorted(path.name for path in TEMPLATES.glob("*.html"))
 
@@ -73,6 +73,18 @@ def test_the_templates_are_read_as_they_are_written():
 @pytest.mark.parametrize("beginning", sorted(ENUMERATED))
 def test_what_is_put_together_has_a_word_for_each_value(beginning: str):
     assert {f"{beginning}{value}" for value in ENUMERATED[beginning]} <= set(WORDS)
+
+
+def test_every_word_is_used_or_put_together():
+    named = set().union(*(named_in(name)[0] for name in FILES))
+    told = {
+        word
+        for path in (TEMPLATES.parent).glob("*.py")
+        for word in WORDS
+        if f'"{word}"' in path.read_text() and not path.name.startswith("words")
+    }
+    begun = tuple(ENUMERATED)
+    assert {key for key in WORDS if key not in named | told and not key.startswith(begun)} == set()
 
 
 def test_no_template_brings_script_or_style_of_its_own():
