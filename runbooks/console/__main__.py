@@ -17,7 +17,7 @@ from replication.model import Site
 from replication.settings import SettingsError, SiteSettings, read_site_settings
 from replication.tls import Identity, open_identity
 from runbooks.console.app import Console, make_app
-from runbooks.console.entrance import Entrance
+from runbooks.console.entrance import Entrance, asking
 from runbooks.console.pages import Pages
 from runbooks.console.watch import PATIENCE_SECONDS, Watch
 
@@ -58,8 +58,8 @@ async def _serve(settings: SiteSettings, port: int, evidence: Path) -> None:
         watch = Watch(settings, lambda site: _ask_agent(settings, session, identity, site), _read_now)
         scheme = "http" if settings.tls_dir is None else "https"
         own_api = f"{scheme}://127.0.0.1:{settings.api_port}"
-        terminal = f"console-{settings.site}"
-        entrance = Entrance(session, own_api, identity.to("api"), time.monotonic, terminal)
+        ask = asking(session, own_api, identity.to("api"), f"console-{settings.site}")
+        entrance = Entrance(ask, time.monotonic)
         console = Console(Pages(str(settings.site)), watch, entrance, evidence, _read_now)
         tls = identity.serving_browsers()
         config = uvicorn.Config(

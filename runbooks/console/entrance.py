@@ -11,7 +11,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 
@@ -28,6 +28,15 @@ REMEMBERED_SECONDS = 60.0
 under a session's idle limit."""
 _MOST_REMEMBERED = 1000
 _BUSY, _OVER, _REFUSED = 429, 401, (400, 422)
+
+
+class Ask(Protocol):
+    """Asks the core on behalf of a browser; None when it does not answer, or not in JSON."""
+
+    async def __call__(
+        self, method: str, path: str, address: str, *, token: str = "", body: object = None
+    ) -> tuple[int, Any] | None:
+        """Return status and body."""
 
 
 class Refusal(enum.StrEnum):
@@ -53,14 +62,9 @@ class Person:
 class Entrance:
     """The own site's core API, as far as accounts go. `read_s` is a monotonic clock."""
 
-    def __init__(
-        self, session: aiohttp.ClientSession, url: str, tls: Tls, read_s: Callable[[], float], terminal: str
-    ) -> None:
-        self._session = session
-        self._url = url
-        self._tls = tls
+    def __init__(self, ask: Ask, read_s: Callable[[], float]) -> None:
+        self._ask = ask
         self._read_s = read_s
-        self._terminal = terminal
         self._known: OrderedDict[bytes, tuple[Person, float]] = OrderedDict()
 
     async def sign_in(self, staff: str, password: str, code: str, address: str) -> str | Refusal:
@@ -110,22 +114,26 @@ class Entrance:
             return Refusal.UNREACHABLE
         return person
 
-    async def _ask(
-        self, method: str, path: str, address: str, *, token: str = "", body: object = None
+
+def asking(session: aiohttp.ClientSession, url: str, tls: Tls, terminal: str) -> Ask:
+    """Return what asks the core API at `url`; `terminal` is the work place that sessions are opened at."""
+
+    async def ask(
+        method: str, path: str, address: str, *, token: str = "", body: object = None
     ) -> tuple[int, Any] | None:
-        headers = {BROWSER_HEADER: address, "Biyi-Terminal": self._terminal}
+        headers = {BROWSER_HEADER: address, "Biyi-Terminal": terminal}
         if token:
             headers["Authorization"] = f"Bearer {token}"
         try:
             async with (
                 asyncio.timeout(PATIENCE_SECONDS),
-                self._session.request(
-                    method, self._url + path, json=body, headers=headers, ssl=self._tls
-                ) as answer,
+                session.request(method, url + path, json=body, headers=headers, ssl=tls) as answer,
             ):
                 return answer.status, json.loads(await answer.read())
         except (aiohttp.ClientError, TimeoutError, ValueError):
             return None
+
+    return ask
 
 
 def find_refusal(found: Any) -> Refusal | None:

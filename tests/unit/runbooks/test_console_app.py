@@ -16,7 +16,7 @@ from starlette.types import Message
 from replication.model import Site
 from runbooks.console.app import Console, make_app
 from runbooks.console.drill_pages import read_book, read_drills, read_run
-from runbooks.console.entrance import Entrance, Refusal, find_refusal
+from runbooks.console.entrance import Entrance, asking
 from runbooks.console.forms import HEADERS, NONCE, SESSION
 from runbooks.console.live import LiveAnswer, changed_events
 from runbooks.console.pages import Pages
@@ -45,7 +45,7 @@ async def made(evidence: Path, pages: Any = None) -> AsyncIterator[Any]:
     """Yield a function that asks a console whose core does not answer: status, headers, text."""
     async with aiohttp.ClientSession() as session:
         # Nobody listens at port 9 (discard) of this machine.
-        entrance = Entrance(session, "http://127.0.0.1:9", True, time.monotonic, "console-idc")
+        entrance = Entrance(asking(session, "http://127.0.0.1:9", True, "console-idc"), time.monotonic)
         watch = Watch(SETTINGS, silence, read_now)
         app = make_app(Console(pages or Pages("idc"), watch, entrance, evidence, read_now))
 
@@ -233,22 +233,3 @@ async def test_a_browser_that_takes_nothing_is_dropped():
     answer = LiveAnswer(endless())
     answer.send_seconds = 0.05
     await asyncio.wait_for(answer({"type": "http", "asgi": {"spec_version": "2.0"}}, receive, never), 10)
-
-
-def scope_answer(scope: str, *roles: str) -> dict[str, Any]:
-    return {"token": TOKEN, "staff": "an.bo", "branch": "head", "roles": list(roles), "scope": scope}
-
-
-@pytest.mark.parametrize(
-    ("scope", "roles", "refusal"),
-    [
-        ("full", ["service"], Refusal.NOT_ALLOWED),
-        ("full", ["security_admin"], Refusal.NOT_ALLOWED),
-        ("full", [], Refusal.NOT_ALLOWED),
-        ("enrol", ["system_admin"], Refusal.ENROL),
-        ("password", ["system_admin"], Refusal.PASSWORD),
-        ("full", ["system_admin"], None),
-    ],
-)
-def test_who_may_see_the_platform(scope: str, roles: list[str], refusal: Refusal | None):
-    assert find_refusal(scope_answer(scope, *roles)) is refusal
