@@ -34,7 +34,7 @@ from runbooks.console.forms import (
     read_nonce,
     read_token,
 )
-from runbooks.console.live import LiveAnswer, stream_platform
+from runbooks.console.live import LiveAnswer, LiveParts, stream_platform
 from runbooks.console.pages import STATIC, Pages
 from runbooks.console.watch import Watch
 from runbooks.console.words import choose_language, other
@@ -106,6 +106,7 @@ def make_app(console: Console) -> ASGIApp:
     ]
     app = Starlette(routes=routes, exception_handlers={HTTPException: show_missing, Exception: show_defect})
     app.state.console = console
+    app.state.parts = LiveParts(console.pages)
     app.add_middleware(BodyLimit, limit_bytes=_BODY_BYTES, limit_seconds=_BODY_SECONDS)
     return Armoured(app)  # outside of all: refusals and defects are armoured too
 
@@ -187,7 +188,7 @@ async def show_live(request: Request) -> Response:
         found = await console.entrance.find_person(token, address, uses=False)
         return f"door.{found}" if isinstance(found, Refusal) else None
 
-    events = stream_platform(console.watch, console.pages, language_of(request), still_may)
+    events = stream_platform(console.watch, request.app.state.parts, language_of(request), still_may)
     return LiveAnswer(events, media_type="text/event-stream")
 
 

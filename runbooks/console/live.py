@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 from starlette.responses import StreamingResponse
 from starlette.types import Message, Send
@@ -51,8 +51,29 @@ def make_event(name: str, text: str) -> str:
     return f"event: {name}\n{lines}\n"
 
 
+class LiveParts:
+    """The texts of the live page, made once a page and language however many browsers watch."""
+
+    def __init__(self, pages: Pages) -> None:
+        self._pages = pages
+        self._made: dict[str, tuple[Platform, dict[str, str]]] = {}
+
+    def texts(self, language: str, platform: Platform) -> dict[str, str]:
+        """Return the text of `beat` and of each of `PARTS`."""
+        made = self._made.get(language)
+        if made is None or made[0] is not platform:
+            names = ("beat", *PARTS)
+            texts = {name: self._pages.render(f"_{name}.html", language, platform=platform) for name in names}
+            made = self._made[language] = platform, texts
+        return made[1]
+
+    def over(self, language: str, reason: str) -> str:
+        """Return the text that a stream ends with."""
+        return self._pages.render("_over.html", language, reason=reason)
+
+
 async def stream_platform(
-    watch: Watch, pages: Pages, language: str, still_may: StillMay
+    watch: Watch, parts: LiveParts, language: str, still_may: StillMay
 ) -> AsyncIterator[str]:
     """Yield events until the session is over: `beat` each time, a part's name when its text changed."""
     sent: dict[str, str] = {}
@@ -61,20 +82,19 @@ async def stream_platform(
     with watch.watched():
         platform = await watch.look_now()
         while refusal is None:
-            yield "".join(changed_events(pages, language, platform, sent))
+            yield "".join(changed_events(parts.texts(language, platform), sent))
             platform = await watch.wait_for_news()
             if time.monotonic() - checked_s > CHECK_SECONDS:
                 checked_s = time.monotonic()
                 refusal = await still_may()
-    yield make_event("over", pages.render("_over.html", language, reason=refusal))
+    yield make_event("over", parts.over(language, refusal))
 
 
-def changed_events(pages: Pages, language: str, platform: Platform, sent: dict[str, str]) -> list[str]:
-    """Return the events that bring a browser from what was `sent` to `platform`, and note them there."""
-    events = [make_event("beat", pages.render("_beat.html", language, platform=platform))]
-    for part in PARTS:
-        text = pages.render(f"_{part}.html", language, platform=platform)
-        if sent.get(part) != text:
-            sent[part] = text
-            events.append(make_event(part, text))
-    return events
+def changed_events(texts: Mapping[str, str], sent: dict[str, str]) -> list[str]:
+    """Return the events that bring a browser from what was `sent` to `texts`, and note them there.
+
+    The beat goes in any case: it says that the page is heard.
+    """
+    changed = {name: text for name, text in texts.items() if name == "beat" or sent.get(name) != text}
+    sent.update(changed)
+    return [make_event(name, text) for name, text in changed.items()]

@@ -39,14 +39,16 @@ class Watch:
         self._began_at = read_now()
         self._heard: dict[Site, tuple[Any, dt.datetime, float, int]] = {}
         self._watchers = 0
-        self._looked = 0
         self._come = asyncio.Event()
-        self._news = asyncio.Condition()
+        self._news = asyncio.Event()
+        self._published = asyncio.Condition()
+        self._frame: Platform | None = None
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Look at both agents while the block runs."""
         tasks = [asyncio.create_task(self._follow(site)) for site in DATA_SITES]
+        tasks.append(asyncio.create_task(self._publish()))
         try:
             yield
         finally:
@@ -77,12 +79,12 @@ class Watch:
         return self.platform()
 
     async def wait_for_news(self) -> Platform:
-        """Return what is known after the next answer, at the latest a look's pause from now."""
-        seen = self._looked
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LOOK_SECONDS), self._news:
-                await self._news.wait_for(lambda: self._looked != seen)
-        return self.platform()
+        """Return what is known after the next answer, the same to all; inside `running` and `watched`."""
+        async with self._published:
+            seen = self._frame
+            await self._published.wait_for(lambda: self._frame is not seen)
+            assert self._frame is not None  # noqa: S101 - it was just set
+            return self._frame
 
     def platform(self) -> Platform:
         """Return what is known now."""
@@ -104,6 +106,17 @@ class Watch:
                 else:
                     await asyncio.wait_for(self._come.wait(), IDLE_SECONDS)
 
+    async def _publish(self) -> None:
+        """While somebody watches, give all the same page after each answer and at each look's pause."""
+        while True:
+            await self._come.wait()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), LOOK_SECONDS)
+            self._news.clear()
+            async with self._published:
+                self._frame = self.platform()
+                self._published.notify_all()
+
     async def _look(self, site: Site) -> None:
         begun_s = time.monotonic()
         status = await self._ask(site)
@@ -112,6 +125,4 @@ class Watch:
         # The answer is at least as old as the question: its age counts from there.
         took_ms = round((time.monotonic() - begun_s) * 1000)
         self._heard[site] = status, self._read_now(), begun_s, took_ms
-        self._looked += 1
-        async with self._news:
-            self._news.notify_all()
+        self._news.set()

@@ -18,7 +18,7 @@ from runbooks.console.app import Console, make_app
 from runbooks.console.drill_pages import read_book, read_drills, read_run
 from runbooks.console.entrance import Entrance, asking
 from runbooks.console.forms import HEADERS, NONCE, SESSION
-from runbooks.console.live import LiveAnswer, changed_events
+from runbooks.console.live import PARTS, LiveAnswer, LiveParts, changed_events
 from runbooks.console.pages import Pages
 from runbooks.console.view import Platform
 from runbooks.console.watch import Watch
@@ -174,17 +174,28 @@ def test_without_evidence_every_drill_is_overdue_and_has_a_runbook(tmp_path: Pat
 
 def test_only_what_changed_is_sent():
     sent: dict[str, str] = {}
-    pages = Pages("idc")
+    parts = LiveParts(Pages("idc"))
 
     def names(platform: Platform) -> list[str]:
-        return [event.split("\n")[0] for event in changed_events(pages, "en", platform, sent)]
+        events = changed_events(parts.texts("en", platform), sent)
+        return [event.split("\n")[0].removeprefix("event: ") for event in events]
 
-    assert names(BOTH)[1:] == ["event: alarms", "event: sites", "event: cells", "event: copies"]
-    assert names(BOTH) == ["event: beat"]
-    assert "event: sites" in names(IDC_GONE)
+    assert names(BOTH) == ["beat", "alarms", "sites", "cells", "copies"]
+    assert names(BOTH) == ["beat"]
+    assert "sites" in names(IDC_GONE)
 
 
-async def test_many_browsers_cost_the_agents_no_more_than_one():
+class CountedPages(Pages):
+    """Counts what it renders."""
+
+    rendered = 0
+
+    def render(self, template: str, language: str, **values: Any) -> str:
+        self.rendered += 1
+        return super().render(template, language, **values)
+
+
+async def test_many_browsers_cost_no_more_questions_and_pages_than_one():
     asked = 0
     answered = asyncio.Event()
 
@@ -194,16 +205,25 @@ async def test_many_browsers_cost_the_agents_no_more_than_one():
         answered.set()
         return status(str(site))
 
-    watch = Watch(SETTINGS, ask, read_now)
+    watch, pages = Watch(SETTINGS, ask, read_now), CountedPages("idc")
+    parts = LiveParts(pages)
+    frames: set[int] = set()
+    kept = []
 
     async def browse() -> None:
         with watch.watched():
             for _ in range(3):
-                await watch.wait_for_news()
+                platform = await watch.wait_for_news()
+                kept.append(platform)
+                frames.add(id(platform))
+                assert parts.texts("en", platform)["cells"]
 
     async with watch.running():
         await asyncio.wait_for(answered.wait(), 10)
-        await asyncio.gather(*(browse() for _ in range(50)))
+        await asyncio.wait_for(asyncio.gather(*(browse() for _ in range(50))), 20)
+    assert len(kept) == 150
+    assert len(frames) < 15, "most saw the same few pages"
+    assert pages.rendered < 15 * (1 + len(PARTS)), "each page was made once, not once a browser"
     assert asked < 50
 
 
