@@ -129,6 +129,10 @@ _PLATFORM = {
     "links.from": ("自", "from"),
     "links.to": ("至", "to"),
     "links.state": ("该方向所见", "as the first one sees it"),
+    "links.note": (
+        "由起点站点的代理得知，每隔数秒询问一次：可能晚几秒。",
+        "Found by the agent at its beginning, which asks every few seconds: it may be some seconds late.",
+    ),
     "link.answers": ("有应答", "answered"),
     "link.silent": ("无应答", "no answer"),
     "link.unknown": ("未知：该站点看不到", "not known: that site is not seen"),
