@@ -188,7 +188,7 @@ def origin_of(request: Request, terminal: str | None = None) -> Origin:
     """
     address = request.client.host if request.client else None
     if kind_of(request.scope.get(HOLDER, "")) == CONSOLE:
-        address = request.headers.get(BROWSER_HEADER, address)
+        address = request.headers.get(BROWSER_HEADER) or address
     return Origin(address, terminal)
 
 

@@ -70,7 +70,7 @@ class Watch:
 
     async def look_now(self) -> Platform:
         """Return what is known, after asking once more whom it has not heard of just now; bounded."""
-        old = [site for site in DATA_SITES if self._age_seconds(site) > 2 * LOOK_SECONDS]
+        old = [site for site in DATA_SITES if time.monotonic() - self._asked_s(site) > 2 * LOOK_SECONDS]
         if old:
             looks = [asyncio.create_task(self._look(site)) for site in old]
             _, pending = await asyncio.wait(looks, timeout=ARRIVAL_SECONDS)
@@ -93,9 +93,10 @@ class Watch:
             looks[site] = SiteLook(status, at, time.monotonic() - at_s, took_ms)
         return make_platform(self._settings, looks, self._read_now(), self._began_at)
 
-    def _age_seconds(self, site: Site) -> float:
+    def _asked_s(self, site: Site) -> float:
+        """Return when the question was asked whose answer is held; long ago while there is none."""
         heard = self._heard.get(site)
-        return float("inf") if heard is None else time.monotonic() - heard[2]
+        return float("-inf") if heard is None else heard[2]
 
     async def _follow(self, site: Site) -> None:
         while True:
@@ -120,8 +121,8 @@ class Watch:
     async def _look(self, site: Site) -> None:
         begun_s = time.monotonic()
         status = await self._ask(site)
-        if status is None:
-            return
+        if status is None or begun_s < self._asked_s(site):
+            return  # silence, or overtaken by the answer to a younger question
         # The answer is at least as old as the question: its age counts from there.
         took_ms = round((time.monotonic() - begun_s) * 1000)
         self._heard[site] = status, self._read_now(), begun_s, took_ms

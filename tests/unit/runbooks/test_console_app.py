@@ -238,6 +238,29 @@ async def test_a_site_that_never_answers_holds_nobody_up():
     assert [site.state for site in platform.sites] == ["seen", "never_seen"]
 
 
+async def test_a_late_answer_does_not_replace_a_younger_one():
+    gates: list[asyncio.Event] = []
+
+    async def ask(site: Site) -> dict[str, Any] | None:
+        if site is Site.CLOUD:
+            return None
+        gate, silent = asyncio.Event(), () if gates else ("witness",)
+        gates.append(gate)
+        await gate.wait()
+        return status("idc", silent=silent)
+
+    watch = Watch(SETTINGS, ask, read_now)
+    async with asyncio.TaskGroup() as looks:
+        looks.create_task(watch.look_now())
+        looks.create_task(watch.look_now())
+        while len(gates) < 2:
+            await asyncio.sleep(0)
+        gates[1].set()
+        await asyncio.sleep(0.01)
+        gates[0].set()
+    assert watch.platform().witness == "answers"
+
+
 async def test_a_browser_that_takes_nothing_is_dropped():
     async def endless() -> AsyncIterator[str]:
         while True:
