@@ -21,7 +21,7 @@ from runbooks.console.forms import HEADERS, NONCE, SESSION
 from runbooks.console.live import PARTS, LiveAnswer, LiveParts, changed_events
 from runbooks.console.pages import Pages
 from runbooks.console.view import Platform
-from runbooks.console.watch import Watch
+from runbooks.console.watch import LOOK_SECONDS, Watch
 from runbooks.drills.catalogue import DRILLS
 from runbooks.stand.topology import site_settings
 from tests.unit.runbooks.test_console_view import BOTH, IDC_GONE, status
@@ -218,13 +218,15 @@ async def test_many_browsers_cost_no_more_questions_and_pages_than_one():
                 frames.add(id(platform))
                 assert parts.texts("en", platform)["cells"]
 
+    begun_s = time.monotonic()
     async with watch.running():
-        await asyncio.wait_for(answered.wait(), 10)
-        await asyncio.wait_for(asyncio.gather(*(browse() for _ in range(50))), 20)
+        await answered.wait()
+        await asyncio.gather(*(browse() for _ in range(50)))
+    elapsed_s = time.monotonic() - begun_s
     assert len(kept) == 150
     assert len(frames) < 15, "most saw the same few pages"
     assert pages.rendered < 15 * (1 + len(PARTS)), "each page was made once, not once a browser"
-    assert asked < 50
+    assert asked <= 2 * (elapsed_s / LOOK_SECONDS + 3), "two agents are asked once a pause, whoever watches"
 
 
 async def test_a_site_that_never_answers_holds_nobody_up():
@@ -234,7 +236,7 @@ async def test_a_site_that_never_answers_holds_nobody_up():
         return status("idc")
 
     watch = Watch(SETTINGS, ask, read_now)
-    platform = await asyncio.wait_for(watch.look_now(), 10)
+    platform = await watch.look_now()  # the time limit of the test is the judge
     assert [site.state for site in platform.sites] == ["seen", "never_seen"]
 
 
@@ -275,4 +277,4 @@ async def test_a_browser_that_takes_nothing_is_dropped():
 
     answer = LiveAnswer(endless())
     answer.send_seconds = 0.05
-    await asyncio.wait_for(answer({"type": "http", "asgi": {"spec_version": "2.0"}}, receive, never), 10)
+    await answer({"type": "http", "asgi": {"spec_version": "2.0"}}, receive, never)
