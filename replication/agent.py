@@ -43,6 +43,8 @@ WATCHDOG_PAUSE_SECONDS = 1.0
 """Pause before a watchdog that ended is started again. Source: our choice."""
 AGENTS_ASK = frozenset({"/v1/probe", "/v1/status"})
 """All that another site's agent asks: whether it lives, and before a forced promotion what it sees."""
+CONSOLE_ASKS = frozenset({"/v1/status"})
+"""All that a web console asks: it shows, and does nothing."""
 MOVE_SECONDS = 20.0
 """How long a move request waits for its end. Source: our choice, far above the 1 s a move takes."""
 
@@ -278,7 +280,11 @@ async def serve(settings: SiteSettings, path: Path) -> None:
     ):
         agent = Agent(settings, etcd, session)
         application = web.Application(
-            middlewares=admit_only(identity, asking={"agent", OPERATOR}, only={"agent": AGENTS_ASK})
+            middlewares=admit_only(
+                identity,
+                asking={"agent", "console", OPERATOR},
+                only={"agent": AGENTS_ASK, "console": CONSOLE_ASKS},
+            )
         )
         application.add_routes(routes(agent))
         application.add_routes(forced_routes(agent.forcing))

@@ -219,6 +219,8 @@ class SiteSettings:
     """Where the notary answers; None: the site has none."""
     watcher_port: int | None = None
     """Where the watcher of staff behaviour answers; None: the site has none."""
+    console_port: int | None = None
+    """Where the web console answers; None: the site has none."""
     audit_key_file: Path | None = None
     """The site's own SM2 key, with which its notary signs; None: the site signs nothing."""
     run_as: str | None = None

@@ -166,6 +166,17 @@ class Identity:
         context.verify_mode = ssl.CERT_OPTIONAL
         return self._own(context, ssl.TLSVersion.TLSv1_2)
 
+    def serving_browsers(self) -> ssl.SSLContext | None:
+        """Return the context for serving people's browsers; None: plain.
+
+        No certificate is asked for: a browser would show its user a choice of those on his smart cards.
+        """
+        if self.directory is None:
+            return None
+        context = _TellingContext(ssl.PROTOCOL_TLS_SERVER)
+        context.sslobject_class = _TellingObject
+        return self._own(context, ssl.TLSVersion.TLSv1_2)
+
     def refresh(self) -> bool:
         """Take over renewed certificates and revocations, if there are any; say whether there were."""
         found = self._look()

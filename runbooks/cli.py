@@ -6,6 +6,7 @@ from runbooks.audit import audit
 from runbooks.backup import backup
 from runbooks.cache import cache
 from runbooks.cells import cells_command, hold_command, move_command, why_command
+from runbooks.console.cli import console_command
 from runbooks.controls.cli import controls
 from runbooks.dashboards import dashboards
 from runbooks.day_end import day_end
@@ -39,6 +40,7 @@ def main() -> None:
     \b
     Try it:      biyi demo
     By hand:     biyi stand up; biyi cells; biyi site kill idc; biyi why a; biyi site start idc
+    In a browser: biyi console
     A drill:     biyi drill run site-loss --site idc
     Day-end:     biyi day-end run
     Keys:        biyi keys status; biyi keys rotate
@@ -58,7 +60,7 @@ for command in (
     demo_command, stand, site, link, cells_command, why_command, move_command, promote_command, hold_command,
     quarantine_command, cache, product, risk, funder, ledger, payouts_command, settlement, day_end, drill,
     faults, sim_command, backup, restore_command, staff, token, audit, keys, ueba, deploy, dashboards,
-    controls, report,
+    controls, report, console_command,
 ):  # fmt: skip
     main.add_command(command)
 

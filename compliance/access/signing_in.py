@@ -166,10 +166,11 @@ async def _tell(
     await desk.directory.tell(connection, "staff.login", event)
 
 
-async def authenticate(desk: Desk, token: str, origin: Origin) -> Session:
+async def authenticate(desk: Desk, token: str, origin: Origin, *, uses: bool = True) -> Session:
     """Return who a token belongs to now; UNAUTHENTICATED when its session is over, idle or elsewhere.
 
-    Roles are those of this moment, so what is taken away is gone with the next request.
+    Roles are those of this moment, so what is taken away is gone with the next request. `uses` False: only
+    looked at, so that a page that refreshes itself keeps nobody's idle session open.
     """
     digest = desk.token_digest(token)
 
@@ -182,7 +183,7 @@ async def authenticate(desk: Desk, token: str, origin: Origin) -> Session:
         if fault is None and row["disabled"]:
             fault = "disabled"
         if fault is None:
-            if row["seen_seconds_ago"] > desk.limits.touch_seconds:
+            if uses and row["seen_seconds_ago"] > desk.limits.touch_seconds:
                 await connection.execute(_TOUCH, {"digest": digest})
         elif fault != "ended":
             await _refuse(desk, connection, row, fault, digest)

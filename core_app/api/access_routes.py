@@ -87,6 +87,17 @@ async def get_me(request: Request) -> Response:
     )
 
 
+@router.get(
+    "/standing",
+    summary="Show whose session this is without using it",
+    responses={200: {"model": bodies.MeAnswer}, **_ON_LIST},
+)
+@allow(*_ANYBODY, any_scope=True, uses=False)
+async def get_standing(request: Request) -> Response:
+    """Show what `/me` shows; the session goes on idling, for pages that refresh themselves."""
+    return await get_me(request)
+
+
 @router.post("/logout", summary="Log out", responses={200: {"model": bodies.DoneAnswer}, **_ON_LIST})
 @allow(*_ANYBODY, any_scope=True)
 async def post_logout(request: Request) -> Response:

@@ -27,13 +27,18 @@ from compliance.access.roles import Party, Role
 from compliance.access.rules import Scope, find_scope_fault
 from compliance.access.signing_in import TOKEN_PREFIX, authenticate
 from core_app.acting import ACTOR
+from core_app.api.metrics import HOLDER
 from core_app.api.ownership import check_owner, find_unowned
 from core_app.commands import KEY_NEEDED, is_key
 from core_app.core import LendingCore
 from core_app.errors import CoreError
 from core_app.staff.portal import Portal
+from replication.tls import kind_of
 
 APPROVAL_HEADER = "Biyi-Approval"
+BROWSER_HEADER = "Biyi-Browser-Address"
+"""In what a web console asks: the address of the browser it speaks for."""
+CONSOLE = "console"
 _ATTRIBUTE = "biyi_allowed"
 _NO_ROUTE = frozenset({"/healthz", "/readyz", "/metrics", "/openapi.json"})
 """Paths outside /v1: they hold nothing of anybody; `/metrics` asks for a certificate by itself."""
@@ -47,12 +52,16 @@ class Undeclared(CoreError):
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """Who may call a route. `approved_by`: the role of a second person; `always`: not without."""
+    """Who may call a route. `approved_by`: the role of a second person; `always`: not without.
+
+    `uses` False: a call is no use of the session, which goes on idling.
+    """
 
     callers: frozenset[Party | Role]
     approved_by: Role | None = None
     always: bool = True
     any_scope: bool = False
+    uses: bool = True
 
     @property
     def roles(self) -> frozenset[Role]:
@@ -61,10 +70,14 @@ class Allowed:
 
 
 def allow(
-    *callers: Party | Role, approved_by: Role | None = None, always: bool = True, any_scope: bool = False
+    *callers: Party | Role,
+    approved_by: Role | None = None,
+    always: bool = True,
+    any_scope: bool = False,
+    uses: bool = True,
 ) -> Callable[[F], F]:
     """Declare who may call the route below. `any_scope`: also while one's own account is not in order."""
-    declared = Allowed(frozenset(callers), approved_by, always, any_scope)
+    declared = Allowed(frozenset(callers), approved_by, always, any_scope, uses)
 
     def mark(endpoint: F) -> F:
         setattr(endpoint, _ATTRIBUTE, declared)
@@ -169,8 +182,14 @@ def portal_of(request: Request) -> Portal:
 
 
 def origin_of(request: Request, terminal: str | None = None) -> Origin:
-    """Return where a request came from."""
-    return Origin(request.client.host if request.client else None, terminal)
+    """Return where a request came from; of a console's, where the browser is that it speaks for.
+
+    Only who shows a console's certificate is believed: an address binds a session.
+    """
+    address = request.client.host if request.client else None
+    if kind_of(request.scope.get(HOLDER, "")) == CONSOLE:
+        address = request.headers.get(BROWSER_HEADER) or address
+    return Origin(address, terminal)
 
 
 async def _admit(request: Request, declared: Allowed, route: APIRoute) -> Caller:
@@ -194,7 +213,7 @@ async def _admit(request: Request, declared: Allowed, route: APIRoute) -> Caller
 
 async def _admit_staff(request: Request, declared: Allowed, route: APIRoute, token: str) -> Session:
     portal = portal_of(request)
-    session = await authenticate(portal.desk, token, origin_of(request))
+    session = await authenticate(portal.desk, token, origin_of(request), uses=declared.uses)
     check_session(declared, session)
     await _approve(request, declared, route, session)
     return session

@@ -1,9 +1,9 @@
 """Which drills there are, and what each one's runbook says of itself in its docstring."""
 
-import importlib
-import inspect
+import ast
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
@@ -145,9 +145,12 @@ DRILLS: Final = MappingProxyType({drill.name: drill for drill in _ALL})
 
 
 def read_runbook(drill: Drill) -> Runbook:
-    """Return what the drill's module says of itself; RunbookIncomplete when a section is missing."""
-    module = importlib.import_module(f"runbooks.drills.{drill.module}")
-    return parse_runbook(drill.module, inspect.cleandoc(module.__doc__ or ""))
+    """Return what the drill's module says of itself; RunbookIncomplete when a section is missing.
+
+    The module is read and not imported: who shows a runbook need not load what runs it.
+    """
+    text = Path(__file__).with_name(f"{drill.module}.py").read_text(encoding="utf-8")
+    return parse_runbook(drill.module, ast.get_docstring(ast.parse(text)) or "")
 
 
 def parse_runbook(name: str, text: str) -> Runbook:

@@ -78,8 +78,13 @@ class Due:
 
 
 def read_past(home: Path) -> list[PastDrill]:
-    """Return the drills in the stand's evidence, newest first; a folder that is no drill's is left out."""
-    folders = sorted((home / "evidence").glob("*Z-*"), reverse=True)
+    """Return the drills in the stand's evidence, newest first."""
+    return read_evidence(home / "evidence")
+
+
+def read_evidence(evidence: Path) -> list[PastDrill]:
+    """Return the drills in a folder of evidence, newest first; what is no drill's is left out."""
+    folders = sorted(evidence.glob("*Z-*"), reverse=True)
     return [past for folder in folders if (past := _read_one(folder)) is not None]
 
 

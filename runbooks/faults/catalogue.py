@@ -74,7 +74,9 @@ class Injector:
     effect: Callable[[FaultPlan, Spot], Effect]
 
 
-DATA_PROGRAMS = ("border", "etcd", "valkey", "agent", "api", "projector", "payer", "notary", "watcher")
+DATA_PROGRAMS = (
+    "border", "etcd", "valkey", "agent", "api", "projector", "payer", "notary", "watcher", "console",
+)  # fmt: skip
 PROGRAMS: Mapping[str, tuple[str, ...]] = {
     "idc": DATA_PROGRAMS, "cloud": DATA_PROGRAMS, "witness": ("border", "etcd"),
 }  # fmt: skip

@@ -203,6 +203,10 @@ def _print_up(done: UpDone) -> None:
         click.echo(f"  healed the link {text}")
     for name in DATA_SITES:
         click.echo(f"  entrance {name:6} https://{LOOPBACK}:{done.stand.port(name, 'api')}/openapi.json")
+    for name in DATA_SITES:
+        click.echo(
+            f"  console  {name:6} https://{LOOPBACK}:{done.stand.port(name, 'console')}/  (biyi console)"
+        )
     click.echo(f"  their certificates are vouched for by {authority_file(done.stand.home)} (curl --cacert)")
 
 

@@ -68,7 +68,7 @@ def _doors_at(stand: Stand, site: Site) -> list[Door]:
         for name, (holder, caller, words) in own.items()
     ]
     if site in DATA_SITES:
-        doors.append(Door(f"{site}/api", stand.port(site, "api"), "api", None))
+        doors += [Door(f"{site}/{name}", stand.port(site, name), name, None) for name in ("api", "console")]
     for name, port in stand.ports.items():  # what a border relays as it is: the server's own TLS
         if name.startswith(f"{site}/to/") and isinstance(stand.address(name), int):
             kind = name.split("/")[3].removesuffix("-client")

@@ -57,7 +57,7 @@ def needed_ports(cells: Mapping[str, str], copies: int) -> tuple[str, ...]:
         if site in DATA_SITE_NAMES:  # the witness calls nobody but its etcd peers
             names += [
                 f"{site}/{name}"
-                for name in ("valkey", "projector", "payer", "notary", "watcher", "border-tunnel")
+                for name in ("valkey", "projector", "payer", "notary", "watcher", "console", "border-tunnel")
             ]
             names += [f"{site}/to/{to}/{s}" for to in SITE_NAMES if to != site for s in services[to]]
     return (*names, *(f"{OUTSIDE}/{bank}" for bank in BANKS))

@@ -1,4 +1,4 @@
-"""Command lines of a site's processes, from border to watcher."""
+"""Command lines of a site's processes, from border to console."""
 
 import sys
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ HEARTBEAT_MS, ELECTION_MS = 100, 1000
 cores a stalled fsync then costs an election more often than a lost leader does."""
 CIPHERS = "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"
 """etcd's below TLS 1.3. Source: RFC 9325, 4.2; our certificates have ECDSA keys."""
-AGENT_PROGRAMS = ("agent", "api", "projector", "payer", "notary", "watcher")
+AGENT_PROGRAMS = ("agent", "api", "projector", "payer", "notary", "watcher", "console")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,11 @@ def plan_programs(stand: Stand, site: Site, binaries: ServerBinaries) -> tuple[P
             ),
             Program(
                 "watcher", (*python, "ueba.watcher", "--settings", settings), stand.port(site, "watcher")
+            ),
+            Program(
+                "console",
+                (*python, "runbooks.console", "--settings", settings, "--evidence", str(stand.evidence_dir)),
+                stand.port(site, "console"),
             ),
         ]
     return tuple(programs)

@@ -14,9 +14,12 @@ from runbooks.stand.processes import Running, is_alive, read_pids
 from runbooks.stand.sites import pids_path
 from runbooks.stand.topology import Stand, read_stand, socket_of
 
+_DATA_PROGRAMS = (
+    "border", "etcd", "valkey", "agent", "api", "projector", "payer", "notary", "watcher", "console",
+)  # fmt: skip
 PROGRAMS = {
-    Site.IDC: ("border", "etcd", "valkey", "agent", "api", "projector", "payer", "notary", "watcher"),
-    Site.CLOUD: ("border", "etcd", "valkey", "agent", "api", "projector", "payer", "notary", "watcher"),
+    Site.IDC: _DATA_PROGRAMS,
+    Site.CLOUD: _DATA_PROGRAMS,
     Site.WITNESS: ("border", "etcd"),
 }
 _PORT_NAMES = {"border": "border-control", "etcd": "etcd-client"}

@@ -91,6 +91,11 @@ class Stand:
         """Return the port of `service` at `site` itself; KeyError is a programming error."""
         return self.ports[f"{site}/{service}"]
 
+    @property
+    def evidence_dir(self) -> Path:
+        """Return where drills leave their evidence."""
+        return self.home / "evidence"
+
     def address(self, name: str) -> int | Path:
         """Return where the holder of a port's name listens: TCP on the loopback, or a Unix socket."""
         owner, _, service = name.partition("/")
@@ -220,6 +225,7 @@ def site_settings(stand: Stand, site: Site) -> SiteSettings:
         projector_port=stand.port(site, "projector"),
         notary_port=stand.port(site, "notary"),
         watcher_port=stand.port(site, "watcher"),
+        console_port=stand.port(site, "console"),
         audit_key_file=audit_key_path(stand, site),
         run_as=stand.run_as,
         failover=stand.failover or FailoverSettings(),

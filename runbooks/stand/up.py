@@ -89,13 +89,14 @@ async def up(home: Path, options: UpOptions, progress: Progress = no_progress) -
             stage(4)
             await _until(stand, end, "every cell is open and SYNC", lambda: cells_serve(http, stand))
             stage(5)
-            started += _start(stand, binaries, ("api", "projector", "payer", "notary", "watcher"))
+            started += _start(stand, binaries, ("api", "projector", "payer", "notary", "watcher", "console"))
             await _until(stand, end, "migrations ran (migrate.log)", lambda: migrate(stand))
             stage(6)
             await _until_all_answer(http, stand, "api", end)
             await _until_all_answer(http, stand, "payer", end)
             await _until_all_answer(http, stand, "notary", end)
             await _until_all_answer(http, stand, "watcher", end)
+            await _until_all_answer(http, stand, "console", end)
         stage(7)
     return UpDone(stand, time.monotonic() - begun, tuple(started), tuple(healed))
 
@@ -183,7 +184,7 @@ async def _has_leader(http: aiohttp.ClientSession, stand: Stand) -> bool:
 
 
 async def _answers(http: aiohttp.ClientSession, stand: Stand, site: Site, service: str) -> bool:
-    path = "/readyz" if service == "api" else "/v1/status"
+    path = {"api": "/readyz", "console": "/healthz"}.get(service, "/v1/status")
     try:
         url = f"https://{LOOPBACK}:{stand.port(site, service)}{path}"
         async with http.get(url, ssl=stand.calling(service)) as response:
@@ -228,5 +229,6 @@ def plain_up(done: UpDone) -> str:
     stand = done.stand
     entrances = {site: f"https://{LOOPBACK}:{stand.port(site, 'api')}" for site in DATA_SITES}
     plain = {"seconds": round(done.seconds, 2), "home": str(stand.home), "entrances": entrances}
+    plain["consoles"] = {site: f"https://{LOOPBACK}:{stand.port(site, 'console')}/" for site in DATA_SITES}
     plain["authority"] = str(authority_file(stand.home))
     return json.dumps({**plain, "started": done.started, "healed_links": done.healed})

@@ -146,6 +146,18 @@ async def test_a_token_of_a_session_that_is_over_opens_nothing(house: House, why
     assert set(refused) == ({why} if why not in ("logged_out", "unknown") else set())
 
 
+async def test_a_look_at_a_session_is_no_use_of_it(house: House) -> None:
+    aged = "select now() - seen_at > interval '5 minutes' from access.sessions where ended_at is null"
+    house.alter("update access.sessions set seen_at = now() - interval '10 minutes'")
+    status, shown, _ = await house.client.get("/v1/staff/standing")
+    assert (status, shown["scope"]) == (200, "full")
+    assert {old for (old,) in await house.cells.rows(aged)} == {True}
+    assert (await house.client.get("/v1/staff/me"))[0] == 200
+    assert False in {old for (old,) in await house.cells.rows(aged)}
+    house.alter("update access.sessions set seen_at = now() - interval '16 minutes'")
+    assert (await house.client.get("/v1/staff/standing"))[0] == 401
+
+
 async def test_logging_out_and_in_again_ends_what_was_open(house: House) -> None:
     assert (await house.client.send("POST", "/v1/staff/logout"))[0] == 200
     assert (await house.client.get("/v1/staff/me"))[0] == 401

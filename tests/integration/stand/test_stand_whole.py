@@ -1,4 +1,4 @@
-"""The whole stand, agents and entrances included, brought up once for this module."""
+"""The whole stand, agents and entrances included."""
 
 import asyncio
 import os
@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import aiohttp
@@ -17,7 +16,7 @@ from replication.model import Site
 from replication.tls import CURRENT, Identity
 from runbooks.stand.certificates import tls_dir
 from runbooks.stand.doors import context_for, doors_of, knock
-from runbooks.stand.home import UpOptions, wipe
+from runbooks.stand.home import UpOptions
 from runbooks.stand.processes import find_marked
 from runbooks.stand.sites import data_directories, kill_site, live_processes
 from runbooks.stand.status import read_status
@@ -32,19 +31,6 @@ from tests.integration.stand.strangers import (
     trusting,
     weak_cipher,
 )
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    made = tmp_path_factory.mktemp("stand")
-    try:
-        asyncio.run(up(made, UpOptions(backups=False)))
-        yield made
-    finally:
-        down(made)
-        left = [each for site in Site for each in find_marked(f"{made}|", data_directories(made, site))]
-        wipe(made)
-        assert left == []
 
 
 def test_a_stand_that_is_up_has_every_process_listening(home: Path):
@@ -156,6 +142,9 @@ async def test_an_expired_certificate_is_refused_and_the_caller_is_told(home: Pa
         ("etcd", "GET", "/v1/probe"),
         ("agent", "POST", "/v1/cells/a/move"),
         ("agent", "PUT", "/v1/hold"),
+        ("console", "POST", "/v1/cells/a/move"),
+        ("console", "PUT", "/v1/hold"),
+        ("console", "GET", "/v1/cells/a/promote"),
         ("payer", "DELETE", "/v1/hold"),
         ("projector", "POST", "/v1/cells/a/promote"),
     ],

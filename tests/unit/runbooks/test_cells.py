@@ -7,7 +7,8 @@ from replication.failover.states import Why
 from replication.journal import encode
 from replication.model import Site
 from replication.settings import FailoverSettings
-from runbooks.cells import REASONS, explain, summarise
+from runbooks.cell_facts import REASONS, explain
+from runbooks.cells import summarise
 from tests.unit.replication.test_decide import SYNC, seen, serving
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)

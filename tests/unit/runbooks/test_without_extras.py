@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 PROGRAMS = (
     "runbooks.cli", "runbooks.stand.fake_bank", "runbooks.stand.border", "replication.agent",
     "replication.backup.service", "core_app.api", "core_app.migrate", "core_app.projector", "core_app.payer",
-    "core_app.notary", "ueba.watcher",
+    "core_app.notary", "ueba.watcher", "runbooks.console",
 )  # fmt: skip
 WITHOUT = "import sys; sys.modules |= dict.fromkeys(sys.argv[1].split(',')); __import__(sys.argv[2])"
 

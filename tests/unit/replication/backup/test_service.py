@@ -22,7 +22,7 @@ def test_the_backup_process_weighs_less_than_whatever_customers_wait_for() -> No
         [sys.executable, "-c", _GIVES_WAY], capture_output=True, text=True, check=True, start_new_session=True
     )
     niceness, group = done.stdout.split()
-    assert int(niceness) == 10
+    assert int(niceness) >= 10
     if not Path("/proc/self/autogroup").exists():
         pytest.skip("this Linux has no autogroups: nice alone weighs")
-    assert int(group) == 10
+    assert int(group) >= 10

@@ -1,0 +1,147 @@
+"""Who a browser's user is: asked of the own site's core API, which keeps accounts, passwords and sessions.
+
+The console keeps none of them. While the core cannot say (a takeover lasts seconds), what it said last
+holds a short while, for looking only.
+"""
+
+import asyncio
+import enum
+import hashlib
+import json
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import aiohttp
+
+from compliance.access.roles import Role
+from core_app.api.guard import BROWSER_HEADER
+from replication.tls import Tls
+
+MAY_SEE = frozenset({Role.SYSTEM_ADMIN})
+"""Roles that may see the platform. Source: our choice; no other role's work needs it."""
+PATIENCE_SECONDS = 6.0
+"""Patience with the core. Source: our choice, above its own deadline and a takeover (5 s at most)."""
+REMEMBERED_SECONDS = 60.0
+"""How long its last word holds while it cannot be asked. Source: our choice, far above a takeover and far
+under a session's idle limit."""
+_MOST_REMEMBERED = 1000
+_BUSY, _OVER, _REFUSED = 429, 401, (400, 422)
+
+
+class Ask(Protocol):
+    """Asks the core on behalf of a browser; None when it does not answer, or not in JSON."""
+
+    async def __call__(
+        self, method: str, path: str, address: str, *, token: str = "", body: object = None
+    ) -> tuple[int, Any] | None:
+        """Return status and body."""
+
+
+class Refusal(enum.StrEnum):
+    """Why nobody is let in: the end of a key of `words`."""
+
+    NOT_ACCEPTED = "not_accepted"
+    OVER = "over"
+    NOT_ALLOWED = "not_allowed"
+    PASSWORD = "password"  # noqa: S105 - what has to be done first
+    ENROL = "enrol"
+    BUSY = "busy"
+    UNREACHABLE = "unreachable"
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Whose session it is."""
+
+    staff: str
+    branch: str
+
+
+class Entrance:
+    """The own site's core API, as far as accounts go. `read_s` is a monotonic clock."""
+
+    def __init__(self, ask: Ask, read_s: Callable[[], float]) -> None:
+        self._ask = ask
+        self._read_s = read_s
+        self._known: OrderedDict[bytes, tuple[Person, float]] = OrderedDict()
+
+    async def sign_in(self, staff: str, password: str, code: str, address: str) -> str | Refusal:
+        """Return a new session's token; a session of somebody who may not see the platform is ended."""
+        attempt = {"staff": staff, "password": password, "code": code or None}
+        answer = await self._ask("POST", "/v1/staff/sessions", address, body=attempt)
+        if answer is None:
+            return Refusal.UNREACHABLE
+        status, found = answer
+        if status == 201:
+            refusal = find_refusal(found)
+            if refusal is None:
+                return str(found["token"])
+            await self.sign_out(str(found["token"]), address)
+            return refusal
+        if status in (_OVER, *_REFUSED):  # a malformed name is as wrong as an unknown one
+            return Refusal.NOT_ACCEPTED
+        return Refusal.BUSY if status == _BUSY else Refusal.UNREACHABLE
+
+    async def find_person(self, token: str, address: str, *, uses: bool) -> Person | Refusal:
+        """Return who a token belongs to now; `uses` False leaves the session idling."""
+        path = "/v1/staff/me" if uses else "/v1/staff/standing"
+        answer = await self._ask("GET", path, address, token=token)
+        if answer is None or answer[0] not in (200, _OVER):
+            return self._remembered(token)
+        status, found = answer
+        refusal = Refusal.OVER if status == _OVER else find_refusal(found)
+        if refusal is not None:
+            self._known.pop(_digest(token), None)
+            return refusal
+        person = Person(str(found["staff"]), str(found["branch"]))
+        self._known[_digest(token)] = person, self._read_s()
+        self._known.move_to_end(_digest(token))
+        if len(self._known) > _MOST_REMEMBERED:
+            self._known.popitem(last=False)
+        return person
+
+    async def sign_out(self, token: str, address: str) -> bool:
+        """End a session; False when the core could not be told, so it ends by idling."""
+        self._known.pop(_digest(token), None)
+        answer = await self._ask("POST", "/v1/staff/logout", address, token=token)
+        return answer is not None and answer[0] in (200, _OVER)
+
+    def _remembered(self, token: str) -> Person | Refusal:
+        person, at_s = self._known.get(_digest(token), (None, 0.0))
+        if person is None or self._read_s() - at_s > REMEMBERED_SECONDS:
+            return Refusal.UNREACHABLE
+        return person
+
+
+def asking(session: aiohttp.ClientSession, url: str, tls: Tls, terminal: str) -> Ask:
+    """Return what asks the core API at `url`; `terminal` is the work place that sessions are opened at."""
+
+    async def ask(
+        method: str, path: str, address: str, *, token: str = "", body: object = None
+    ) -> tuple[int, Any] | None:
+        headers = {BROWSER_HEADER: address, "Biyi-Terminal": terminal}
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        try:
+            async with (
+                asyncio.timeout(PATIENCE_SECONDS),
+                session.request(method, url + path, json=body, headers=headers, ssl=tls) as answer,
+            ):
+                return answer.status, json.loads(await answer.read())
+        except (aiohttp.ClientError, TimeoutError, ValueError):
+            return None
+
+    return ask
+
+
+def find_refusal(found: Any) -> Refusal | None:
+    """Return why the owner of a session does not see the platform; None when he may."""
+    if found["scope"] != "full":
+        return Refusal(found["scope"])
+    return None if MAY_SEE.intersection(found["roles"]) else Refusal.NOT_ALLOWED
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()

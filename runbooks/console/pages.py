@@ -1,0 +1,112 @@
+"""HTML of the console: templates, the words they may use, how instants and figures are written."""
+
+import datetime as dt
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup, escape
+
+from core_app.business_calendar import SHANGHAI
+from runbooks.console.words import LANGUAGES, WORDS, other, word
+from runbooks.exposure import word_age, word_count, word_yuan
+
+TEMPLATES = Path(__file__).parent / "templates"
+STATIC = Path(__file__).parent / "static"
+
+
+class Pages:
+    """The templates, read once; everything that is filled in is escaped."""
+
+    def __init__(self, site: str) -> None:
+        self._site = site
+        self.environment = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(TEMPLATES),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self.environment.filters |= {"clock": clock, "day": day, "bytes": word_size}
+
+    def render(self, template: str, language: str, **values: Any) -> str:
+        """Return a page or a part of one."""
+        known = {**words_for(language), "console_site": self._site, **values}
+        return self.environment.get_template(template).render(known)
+
+
+def words_for(language: str) -> Mapping[str, Any]:
+    """Return what every template may call: `w` a text, `both` a heading with the other language beside.
+
+    `change` is why a grant was written: a reason, or what an operator said.
+    """
+
+    def w(key: str, **filled: object) -> str:
+        return word(language, key, **filled)
+
+    def both(key: str) -> Markup:
+        second = other(language)
+        beside = Markup('<small lang="{}">{}</small>').format(LANGUAGES[second], word(second, key))
+        return escape(word(language, key)) + " " + beside
+
+    def change(why: str) -> str:
+        return word(language, f"why.{why}") if f"why.{why}" in WORDS else why.replace("_", " ")
+
+    worded: dict[str, Callable[..., Any]] = {
+        "w": w, "both": both, "change": change, "exposure": exposure_for(language),
+    }  # fmt: skip
+    return {**worded, "language": language, "html_language": LANGUAGES[language]}
+
+
+def exposure_for(language: str) -> Callable[[Mapping[str, Any]], str]:
+    """Return what writes a row's exposure in a language."""
+
+    def write(row: Mapping[str, Any]) -> str:
+        if row["exposed_bytes"] == 0 and row["age_s"] == 0:
+            return word(language, "exposure.nothing")
+        if row["known_age_s"] is None:
+            return word(language, "exposure.unknown")
+        return word(
+            language,
+            "exposure.is",
+            bytes=word_size(row["exposed_bytes"]),
+            commits=word_count(row["commits"]),
+            yuan=word_yuan(row["moved_fen"]),
+            age=word_age(row["age_s"]),
+            known=word_age(row["known_age_s"]),
+        )
+
+    return write
+
+
+def clock(instant: dt.datetime) -> str:
+    """Return the time of day in Beijing.
+
+    >>> clock(dt.datetime(2026, 11, 22, 16, 31, 7, tzinfo=dt.UTC))
+    '00:31:07'
+    """
+    return f"{instant.astimezone(SHANGHAI):%H:%M:%S}"
+
+
+def day(instant: dt.datetime) -> str:
+    """Return day and time in Beijing.
+
+    >>> day(dt.datetime(2026, 11, 22, 16, 31, 7, tzinfo=dt.UTC))
+    '2026-11-23 00:31'
+    """
+    return f"{instant.astimezone(SHANGHAI):%Y-%m-%d %H:%M}"
+
+
+def word_size(count: int | None) -> str:
+    """Return bytes for people; "?" when not known.
+
+    >>> word_size(120), word_size(4_300_000), word_size(None)
+    ('120 B', '4.3 MB', '?')
+    """
+    if count is None:
+        return "?"
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} B"

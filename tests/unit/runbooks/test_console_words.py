@@ -1,0 +1,119 @@
+"""Both languages have every word, and templates use only words that exist."""
+
+import re
+import string
+from pathlib import Path
+
+import jinja2
+import pytest
+from jinja2 import nodes
+
+from replication.failover.states import CopyState, Step, Why
+from replication.model import Mode, Site
+from runbooks.console.entrance import MAY_SEE, Refusal
+from runbooks.console.pages import TEMPLATES, Pages
+from runbooks.console.words import LANGUAGES, WORDS, choose_language, word
+from runbooks.drills.catalogue import SECTIONS
+
+CHINESE = re.compile(r"[\u4e00-\u9fff]")
+ENUMERATED = {
+    "why.": list(Why),
+    "step.": list(Step),
+    "state.": [*CopyState, "not_seen", "not_decided"],
+    "mode.": list(Mode),
+    "site.": list(Site),
+    "door.": list(Refusal),
+    "role.": [*MAY_SEE, "primary", "sync", "behind", "unknown"],
+    "witness.": ["answers", "silent", "unknown"],
+    "link.": ["answers", "silent", "unknown"],
+    "verdict.": ["holds", "broken", "unknown", "unfinished"],
+    "runbook.": [*SECTIONS, "command"],
+}
+FILES = sorted(path.name for path in TEMPLATES.glob("*.html"))
+
+
+def named_in(template: str) -> tuple[set[str], set[str]]:
+    """Return the keys that a template names, and the beginnings of those it puts together."""
+    tree = jinja2.Environment(autoescape=True).parse((TEMPLATES / template).read_text(encoding="utf-8"))
+    whole, begun = set(), set()
+    for call in tree.find_all(nodes.Call):
+        if isinstance(call.node, nodes.Name) and call.node.name in {"w", "both"}:
+            match call.args[0]:
+                case nodes.Const(value=key):
+                    whole.add(key)
+                case nodes.Concat(nodes=[nodes.Const(value=beginning), *_]):
+                    begun.add(beginning)
+    return whole, begun
+
+
+@pytest.mark.parametrize("key", sorted(WORDS))
+def test_both_languages_say_it_with_the_same_values(key: str):
+    zh, en = WORDS[key]
+    names = [{name for _, name, _, _ in string.Formatter().parse(text) if name} for text in (zh, en)]
+    assert names[0] == names[1]
+    assert zh.strip()
+    assert en.strip()
+    if not key.startswith("language"):  # those name the other language in its own words
+        assert CHINESE.search(zh)
+        assert not CHINESE.search(en)
+
+
+@pytest.mark.parametrize("template", FILES)
+def test_a_template_uses_only_words_that_exist(template: str):
+    whole, begun = named_in(template)
+    assert whole <= set(WORDS)
+    assert begun <= set(ENUMERATED)
+
+
+def test_the_templates_are_read_as_they_are_written():
+    assert "cells" in named_in("platform.html")[0]
+    assert "mode." in named_in("_cells.html")[1]
+
+
+@pytest.mark.parametrize("beginning", sorted(ENUMERATED))
+def test_what_is_put_together_has_a_word_for_each_value(beginning: str):
+    assert {f"{beginning}{value}" for value in ENUMERATED[beginning]} <= set(WORDS)
+
+
+def test_every_word_is_used_or_put_together():
+    named = set().union(*(named_in(name)[0] for name in FILES))
+    told = {
+        word
+        for path in (TEMPLATES.parent).glob("*.py")
+        for word in WORDS
+        if f'"{word}"' in path.read_text() and not path.name.startswith("words")
+    }
+    begun = tuple(ENUMERATED)
+    assert {key for key in WORDS if key not in named | told and not key.startswith(begun)} == set()
+
+
+def test_no_template_brings_script_or_style_of_its_own():
+    for name in FILES:
+        text = (TEMPLATES / name).read_text(encoding="utf-8")
+        assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son[a-z]+=|javascript:", text), name
+        assert not re.search(r"""(src|href|action)=["'](?!/|#)""", text), name
+
+
+def test_what_is_filled_in_is_escaped():
+    page = Pages("idc").environment.from_string("{{ staff }}")
+    assert page.render(staff="<script>") == "&lt;script&gt;"
+
+
+def test_an_unknown_word_is_an_error():
+    with pytest.raises(KeyError):
+        word("en", "no.such.word")
+
+
+@pytest.mark.parametrize(
+    ("cookie", "accepted", "chosen"),
+    [(None, "zh-CN,zh;q=0.9,en;q=0.8", "zh"), ("en", "zh-CN", "en"), ("xx", "", "en"), (None, "", "en")],
+)
+def test_the_cookie_chooses_the_language_before_the_browser(cookie: str | None, accepted: str, chosen: str):
+    assert choose_language(cookie, accepted) == chosen
+    assert chosen in LANGUAGES
+
+
+def test_the_packages_files_are_told_of_to_the_build():
+    text = (Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8")
+    assert '"console/static/*"' in text
+    assert '"**/*.html"' in text
