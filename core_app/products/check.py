@@ -130,7 +130,5 @@ def _contradictions_of_risk(product: Product) -> Iterator[str]:
     steps = product.risk.steps
     if unknown := set(steps) - set(Step):
         yield f"risk.steps: {', '.join(sorted(unknown))}, needs of {', '.join(Step)}"
-    if len(set(steps)) != len(steps):
-        yield "risk.steps: a step stands twice"
     if Step.PRE_SCREEN in steps[1:]:
         yield "risk.steps: pre_screen, which says who is let in at all, needs to be the first"

@@ -60,7 +60,7 @@ def test_every_drill_verifies_the_trail() -> None:
     files = [*folder.glob("*.py"), *(folder.parent / "faults").glob("*.py")]
     texts = {path.name: path.read_text(encoding="utf-8") for path in files}
     judging = {name for name, text in texts.items() if "await read_final(" in text}
-    assert len(judging) == 9, judging
+    assert len(judging) == 10, judging
     assert {name for name, text in texts.items() if "await check_audit(" in text} == judging
 
 
