@@ -72,8 +72,8 @@ _ALL = (
     ),
     Drill(
         "primary-crash",
-        "Kill one cell's primary under load; its copy takes over; about 40 s",
-        "负载下主库崩溃并切换",
+        "Kill one cell's primary under load; it writes again within 5 s; about 40 s",
+        "负载下主库崩溃与恢复",
         "primary_crash",
         "primary-crash --cell a",
     ),

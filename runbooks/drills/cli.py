@@ -303,7 +303,7 @@ def witness_loss_command(rate: float, seed: int, as_json: bool, no_live: bool) -
 @_json
 @_no_live
 def primary_crash_command(cell: str, rate: float, seed: int, as_json: bool, no_live: bool) -> None:
-    """Kill the primary of one cell under load; its copy takes over within 5 s, nothing is lost."""
+    """Kill the primary of one cell under load; the cell writes again within 5 s, nothing is lost."""
     try:
         homes = read_stand(default_home()).homes
     except StandError as error:
