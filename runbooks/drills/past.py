@@ -22,7 +22,8 @@ LAW_DAYS = 366
 class PastDrill:
     """One drill that was begun. `verdict` is `holds`, `broken`, `unknown`, or `unfinished`: none was written.
 
-    `rto_seconds` is the longest of its cells, `pause_seconds` the p99 of planned moves; None for others.
+    `rto_seconds` is the longest of its cells, `pause_seconds` the p99 of planned moves or the longest
+    write pause of any cell; None where there is none.
     """
 
     drill: str
@@ -131,10 +132,15 @@ def _read_one(folder: Path) -> PastDrill | None:
         lost=verdict.get("lost"),
         failed=verdict.get("failed"),
         rto_seconds=max((r for r in rtos if r is not None), default=None),
-        pause_seconds=_mapping(verdict.get("pause_seconds")).get("p99"),
+        pause_seconds=_read_pause(verdict),
         broken=tuple(sorted(check for check, found in checks.items() if found != "holds")),
         folder=folder,
     )
+
+
+def _read_pause(verdict: Mapping[str, Any]) -> float | None:
+    pauses = _mapping(verdict.get("write_pause_seconds")).values()
+    return _mapping(verdict.get("pause_seconds")).get("p99", max(pauses, default=None))
 
 
 def _read_header(folder: Path) -> Mapping[str, Any]:

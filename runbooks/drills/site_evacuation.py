@@ -3,14 +3,14 @@
 When: before maintenance of a whole site (power, cooling, network), and monthly.
 Who approves: the operations lead on duty and the business owner of the day (on the stand: nobody).
 Expected time: about 60 s; 6 s of load, a move a cell (under 1 s each), 12 s without the site, its start and
-rejoin, 8 s of `home_after`, the moves home, 4 s more.
-Abort rule: Ctrl-C at any time; the site is started, the hold released, the cells go home by themselves (by
-hand: `biyi site start SITE`, `biyi cells`).
+rejoin, the moves home, 4 s more.
+Abort rule: Ctrl-C at any time; the site is started, its cells are moved home, the hold is released (by hand:
+`biyi site start SITE`, `biyi move CELL --to SITE`).
 
 Steps: check -> load -> hold fail-back -> move every cell of the site away -> switch the site off -> go on
-under load -> switch it on -> release the hold -> the cells go home -> stop the load -> resolve -> read the
-final rows -> verify the audit trail -> judge: no request failed, no primary was lost, writes paused no
-longer than promised.
+under load -> switch it on -> its copies join -> move the cells home -> release the hold -> stop the load ->
+resolve -> read the final rows -> verify the audit trail -> judge: no request failed, the site was empty when
+it went dark, writes paused no longer than promised.
 """
 
 import asyncio
@@ -25,8 +25,8 @@ from runbooks.drills.checkers import Finding
 from runbooks.drills.one_fault import OneFault, judge_pauses, judge_requests
 from runbooks.drills.records import History
 from runbooks.drills.scene import DrillRefused, Scene
-from runbooks.drills.verdict import PAUSE_LIMIT_S, limit_finding
-from runbooks.drills.watch import Grants
+from runbooks.drills.verdict import PAUSE_LIMIT_S, REJOIN_LIMIT_S, limit_finding
+from runbooks.drills.watch import Grants, has_rejoined
 from runbooks.stand.sites import kill_site
 from runbooks.stand.up import start_site
 
@@ -76,12 +76,9 @@ async def _empty_and_switch_off(scene: Scene, site: Site) -> None:
         await _hold(scene, http)
         scene.mark("fault", f"hold fail-back, move every cell away from {site}")
         for cell in [name for name, grant in scene.watch.grants.items() if grant.primary.site is site]:
-            async with http.post(
-                f"{url}/v1/cells/{cell}/move", json={"to": str(other_data_site(site))}
-            ) as answer:
-                said = await answer.json(content_type=None)
+            said = await _ask_move(http, url, cell, other_data_site(site))
             if await scene.watch.until(partial(_is_away, cell=cell, site=site), _MOVE_S) is None:
-                raise DrillRefused(f"cell {cell} did not leave {site}: {said.get('why')}; `biyi why {cell}`")
+                raise DrillRefused(f"cell {cell} did not leave {site}: {said}; `biyi why {cell}`")
     scene.dead = site
     await asyncio.to_thread(kill_site, scene.options.home, site)
     scene.mark("dark", f"{site} is switched off")
@@ -100,15 +97,27 @@ async def _hold(scene: Scene, http: aiohttp.ClientSession) -> None:
 
 
 async def _switch_on(scene: Scene, site: Site) -> None:
+    """Start the site; once its copies have joined, move its cells home: what an operator moved stays put."""
     if scene.dead is not None:
         scene.mark("restart", f"switch {site} on")
         await asyncio.to_thread(start_site, scene.options.home, site)
         scene.dead = None
+    if await scene.watch.until(partial(has_rejoined, site=site), REJOIN_LIMIT_S) is None:
+        scene.mark("not_rejoined", f"{site} did not rejoin within {REJOIN_LIMIT_S:.0f} s")
     survivor = scene.settings.agent_urls[scene.settings.site]
     connector = aiohttp.TCPConnector(ssl=calling(scene.settings.tls_dir, "agent"))
-    async with (
-        aiohttp.ClientSession(connector=connector, trust_env=False) as http,
-        http.delete(f"{survivor}/v1/hold") as answer,
-    ):
-        answer.raise_for_status()
-    scene.mark("healed", "the hold is released, the cells go home once their copies have joined")
+    timeout = aiohttp.ClientTimeout(total=_MOVE_S)
+    async with aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=False) as http:
+        for cell in scene.settings.cells:
+            grant = scene.watch.grants.get(cell.name)
+            if cell.home is site and grant is not None and grant.primary.site is not site:
+                await _ask_move(http, survivor, cell.name, site)
+        async with http.delete(f"{survivor}/v1/hold") as answer:
+            answer.raise_for_status()
+    scene.mark("healed", "the cells were told to go home, the hold is released")
+
+
+async def _ask_move(http: aiohttp.ClientSession, agent: str, cell: str, to: Site) -> str:
+    """Ask the primary's agent to move a cell; return what it says."""
+    async with http.post(f"{agent}/v1/cells/{cell}/move", json={"to": str(to)}) as answer:
+        return str((await answer.json(content_type=None)).get("why"))

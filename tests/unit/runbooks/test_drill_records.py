@@ -86,6 +86,7 @@ def test_past_drills_are_read_from_their_evidence_newest_first(tmp_path: Path) -
     checks = {"trial_balance": "broken", "no_phantom": "holds"}
     _leave(tmp_path, "20261101T000000Z", "site-loss", held)
     _leave(tmp_path, "20261102T000000Z", "planned-move", {"verdict": "broken", "checks": checks})
+    _leave(tmp_path, "20261102T120000Z", "link-cut", {"write_pause_seconds": {"a": 1.5, "b": 0.5}})
     _leave(tmp_path, "20261103T000000Z", "channel-loss", None)
     _leave(tmp_path, "20261104T000000Z", "day-end-loss", '{"verdict": "ho')
     _leave(tmp_path, "20261105T000000Z", "emergency", {"verdict": "holds"})
@@ -94,11 +95,13 @@ def test_past_drills_are_read_from_their_evidence_newest_first(tmp_path: Path) -
     assert [(one.drill, one.verdict) for one in found] == [
         ("day-end-loss", "unfinished"),
         ("channel-loss", "unfinished"),
+        ("link-cut", "unfinished"),
         ("planned-move", "broken"),
         ("site-loss", "holds"),
     ]
     assert found[-1].rto_seconds == 1.25
-    assert found[2].broken == ("trial_balance",)
+    assert found[2].pause_seconds == 1.5
+    assert found[3].broken == ("trial_balance",)
 
 
 def test_the_schedule_fails_while_a_drill_is_overdue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
