@@ -140,7 +140,8 @@ def _read_one(folder: Path) -> PastDrill | None:
 
 def _read_pause(verdict: Mapping[str, Any]) -> float | None:
     pauses = _mapping(verdict.get("write_pause_seconds")).values()
-    return _mapping(verdict.get("pause_seconds")).get("p99", max(pauses, default=None))
+    longest: float | None = _mapping(verdict.get("pause_seconds")).get("p99", max(pauses, default=None))
+    return longest
 
 
 def _read_header(folder: Path) -> Mapping[str, Any]:
