@@ -14,8 +14,8 @@ help: ## list the targets
 demo: venv-run ## bring up both sites, lend money, kill a site under load, show what was lost (nothing)
 	@$(VENV)/biyi demo
 
-test: venv-dev ## run the tests against real servers, at most 25 minutes (the slow ones: make faults)
-	@$(VENV)/python -m pytest -m "not slow and not spark and not cluster" -n 2 --dist=loadscope --durations=10 --session-timeout=1490 $(ARGS)
+test: venv-dev ## run the tests against real servers, about 20 minutes (the slow ones: make faults)
+	@$(VENV)/python -m pytest -m "not slow and not spark and not cluster" -n 2 --dist=loadscope --durations=10 --session-timeout=2000 $(ARGS)
 
 check: venv-dev ## style, types, import rules, house rules
 	@$(VENV)/ruff check --quiet . && echo "[check] ruff check: ok"

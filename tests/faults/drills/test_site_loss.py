@@ -35,7 +35,7 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         biyi(home, "stand", "down")
 
 
-@pytest.fixture(scope="module", params=["idc", "cloud"])
+@pytest.fixture(scope="module", params=["idc", pytest.param("cloud", marks=pytest.mark.slow)])
 def drilled(request: pytest.FixtureRequest, stand: Path) -> dict[str, Any]:
     done = biyi(stand, "drill", "run", "site-loss", "--site", request.param, "--json")
     assert done.stdout.count("\n") == 1, done.stderr
