@@ -14,7 +14,6 @@ from replication.model import Site
 from runbooks.drills.audit_check import check_audit
 from runbooks.drills.checkers import Finding, Verdict, check_all, count_of, overall
 from runbooks.drills.history import read_history
-from runbooks.drills.load import LoadError
 from runbooks.drills.measure import Window, compute_rto_seconds, compute_write_pause_seconds
 from runbooks.drills.payout_checkers import BookLine, Payouts, check_payouts
 from runbooks.drills.plot import PlotMark
@@ -22,7 +21,8 @@ from runbooks.drills.read_payouts import read_books, wait_until_final
 from runbooks.drills.records import History
 from runbooks.drills.report import Report
 from runbooks.drills.rows import CellRows
-from runbooks.drills.scene import DrillOptions, DrillRefused, Scene, open_scene, read_earlier, read_final
+from runbooks.drills.scene import DrillOptions, Scene, open_scene, read_final
+from runbooks.drills.site_loss import prepare
 from runbooks.drills.story import say_count, tell_timeline
 from runbooks.drills.verdict import RTO_LIMIT_S, limit_finding, render_findings, summarise_requests
 from runbooks.drills.watch import is_home
@@ -93,12 +93,7 @@ async def run_one_fault(
     """Run the drill; DrillRefused when it may not begin. What was broken is healed whatever happens."""
     async with open_scene(fault.drill, fault.viewer, options, say, site=fault.site) as scene:
         on_scene(scene)
-        scene.mark("prepare", "lend the working set")
-        await read_earlier(scene)
-        try:
-            await scene.load.prepare(scene.homes)
-        except LoadError as error:
-            raise DrillRefused(f"{error}; look at `biyi stand logs`") from error
+        await prepare(scene)
         await _break_and_heal(scene, fault)
         scene.mark("resolve", "repeat the keys of unknown operations")
         await scene.load.resolve()
@@ -132,10 +127,10 @@ async def _break_and_heal(scene: Scene, fault: OneFault) -> None:
     await load
 
 
-def judge_requests(history: History, *, none_may_fail: bool = True) -> Finding:
+def judge_requests(history: History) -> Finding:
     """Return the finding that every customer was served: none refused, none left without an answer."""
     requests = summarise_requests(history)
-    bad = requests["failed"] + (requests["unknown"] if none_may_fail else 0)
+    bad = requests["failed"] + requests["unknown"]
     return limit_finding(
         "no_failed_request", [f"{bad} not acknowledged"] if bad else [], requests["requests"]
     )
