@@ -6,7 +6,7 @@ ARGS ?=
 UV ?= uv
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bench-core bench-peers bench-ueba test-cluster test-rules test-spark lint-manifests faults lock clean venv-run venv-dev
+.PHONY: help demo test check bench bench-core bench-peers bench-ueba test-cluster test-browser test-rules test-spark lint-manifests faults lock clean venv-run venv-dev
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -38,6 +38,9 @@ bench-peers: venv-dev ## the same site loss, ours and Patroni's in turn, about 1
 test-cluster: venv-dev ## two real Kubernetes API servers and the real Pulumi engine, 15 minutes (builds them first: 20)
 	@tools=$$(.ci/cluster-tools) && BIYI_CLUSTER_TOOLS=$$tools $(VENV)/python -m pytest tests/cluster --durations=10 $(ARGS)
 
+test-browser: venv-dev ## the web console in a real browser against a stand of its own, about 4 minutes (needs Chromium)
+	@.ci/test-browser $(ARGS)
+
 test-rules: ## run Prometheus' own tests of the alert rules (needs promtool, of Debian's package prometheus)
 	@command -v promtool >/dev/null || { echo "make test-rules needs promtool (apt-get install prometheus)" >&2; exit 2; }
 	@promtool check rules infra/observability/rules.yaml
@@ -60,7 +63,7 @@ lock: ## write the lock files anew from pyproject.toml (needs uv)
 	@.ci/lock $(UV)
 
 clean: ## remove what was made: .venv, caches (a running stand's .biyi stays: biyi stand down)
-	@rm -rf .venv .venv-peers .venv-lint .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build biyi.egg-info
+	@rm -rf .venv .venv-peers .venv-lint .venv-browser .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build biyi.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # One after the other, also under -j: the second adds to what the first made.

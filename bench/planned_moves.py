@@ -49,7 +49,9 @@ def main(rounds: int, as_json: bool) -> None:
         run(home, "stand", "up").check_returncode()
         begun, before = datetime.now(UTC), read_pressure()
         patience = DRILL_SECONDS + rounds * ROUND_SECONDS
-        moved = run_drill(home, "drill", "run", "planned-move", "--rounds", str(rounds), seconds=patience)
+        moved = run_drill(
+            home, "drill", "run", "planned-move", "--execute", "--rounds", str(rounds), seconds=patience
+        )
         after, seconds = read_pressure(), (datetime.now(UTC) - begun).total_seconds()
     finally:
         run(home, "stand", "down")

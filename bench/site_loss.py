@@ -99,7 +99,8 @@ def main(drills: int, rate: float, as_json: bool) -> None:
         run(home, "stand", "up").check_returncode()
         for number in track(range(drills), "drills", console=Console(stderr=True)):
             site = ("idc", "cloud")[number % 2]
-            words = ("drill", "run", "site-loss", "--site", site, "--rate", str(rate), "--seed", str(number))
+            words = ("drill", "run", "site-loss", "--execute", "--site", site, "--rate", str(rate))
+            words += ("--seed", str(number))
             done.append(run_drill(home, *words))
     finally:
         run(home, "stand", "down")

@@ -58,11 +58,16 @@ class CellRouter(Protocol):
         """Run `work` in a read-only transaction."""
 
 
+def _read_now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)  # noqa: TID251 - the process's clock, unless a test gives another
+
+
 @dataclass(frozen=True, slots=True)
 class LendingCore:
     """One process's core. `site` is written beside each command for evidence, never decided on.
 
     `read_elapsed` is a monotonic clock in seconds: the budgets of decision steps are measured by it.
+    `read_now` is the instant (aware) at which a debtor is contacted or a complaint comes in.
     `vendors` check identities, in this order; with none no product that needs a check gives a limit. None:
     this process asks for no evidence of identity (tools and benches; the API always has its vendors).
     """
@@ -80,6 +85,7 @@ class LendingCore:
     reader: DocumentReader | None = None
     risk: Risk = field(default_factory=read_risk)
     read_elapsed: Callable[[], float] = time.monotonic
+    read_now: Callable[[], dt.datetime] = _read_now
 
     def slot_of_customer(self, customer_id: str) -> int:
         """Return the slot of a customer."""

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import uvloop
 from aiohttp import web
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
@@ -27,6 +26,7 @@ from core_app.router import Router
 from core_app.router_line import BACKGROUND_SECONDS, Sessions
 from replication.gate import admit_only
 from replication.health import alive_routes, health_served
+from replication.loops import run
 from replication.metrics import metrics_routes
 from replication.postgres.copy import AUDIT
 from replication.settings import SettingsError, SiteSettings, read_site_settings
@@ -109,7 +109,7 @@ def main(settings_file: Path) -> None:
     """Keep the audit trail of one site until SIGTERM."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
-        uvloop.run(serve(read_site_settings(settings_file)))
+        run(serve(read_site_settings(settings_file)))
     except (SettingsError, AuditError) as error:
         click.echo(f"biyi notary: {error}", err=True)
         sys.exit(2)

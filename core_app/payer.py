@@ -19,7 +19,6 @@ from pathlib import Path
 
 import aiohttp
 import click
-import uvloop
 from aiohttp import web
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
@@ -40,8 +39,13 @@ from core_app.notices.send import Sender
 from core_app.products.catalogue import read_catalogue
 from core_app.router import Router
 from core_app.router_line import PAYER_SESSIONS, SENDER_SESSIONS
+from core_app.servicing.collector import Collector
+from core_app.servicing.complaint_watch import ComplaintWatch
+from core_app.servicing.fake_voice import FakeVoiceRobot
+from core_app.servicing.voice import VoiceRobot
 from replication.gate import admit_only
 from replication.health import alive_routes, health_served
+from replication.loops import run
 from replication.metrics import metrics_routes
 from replication.settings import SettingsError, SiteSettings, read_site_settings
 from replication.tls import OPERATOR, Identity, open_identity
@@ -50,7 +54,12 @@ _DEADLINE_S = 10.0
 """Patience with a cell. Source: the API's own."""
 
 
-async def serve(site: SiteSettings, settings: PayerSettings, gateway: MessageGateway | None = None) -> None:
+async def serve(
+    site: SiteSettings,
+    settings: PayerSettings,
+    gateway: MessageGateway | None = None,
+    robot: VoiceRobot | None = None,
+) -> None:
     """Pay until SIGTERM or SIGINT; what is under way then is asked for by whoever looks next."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -82,8 +91,12 @@ async def serve(site: SiteSettings, settings: PayerSettings, gateway: MessageGat
         ):
             tasks = [asyncio.create_task(payer.run()) for payer in payers.values()]
             tasks.append(asyncio.create_task(days.run()))
+            own = _core_of(site, senders_router)
+            tasks.append(asyncio.create_task(ComplaintWatch(own).run()))
             if gateway is not None:
-                tasks.append(asyncio.create_task(Sender(_core_of(site, senders_router), gateway).run()))
+                tasks.append(asyncio.create_task(Sender(own, gateway).run()))
+                if robot is not None:
+                    tasks.append(asyncio.create_task(Collector(own, gateway, robot).run()))
             stopping = asyncio.create_task(stop.wait())
             # A payer that ends has met what it was not made for: the process ends with it.
             await asyncio.wait({*tasks, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -155,17 +168,20 @@ async def _status_served(
     type=click.Choice(["none", "fake"]),
     default="none",
     show_default=True,
-    help="Message gateway: none is connected yet, notices wait; `fake` writes them beside the settings.",
+    help="Messages and robot's calls: nobody is connected yet, they wait; `fake` writes them to files.",
 )
 def main(settings_file: Path, messages: str) -> None:
-    """Pay out what was drawn, collect what is due and send notices, for one site, until SIGTERM."""
+    """Pay out what was drawn, collect what is due, tell borrowers, for one site, until SIGTERM."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
         site = read_site_settings(settings_file)
-        gateway = (
-            FakeMessageGateway(settings_file.with_name("messages.jsonl")) if messages == "fake" else None
-        )
-        uvloop.run(serve(site, read_payer_settings(settings_file.with_name(FILE)), gateway))
+        settings = read_payer_settings(settings_file.with_name(FILE))
+        if messages == "fake":
+            gateway = FakeMessageGateway(settings_file.with_name("messages.jsonl"))
+            robot = FakeVoiceRobot(settings_file.with_name("calls.jsonl"))
+            run(serve(site, settings, gateway, robot))
+        else:
+            run(serve(site, settings))
     except (SettingsError, ProtectionError, DocumentInvalid) as error:
         click.echo(f"biyi payer: {error}", err=True)
         sys.exit(2)

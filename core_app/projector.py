@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import uvloop
 from aiohttp import web
 from prometheus_client.core import GaugeMetricFamily, Metric
 from redis.exceptions import RedisError
@@ -26,16 +25,22 @@ from core_app.outbox import SCHEMA, TABLE
 from core_app.read_models.windows import map_row
 from replication.gate import admit_only
 from replication.health import alive_routes, health_served
+from replication.loops import run
 from replication.metrics import metrics_routes
 from replication.projection.projector import CellProjector, Feed, State
 from replication.projection.status import show_status
-from replication.projection.valkey import Valkey, forget, open_valkey
-from replication.settings import SettingsError, SiteSettings, read_site_settings
+from replication.projection.valkey import Valkey, forget, open_valkey, reread_certificates
+from replication.settings import SettingsError, SiteSettings, TlsAddress, read_site_settings
 from replication.tls import OPERATOR, open_identity
+
+log = logging.getLogger("biyi.projector")
 
 VALKEY_SECONDS = 2.0
 """Patience with Valkey. Source: our choice; a page takes milliseconds, a start with a log of 100 MB
 under a second, and nobody waits for the projector."""
+RENEWAL_SECONDS = 600.0
+"""Pause between two times that Valkey is told to read its certificate again. Source: our choice; certificates
+are renewed weeks before they run out."""
 FEED = Feed(SCHEMA, TABLE, map_row)
 
 
@@ -50,6 +55,16 @@ def make_projectors(settings: SiteSettings, valkey: Valkey) -> dict[str, CellPro
                 cell.name, own, settings.passfile, FEED, valkey, lambda: secrets.token_hex(8), time.time
             )
     return made
+
+
+async def keep_certificates_read(valkey: Valkey) -> None:
+    """Tell the site's Valkey of renewed certificates until cancelled: nobody else always talks to it."""
+    while True:
+        await asyncio.sleep(RENEWAL_SECONDS)
+        try:
+            await reread_certificates(valkey)
+        except RedisError as error:
+            log.warning("Valkey keeps the certificate it has: %s", type(error).__name__)
 
 
 def routes(projectors: dict[str, CellProjector], valkey: Valkey) -> web.RouteTableDef:
@@ -118,6 +133,8 @@ async def serve(settings: SiteSettings) -> None:
         address = (settings.listen_host, settings.projector_port)
         await web.TCPSite(runner, *address, ssl_context=identity.serving()).start()
         running = [asyncio.create_task(projector.run()) for projector in projectors.values()]
+        if isinstance(settings.valkey_address(), TlsAddress):
+            running.append(asyncio.create_task(keep_certificates_read(valkey)))
         stopping = asyncio.create_task(stop.wait())
         # A projector that ends has met what it was not made for: the process ends with it.
         await asyncio.wait({*running, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -137,7 +154,7 @@ def main(settings_file: Path) -> None:
     """Keep the warm cache of one site until SIGTERM."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
-        uvloop.run(serve(read_site_settings(settings_file)))
+        run(serve(read_site_settings(settings_file)))
     except SettingsError as error:
         click.echo(f"biyi projector: {error}", err=True)
         sys.exit(2)

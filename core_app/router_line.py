@@ -6,9 +6,10 @@ it otherwise, the line stops serving and one probe looks for all who wait.
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from psycopg_pool import AsyncConnectionPool, PoolClosed
 
 from replication.settings import PlaceSettings
 from replication.transport import plan_calling
+
+log = logging.getLogger("biyi.router")
 
 Connection = psycopg.AsyncConnection[Any]
 
@@ -36,6 +39,8 @@ _GROW_AFTER_SECONDS = 1.0
 waited would have a session of his own begun, about 5 ms of both cores each and cold caches in each: the
 first commits came 100 ms later (pause of a planned move, measured)."""
 _CLOSE_SECONDS = 1.0
+_AGAIN_SECONDS = 1.0
+"""Pause after what nobody foresaw. Source: our choice; it is logged with its trace each time."""
 
 TRANSACTION_MS = 3000
 """The server ends a session whose transaction is open this long. Source: our choice; a transaction
@@ -177,7 +182,7 @@ class Line:
         self._probing: Connection | None = None
         self._opened: list[Connection] = []  # by a probe, for the next pool
         self._closed = False
-        tasks.spawn(self._open())
+        tasks.spawn(self._persist(self._open))
 
     @property
     def connections(self) -> int:
@@ -207,7 +212,7 @@ class Line:
         """Serve nobody until a probe has found the primary open and in this epoch."""
         if self.serving:
             self.serving = False
-            self._tasks.spawn(self._look_again())
+            self._tasks.spawn(self._persist(self._look_again))
 
     def close(self) -> None:
         """Drop every connection at once; a COMMIT in flight then has an unknown outcome."""
@@ -261,6 +266,16 @@ class Line:
             return
         self._drop_pool()
         await self._open()
+
+    async def _persist(self, look: Callable[[], Awaitable[None]]) -> None:
+        """Look until it ends as foreseen: a line that nobody looks at again would serve nobody, for ever."""
+        while not self._closed:
+            try:
+                return await look()
+            except Exception:
+                log.exception("looking at %s failed; looking again", self.place.name)
+                look = self._look_again
+                await asyncio.sleep(_AGAIN_SECONDS)
 
     def _serve(self) -> None:
         self.serving = True

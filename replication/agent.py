@@ -10,7 +10,7 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import aiohttp
@@ -31,7 +31,8 @@ from replication.health import health_served
 from replication.journal import encode
 from replication.metrics import AgentSnapshot, agent_figures, health_routes, metrics_routes
 from replication.model import Beat, Site
-from replication.settings import SettingsError, SiteSettings, read_site_settings
+from replication.postgres.renewal import keep_telling
+from replication.settings import PlaceSettings, SettingsError, SiteSettings, read_site_settings
 from replication.tls import OPERATOR, open_identity
 from replication.watchdog import Heartbeat, heartbeat_path
 
@@ -62,17 +63,27 @@ async def show_life(view: SiteView, heartbeat: Heartbeat) -> None:
             heartbeat.beat()
 
 
+MakeLoop = Callable[[SiteSettings, PlaceSettings, SiteView, Etcd], CopyLoop]
+"""Makes the loop of one own place."""
+
+
 class Agent:
     """One data site's agent."""
 
-    def __init__(self, settings: SiteSettings, etcd: Etcd, session: aiohttp.ClientSession) -> None:
+    def __init__(
+        self,
+        settings: SiteSettings,
+        etcd: Etcd,
+        session: aiohttp.ClientSession,
+        make_loop: MakeLoop = CopyLoop.of_place,
+    ) -> None:
         self.settings = settings
         self.etcd = etcd
         self.silent_members: frozenset[str] = frozenset()
         """Etcd members that did not answer at the last look (`LEADER_SECONDS` ago at most)."""
         self.view = SiteView(settings, etcd, session)
         self.loops = {
-            place.name: CopyLoop.of_place(settings, place, self.view, etcd) for place in settings.own_places()
+            place.name: make_loop(settings, place, self.view, etcd) for place in settings.own_places()
         }
         self.forcing = Forcing(settings, self.view, self.loops, session)
 
@@ -83,6 +94,7 @@ class Agent:
             tasks.create_task(show_life(self.view, Heartbeat(heartbeat_path(self.settings))))
             tasks.create_task(self._beat())
             tasks.create_task(self._keep_leader_at_witness())
+            tasks.create_task(keep_telling(self.settings))
             tasks.create_task(ExposureKeeper(self.settings, self.view, self.loops.values(), self.etcd).run())
             for name, loop in self.loops.items():
                 tasks.create_task(_kept_running(loop), name=name)

@@ -1,4 +1,4 @@
-"""`biyi audit export | verify | keys | status`: the audit trail for auditors, and whether it holds."""
+"""`biyi audit export | verify | search | keys | status`: the audit trail, and whether it holds."""
 
 import asyncio
 import json
@@ -20,6 +20,7 @@ from replication.etcd import EtcdUnavailable
 from replication.model import Site
 from replication.settings import SiteSettings
 from replication.tls import calling
+from runbooks.audit_search import search_command
 from runbooks.audit_source import NoGrant, export_stand, read_keys
 from runbooks.cells import site_settings
 from runbooks.controls.verifying import begins_as_pack, verify_pack_file
@@ -38,7 +39,11 @@ def audit() -> None:
     Once, by hand:   biyi audit keys > auditor-keys.json     (give it to the auditor)
     Each month:      biyi audit export november.audit
     The auditor:     biyi audit verify november.audit --keys auditor-keys.json
+    Who did what:    biyi audit search --actor staff:li.wei
     """
+
+
+audit.add_command(search_command)
 
 
 @audit.command("export")

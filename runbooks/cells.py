@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -20,6 +21,8 @@ from runbooks.cell_facts import compute_cell_rows, explain, find_alarms
 from runbooks.exposure import word_exposure
 from runbooks.stand.home import default_home
 
+SITE = "BIYI_SITE"
+"""The environment variable that names the site a command is run at, where there is one."""
 ANSWER_SECONDS = 2.0
 """Patience with an agent's status. Source: our choice; on loopback it takes milliseconds."""
 MOVE_SECONDS = 30.0
@@ -27,10 +30,14 @@ MOVE_SECONDS = 30.0
 
 
 def site_settings() -> dict[Site, SiteSettings]:
-    """Read both data sites' settings of the stand in $BIYI_HOME; ends with exit 1 when there is none."""
-    home = default_home()
+    """Read both data sites' settings of the stand in $BIYI_HOME; ends with exit 1 when there is none.
+
+    The site that $BIYI_SITE names stands first: commands that need one site's way to the cells take its.
+    """
+    home, own = default_home(), os.environ.get(SITE)
     try:
-        return {site: read_site_settings(home / site / "site.json") for site in DATA_SITES}
+        sites = sorted(DATA_SITES, key=lambda site: site != own)
+        return {site: read_site_settings(home / site / "site.json") for site in sites}
     except SettingsError as error:
         raise click.ClickException(str(error)) from error
 

@@ -6,6 +6,7 @@ from runbooks.audit import audit
 from runbooks.backup import backup
 from runbooks.cache import cache
 from runbooks.cells import cells_command, hold_command, move_command, why_command
+from runbooks.claims import claims_command
 from runbooks.console.cli import console_command
 from runbooks.controls.cli import controls
 from runbooks.dashboards import dashboards
@@ -18,6 +19,7 @@ from runbooks.funder import funder
 from runbooks.indicators import indicators_command
 from runbooks.keys.cli import keys
 from runbooks.ledger import ledger
+from runbooks.metrics import metrics_group
 from runbooks.payouts import payouts_command
 from runbooks.product import product
 from runbooks.promote import promote_command
@@ -41,7 +43,7 @@ def main() -> None:
     Try it:      biyi demo
     By hand:     biyi stand up; biyi cells; biyi site kill idc; biyi why a; biyi site start idc
     In a browser: biyi console
-    A drill:     biyi drill run site-loss --site idc
+    A drill:     biyi drill run site-loss --site idc --execute
     Day-end:     biyi day-end run
     Keys:        biyi keys status; biyi keys rotate
     Everything:  biyi faults run --faults 20
@@ -50,6 +52,7 @@ def main() -> None:
     Who may:     biyi staff --help; biyi token channel app
     Audit trail: biyi audit export x.audit; biyi audit verify x.audit
     Level 3:     biyi controls run; biyi controls report --html level-3.html
+    Figures:     biyi metrics run; biyi metrics check
     Filings:     biyi report run --date 2026-11-30 --kind all --out filings/
     Provisioned: biyi deploy preview
     Exit codes:  0 done, 1 refused or a check failed, 2 usage, 3 could not tell
@@ -57,10 +60,10 @@ def main() -> None:
 
 
 for command in (
-    demo_command, stand, site, link, cells_command, why_command, move_command, promote_command, hold_command,
-    quarantine_command, cache, product, risk, funder, ledger, payouts_command, settlement, day_end, drill,
-    faults, sim_command, backup, restore_command, staff, token, audit, keys, ueba, deploy, dashboards,
-    controls, report, console_command,
+    demo_command, stand, site, link, cells_command, why_command, claims_command, move_command,
+    promote_command, hold_command, quarantine_command, cache, product, risk, funder, ledger, payouts_command,
+    settlement, day_end, drill, faults, sim_command, backup, restore_command, staff, token, audit, keys, ueba,
+    deploy, dashboards, controls, report, console_command, metrics_group,
 ):  # fmt: skip
     main.add_command(command)
 

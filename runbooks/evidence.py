@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from replication.model import DATA_SITES
+from runbooks.drills.background import Background, DecisionRow
+from runbooks.drills.catalogue import DRILLS, read_runbook, split_steps
 from runbooks.drills.report import Report, render_report
 
 AUDIT_CHAIN = "audit_chain_verifies"
@@ -70,8 +72,26 @@ def write_outcome(folder: Path, plain: Mapping[str, Any], findings: list[dict[st
 def write_report(folder: Path, report: Report) -> Path:
     """Write report.html and return its path."""
     path = folder / "report.html"
-    path.write_text(render_report(report), encoding="utf-8")
+    header = report.history.header
+    drill = DRILLS.get(header.drill) if header else None
+    said = read_runbook(drill).sections if drill else {}
+    steps = split_steps(said.get("Steps", ""))
+    background = Background(steps, said, tuple(read_decisions_made(folder / "journals")))
+    path.write_text(render_report(report, background), encoding="utf-8")
     return path
+
+
+def read_decisions_made(journals: Path) -> list[DecisionRow]:
+    """Return what the agents decided in the drill's time, from its kept journals, in order."""
+    found = []
+    for path in sorted(journals.glob("*.jsonl")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            plain = json.loads(line)
+            if "decision" in plain:
+                place, cell, step, why = (str(plain[name]) for name in ("place", "cell", "decision", "why"))
+                epoch = int(plain.get("epoch") or 0)
+                found.append(DecisionRow(int(plain["mono_ns"]), place, cell, step, why, epoch))
+    return sorted(found, key=lambda row: row.at_ns)
 
 
 def _cut(path: Path, start_ns: int, end_ns: int) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -5,7 +5,7 @@ import datetime as dt
 import json
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,12 +19,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from compliance.reporting import submission
-from compliance.reporting.batch import Kind, Made, State, default_since
+from compliance.reporting.batch import Finding, Kind, Made, default_since
 from compliance.reporting.catalogue import read_tables
-from compliance.reporting.errors import RegulatorSilent, ReportingError
 from compliance.reporting.flows import Flows, trace_flows
 from compliance.reporting.house import House
-from compliance.reporting.regulator import FakeRegulator, Regulator
 from compliance.reporting.run import make_filing
 from compliance.reporting.settings import Institution
 from compliance.reporting.snapshot import Connection, Evening
@@ -32,7 +30,6 @@ from compliance.reporting.statements import Statement, Statements
 from core_app.core import LendingCore
 from core_app.errors import DocumentInvalid
 from core_app.loans.classification import read_class_limits
-from core_app.router import CellUnavailable
 from core_app.staff.portal import Portal
 from core_app.yaml_documents import parse_yaml, read_text
 from replication.etcd import Etcd, EtcdUnavailable
@@ -41,19 +38,25 @@ from replication.postgres.copy import DATABASE, REPORT
 from replication.settings import SiteSettings
 from replication.tls import calling
 from replication.transport import plan_calling
-from runbooks import report_feedback
 from runbooks.audit_source import CONNECT_SECONDS, NoGrant
 from runbooks.bureau_persons import read_persons
 from runbooks.cells import site_settings
 from runbooks.lending_core import open_core, open_portal
+from runbooks.report_batches import (
+    feedback_command,
+    plan_step,
+    run_or_exit,
+    status_command,
+    submit_command,
+)
 from runbooks.report_tables import tables_command
-from runbooks.stand.home import default_home
-from runbooks.stand.topology import StandError
 
 T = TypeVar("T")
 PATIENCE_S = 30.0
 """Patience with a cell that changes its primary. Source: our choice, six times the promised 5 s."""
 _PAUSE_S = 0.2
+SHOWN = 50
+"""Findings on the screen. Source: our choice; the manifest has them all."""
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 _date = click.option("--date", "day", type=click.DateTime(["%Y-%m-%d"]), required=True, help="The evening.")
 _since = click.option(
@@ -91,6 +94,10 @@ class Wish:
     statements: Statements
 
 
+Done = tuple[Made, submission.Standing | None]
+"""A filing, and its batch when it was kept."""
+
+
 @click.group()
 def report() -> None:
     """Filings from one evening's books: EAST retail tables, credit-bureau records, 1104 returns.
@@ -108,25 +115,6 @@ def report() -> None:
     Names, order and codes follow third-party copies: what is not verified against the official text is
     labelled so in every manifest. The regulator of a stand is a fake. Files hold persons: keep them closed.
     """
-
-
-def _run(work: Awaitable[T]) -> T:
-    async def awaited() -> T:
-        return await work
-
-    try:
-        return asyncio.run(awaited())
-    except (
-        CellUnavailable,
-        EtcdUnavailable,
-        TimeoutError,
-        psycopg.OperationalError,
-        RegulatorSilent,
-    ) as error:
-        click.echo(f"biyi report: {type(error).__name__}: {error}; run it again", err=True)
-        sys.exit(3)
-    except (ReportingError, NoGrant, StandError, OSError) as error:
-        raise click.ClickException(str(error)) from error
 
 
 def _wish(day: dt.datetime, out: Path, kind: str, how: Mapping[str, Any]) -> Wish:
@@ -156,8 +144,14 @@ def _wish(day: dt.datetime, out: Path, kind: str, how: Mapping[str, Any]) -> Wis
 def run_command(day: dt.datetime, out: Path, kind: str, as_json: bool, **how: Any) -> None:
     """Compute filings, check them, and keep what holds as batches ready to be submitted.
 
-    Run again it gives the same bytes and the same batch. Exit 1 when a check refuses: nothing is kept then,
-    and the table, key, rule and values stand in the manifest and on the screen.
+    \b
+    biyi report run --date 2026-11-30 --out filings/                    # since 31 October, everything
+    biyi report run --date 2026-11-30 --kind east --first --out filings/
+    biyi report run --date 2026-11-30 --kind 1104 --statements finance.yaml --out filings/
+
+    The evening must be closed (biyi day-end run). Run again it gives the same bytes and the same batch, at
+    either site, also after business went on. Exit 1 when a check refuses: nothing is kept then, and the
+    table, key, rule and values stand in the manifest and on the screen.
     """
     _end(_file(_wish(day, out, kind, how), keep="", as_json=as_json), as_json=as_json)
 
@@ -172,7 +166,11 @@ def run_command(day: dt.datetime, out: Path, kind: str, as_json: bool, **how: An
 @_statements
 @_json
 def check_command(day: dt.datetime, out: Path, kind: str, as_json: bool, **how: Any) -> None:
-    """Compute and check, and keep nothing."""
+    """Compute and check, and keep no batch: exit 1 when something would be refused.
+
+    \b
+    biyi report check --date 2026-11-30 --kind east --out trial/
+    """
     _end(_file(_wish(day, out, kind, how), keep=None, as_json=as_json), as_json=as_json)
 
 
@@ -191,12 +189,16 @@ def check_command(day: dt.datetime, out: Path, kind: str, as_json: bool, **how: 
 def correct_command(
     day: dt.datetime, out: Path, kind: str, reason: str, *, as_json: bool, **how: Any
 ) -> None:  # fmt: skip
-    """Prepare a new version of what was accepted or rejected, from the books as they are now."""
+    """Prepare a new version of what was accepted or rejected, from the books as they are now.
+
+    \b
+    biyi report correct --date 2026-11-30 --kind east --reason "class of 3 loans, R-1234" --out filings/
+    """
     _end(_file(_wish(day, out, kind, how), keep=reason, as_json=as_json), as_json=as_json)
 
 
-def _file(wish: Wish, *, keep: str | None, as_json: bool) -> list[tuple[Made, str]]:
-    """Make each filing; returns them with their batches ("": not kept). `keep`: a correction's reason."""
+def _file(wish: Wish, *, keep: str | None, as_json: bool) -> list[Done]:
+    """Make each filing; returns them with their batches (None: not kept). `keep`: a correction's reason."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description:24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=as_json or not console.is_terminal) as bar:
@@ -205,25 +207,25 @@ def _file(wish: Wish, *, keep: str | None, as_json: bool) -> list[tuple[Made, st
         def tell(name: str, done: int, total: int) -> None:
             bar.update(task, description=name, completed=done, total=total)
 
-        return _run(_make(wish, keep, tell))
+        return run_or_exit(_make(wish, keep, tell))
 
 
-async def _make(
-    wish: Wish, keep: str | None, tell: Callable[[str, int, int], None]
-) -> list[tuple[Made, str]]:  # fmt: skip
+async def _make(wish: Wish, keep: str | None, tell: Callable[[str, int, int], None]) -> list[Done]:
     async with _open_house(wish.out, tell) as (house, core, portal):
         evening = Evening(
             wish.day, wish.since, wish.institution, read_class_limits(core.catalogue.rulebook, wish.day),
             core.catalogue.versions, wish.statements,
         )  # fmt: skip
-        done = []
+        done: list[Done] = []
         for kind in wish.kinds:
             made = await make_filing(house, kind, evening)
-            kept = keep is not None and not made.findings
-            batch = (
-                await submission.prepare(portal.desk.directory, made, core.site, keep or "") if kept else ""
-            )
-            done.append((made, batch))
+            standing = None
+            if keep is not None and not made.findings:
+                writer = portal.desk.directory
+                standing = await submission.read_standing(
+                    writer, await submission.prepare(writer, made, core.site, keep)
+                )
+            done.append((made, standing))
         return done
 
 
@@ -272,88 +274,44 @@ async def _connect_granted(settings: SiteSettings, cell: str) -> Connection:
     )  # fmt: skip
 
 
-def _end(done: Sequence[tuple[Made, str]], *, as_json: bool) -> None:
+def _end(done: Sequence[Done], *, as_json: bool) -> None:
     findings = [(made.kind, one) for made, _ in done for one in made.findings]
     if as_json:
         plain = [
-            {**made.manifest(), "batch_id": batch or None, "findings": [asdict(one) for one in made.findings]}
+            {
+                **made.manifest(),
+                "batch_id": batch.batch_id if batch else None,
+                "findings": [asdict(one) for one in made.findings],
+            }
             for made, batch in done
         ]
         click.echo(json.dumps(plain, ensure_ascii=False, default=str))
     else:
         for made, batch in done:
             rows = sum(table["rows"] for table in made.content["tables"].values())
-            kept = f"batch {batch}" if batch else "not kept"
+            kept = f"batch {batch.batch_id} {batch.state}" if batch else "not kept"
             label = made.content["label"]["en"]
             click.echo(f"{made.kind}: {rows:,} rows, {len(made.findings)} findings, {kept} ({label})")
+            if step := plan_step(batch.batch_id, batch.state) if batch else "":
+                click.echo(f"  next: {step}")
+        if any(made.content["institution"] == asdict(Institution()) for made, _ in done):
+            click.echo("filed under the example institution; yours: --institution FILE", err=True)
         if findings:
-            table = Table("filing", "cell", "table", "key", "rule", "found", "needs")
-            for kind, one in findings[:50]:
-                table.add_row(kind, one.cell, one.table, one.key, one.rule, one.found, one.needed)
-            Console().print(table)
+            _show_findings(findings)
     sys.exit(1 if findings else 0)
 
 
-def stand_regulator() -> Regulator:
-    """Return the stand's regulator: a fake in a directory outside both sites."""
-    return FakeRegulator(default_home() / "outside" / "regulator")
-
-
-@report.command("submit")
-@click.argument("batch_id")
-@click.option(
-    "--site", type=click.Choice(["idc", "cloud"]), default="idc", show_default=True, help="From where."
-)
-@_json
-def submit_command(batch_id: str, site: str, as_json: bool) -> None:
-    """Bring a batch to the regulator and to an end; repeat it after a lost answer, at either site.
-
-    Exit 0 accepted, 1 rejected, 3 not known yet. The regulator of a stand is a fake: a directory.
-    """
-
-    async def work() -> submission.Standing:
-        async with open_portal() as portal:
-            return await submission.submit(portal.desk.directory, stand_regulator(), batch_id, site)
-
-    standing = _run(work())
-    plain = {
-        "batch_id": batch_id,
-        "state": standing.state,
-        "receipt": standing.receipt,
-        "note": standing.note,
-    }
-    click.echo(json.dumps(plain) if as_json else f"{batch_id}: {standing.state} {standing.receipt or ''} "
-               f"{standing.note}")  # fmt: skip
-    sys.exit({State.ACCEPTED: 0, State.REJECTED: 1}.get(standing.state, 3))
-
-
-@report.command("status")
-@_json
-def status_command(as_json: bool) -> None:
-    """Show every batch and what became of it."""
-
-    async def work() -> list[submission.Standing]:
-        async with open_portal() as portal:
-            return await submission.read_standings(portal.desk.directory)
-
-    found = _run(work())
-    if as_json:
-        click.echo(json.dumps([{**asdict(one), "manifest": None} for one in found], default=str))
-        return
-    table = Table("batch", "state", "receipt", "corrects", "SM3", "note")
-    for one in found:
-        table.add_row(
-            one.batch_id, one.state, one.receipt or "-", one.corrects or "-", one.sm3[:16], one.note
-        )
+def _show_findings(findings: Sequence[tuple[Kind, Finding]]) -> None:
+    """Print the first findings, and where the rest is."""
+    names = read_tables().name_tables()
+    table = Table("filing", "cell", "table", "key", "rule", "found", "needs")
+    for kind, one in findings[:SHOWN]:
+        name = f"{one.table} {names.get(one.table, '')}".strip()
+        table.add_row(kind, one.cell, name, one.key, one.rule, one.found, one.needed)
     Console().print(table)
-
-
-@report.command("feedback")
-@click.argument("batch_id")
-@_json
-def feedback_command(batch_id: str, as_json: bool) -> None:
-    """Show what the regulator found wrong with a batch, record by record; exit 1 when there is anything."""
-    report_feedback.tell(batch_id, _run(report_feedback.read(batch_id)), as_json=as_json)
+    if len(findings) > SHOWN:
+        click.echo(f"and {len(findings) - SHOWN} more: they stand in the manifests")
+    click.echo("nothing leaves: mend the books, not the files, then run it again")
 
 
 @report.command("flows")
@@ -369,7 +327,7 @@ def flows_command(as_json: bool) -> None:
                 found.append((cell.name, await trace_flows(connection, cell.name)))
         return found
 
-    found = _run(work())
+    found = run_or_exit(work())
     if as_json:
         click.echo(json.dumps({cell: asdict(one) | {"reconciled": one.reconciled} for cell, one in found}))
     else:
@@ -390,4 +348,5 @@ def flows_command(as_json: bool) -> None:
     sys.exit(1 if any(one.exceptions for _, one in found) else 0)
 
 
-report.add_command(tables_command)
+for command in (submit_command, status_command, feedback_command, tables_command):
+    report.add_command(command)

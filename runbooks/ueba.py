@@ -160,6 +160,7 @@ def ingest_command(
     Nothing is dropped: a rejected line is named in <home>/rejects with its line number, field and reason,
     the others are in. Safe to repeat: an event that is in already is counted, not doubled. Events may come
     late and in any order; one that lies further in the future than clocks may differ is rejected until then.
+    A register's file replaces the one before; while a line of it is rejected, it takes nobody out ("kept").
 
     \b
     Examples: biyi ueba ingest events.jsonl
@@ -176,7 +177,10 @@ def ingest_command(
                 told=lambda lines: told(f"{lines} lines"),
             )  # fmt: skip
     show(
-        {name: getattr(found, name) for name in ("lines", "taken", "seen_before", "rejected", "days")},
+        {
+            name: getattr(found, name)
+            for name in ("lines", "taken", "seen_before", "rejected", "days", "kept")
+        },
         as_json,
     )
     sys.exit(1 if found.rejected else 0)

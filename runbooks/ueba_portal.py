@@ -46,8 +46,9 @@ def collect_command(
 ) -> None:
     """Bring what staff did on the portal into the home, with the personnel register and the reviews.
 
-    Staff and customers come as keyed tokens. Safe to repeat: nothing is doubled. Exit 1 when a row was
-    rejected (it is named in <home>/rejects), 3 when a cell cannot be read now.
+    Staff and customers come as keyed tokens. Safe to repeat: nothing is doubled. Exit 1 when a row or
+    an account was rejected (it is named in <home>/rejects; nobody leaves the register then), 3 when a cell
+    cannot be read now.
     """
     with _as_click_errors(), _steps() as told:
         from ueba import collect
@@ -72,10 +73,13 @@ def collect_command(
         home, settings = open_home(home_dir), load_settings(settings_file)
         wanted = [row for row in rows if today or row.at < midnight or "look_" in row.topic]
         taken = collect.take_events(home, wanted, names, now, settings)
-        collect.take_staff(home, staff, now, settings)
-        found = collect.plain(taken) | {"staff": len(staff), "reviews": collect.take_acts(home, acts)}
+        register = collect.take_staff(home, staff, now, settings)
+        found = collect.plain(taken) | {
+            "staff": register.taken, "staff_rejected": register.rejected,
+            "reviews": collect.take_acts(home, acts),
+        }  # fmt: skip
     show(found, as_json)
-    sys.exit(1 if taken.rejected else 0)
+    sys.exit(1 if taken.rejected or register.rejected else 0)
 
 
 @ueba.command("publish")

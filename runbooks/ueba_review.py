@@ -148,6 +148,7 @@ def trial_command(home_dir: Path, settings_file: Path | None, seed: int, as_json
 @click.option("--train", required=True, metavar="STEP",
               help="First step that is scored, as a number or a day; what is before is clean.")  # fmt: skip
 @click.option("--seed", default=1, show_default=True, help="Of the bootstrap.")
+@click.option("--draws", default=500, show_default=True, help="Of the bootstrap: fewer are faster.")
 @_settings
 @_json
 def evaluate_command(
@@ -157,6 +158,7 @@ def evaluate_command(
     block: int | None,
     train: str,
     seed: int,
+    draws: int,
     settings_file: Path | None,
     as_json: bool,
 ) -> None:
@@ -184,7 +186,7 @@ def evaluate_command(
             judged = score_sequences(tables, domain, first, load_settings(settings_file))
             rows, label = read_labels(labels, judged)
             told("judging")
-            found = judge(judged, rows, label, seed)
+            found = judge(judged, rows, label, seed, draws)
     if as_json:
         click.echo(
             json.dumps({"steps": len(rows), "attacks": int(label.sum()), "seed": seed, "scores": found})

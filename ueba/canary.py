@@ -24,7 +24,7 @@ from ueba.errors import UebaError
 from ueba.evidence import Evidence, compute_evidence
 from ueba.features.days import NAMES, make_days, read_days
 from ueba.features.tables import DayTables
-from ueba.feedback import allowed_of, distrusted_of
+from ueba.feedback import allowed_of, begun_anew, distrusted_of
 from ueba.ingest import ingest_file
 from ueba.journal import read_acts
 from ueba.queue import Standing, decide_queue
@@ -119,7 +119,8 @@ def run_canaries(home: Home, day: dt.date, seed: int, settings: Settings, told: 
     acts = read_acts(home.root / "reviews.jsonl")[0][: wanted.acts_known]
     distrusted = distrusted_of(acts, day, settings.baseline.gap)
     with_canaries = _with_canaries(tables, today, canaries, day)
-    evidence = compute_evidence(with_canaries, settings, distrusted=distrusted)
+    anew = begun_anew(register, acts)
+    evidence = compute_evidence(with_canaries, settings, distrusted=distrusted, anew=anew)
     theirs = np.flatnonzero([name.startswith(PREFIX) for name in evidence.staff])
     told("fitting without them, scoring with them")
     left_out = np.union1d(np.flatnonzero(np.isin(evidence.person, theirs)), evidence.rows_of(distrusted))

@@ -2,11 +2,13 @@
 
 import datetime as dt
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import ValidationError
 
 from core_app.staff.reviews import Act, find_case, plain
@@ -74,6 +76,19 @@ def find_row(home: Home, day: dt.date, slot: Slot) -> tuple[dt.date, dict[str, A
     raise UebaError(
         f"{slot.staff}: in the queue of {day} without scores in the week before; a defect of ours"
     )
+
+
+def read_history(home: Home, staff: Collection[str], first: dt.date, last: dt.date) -> dict[str, list[Any]]:
+    """Return the kept scores of some people over a span of days, oldest first; other days are left out.
+
+    Each is `{"day": ISO date, "score": 0 to 100}`.
+    """
+    found: dict[str, list[Any]] = {name: [] for name in staff}
+    for day in _kept_days(home, first, last):
+        table = read_scores(home, day)[0].select(["staff", "score"])
+        for row in table.filter(pc.is_in(table["staff"], pa.array(list(staff), pa.string()))).to_pylist():
+            found[row["staff"]].append({"day": day.isoformat(), "score": round(float(row["score"]), 1)})
+    return found
 
 
 def read_reviewed(home: Home, settings: Settings) -> dict[str, Reviewed]:

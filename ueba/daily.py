@@ -22,7 +22,7 @@ from ueba.detectors import names_of
 from ueba.errors import UebaError
 from ueba.evidence import Evidence, compute_evidence
 from ueba.features.days import make_days, read_days
-from ueba.feedback import allowed_of, distrusted_of
+from ueba.feedback import allowed_of, begun_anew, distrusted_of
 from ueba.journal import read_acts
 from ueba.scoring import Model, Scores, fit_model, list_kinds, score_days
 from ueba.settings import Settings, day_number
@@ -87,11 +87,13 @@ def score_home(home: Home, wanted: Wanted, settings: Settings, told: Told) -> Sc
     acts = read_acts(home.root / "reviews.jsonl")[0][: wanted.acts_known]
     told("evidence")
     distrusted = distrusted_of(acts, day, settings.baseline.gap)
-    evidence = compute_evidence(read_days(home, days), settings, distrusted=distrusted)
+    register = home.read_register("staff")
+    evidence = compute_evidence(
+        read_days(home, days), settings, distrusted=distrusted, anew=begun_anew(register, acts)
+    )
     told("fitting")
     model = fit_model(evidence, day_number(fit_until), settings, evidence.rows_of(distrusted))
     told("scoring")
-    register = home.read_register("staff")
     since = evidence.rows_between(model.last + 1, day_number(day))
     scores = score_days(evidence, model, since, register, settings, allowed=allowed_of(acts))
     rows = np.flatnonzero(evidence.day[scores.rows] == day_number(day))

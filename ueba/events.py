@@ -116,6 +116,12 @@ MODELS: dict[Record, type[_Line]] = {
     "customer": CustomerEntry,
     "relation": RelationEntry,
 }
+KEYS: Mapping[str, tuple[str, ...]] = {
+    "staff": ("staff",),
+    "customer": ("customer",),
+    "relation": ("staff", "customer"),
+}
+"""What names an entry of a register."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +145,9 @@ def read_line(record: Record, line: str) -> _Line | tuple[Fault, ...]:
         return faults_of(error)
 
 
-def read_cells(record: Record, cells: Mapping[str | None, Any]) -> _Line | tuple[Fault, ...]:
+def read_cells(record: Record, cells: Mapping[str, str]) -> _Line | tuple[Fault, ...]:
     """Return what one CSV row says (empty cells are left out, lists are separated by `;`), or its faults."""
-    if None in cells:
-        return (Fault("", "has more cells than the header"),)
-    values: dict[str | None, Any] = {name: value for name, value in cells.items() if value not in ("", None)}
+    values: dict[str, Any] = {name: value for name, value in cells.items() if value}
     if "fields" in values:
         values["fields"] = tuple(values["fields"].split(";"))
     try:

@@ -17,7 +17,7 @@ from ueba.rarity import COLUMNS as KINDS
 from ueba.rarity import Words, by_row, compute_surprise
 from ueba.rows import Rows, codes, numbers
 from ueba.settings import Settings
-from ueba.windows import Floats, Ints, Matrix, Past, Window, accumulate, number_keys, to_steps
+from ueba.windows import SPAN, Floats, Ints, Matrix, Past, Window, accumulate, number_keys, to_steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +117,10 @@ class Distrust:
     last: int
 
 
+Anew = Sequence[tuple[str, int]]
+"""A member of staff and a day from which the own usual begins anew: another role, by register or review."""
+
+
 @dataclass(slots=True)
 class Evidence:
     """Rows are staff-days, sorted by staff and day; `usual` is of the measures in `measures`."""
@@ -164,14 +168,13 @@ def compute_evidence(
     settings: Settings,
     *,
     distrusted: Sequence[Distrust] = (),
+    anew: Anew = (),
     frozen_before: int | None = None,
     domain: Domain = LENDING,
 ) -> Evidence:
-    """Return the evidence of every staff-day in the tables.
-
-    With `frozen_before` the usual is that of all days before it (data whose clean part is known).
-    """
-    rows, table = _make_rows(tables.staff_days, settings, distrusted, frozen_before)
+    """Return the evidence of every staff-day in the tables; with `frozen_before` the usual is that of all
+    days before it (data whose clean part is known)."""
+    rows, table = _make_rows(tables.staff_days, settings, distrusted, anew, frozen_before)
     scaled, raw, families = _measure(table, tables, rows, domain)
     counted: dict[str, tuple[str, Floats, int]] = {}
     if domain.of_lending:
@@ -222,7 +225,11 @@ def compute_evidence(
 
 
 def _make_rows(
-    table: pa.Table, settings: Settings, distrusted: Sequence[Distrust], frozen_before: int | None
+    table: pa.Table,
+    settings: Settings,
+    distrusted: Sequence[Distrust],
+    anew: Anew,
+    frozen_before: int | None,
 ) -> tuple[Rows, pa.Table]:
     table = table.sort_by([("staff", "ascending"), ("day", "ascending")])
     staff, person = codes(table["staff"])
@@ -234,9 +241,18 @@ def _make_rows(
         if one.staff in staff:
             trusted[(person == staff.index(one.staff)) & (day >= one.first) & (day <= one.last)] = 0.0
     window = Window(settings.baseline.window, settings.baseline.gap, frozen_before)
-    # A new role is a new baseline: the own past counts within the role only.
-    own_key = number_keys(person, role)
+    # A new role is a new baseline: the own past counts within the role only, and since it began.
+    own_key = number_keys(person, role, _count_begun(staff, person, day, anew))
     return Rows(staff, roles, person, own_key, role, branch, day, window, settings, trusted), table
+
+
+def _count_begun(staff: Sequence[str], person: Ints, day: Ints, anew: Anew) -> Ints:
+    """Return by row how often the person's usual had begun anew by that day."""
+    place = {name: index for index, name in enumerate(staff)}
+    begun = [place[name] * SPAN + since for name, since in anew if name in place]
+    ordered = np.sort(np.array(begun, dtype=np.int64))
+    by_then = np.searchsorted(ordered, person * SPAN + day, side="right")
+    return np.asarray(by_then - np.searchsorted(ordered, person * SPAN))
 
 
 def _measure(

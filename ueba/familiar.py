@@ -42,20 +42,22 @@ class Step:
 def compute_unfamiliar(
     steps: list[list[Step]], vocabulary: int, rows: int, training: list[int]
 ) -> Unfamiliar:
-    """Return the figures of all rows; `steps` are by entity and in order, the first
-    `training` steps of each are clean."""
+    """Return the figures of all rows; `steps` are by entity and in order, the first `training` steps of each
+    are clean; words are numbered below `vocabulary`."""
     usage = np.zeros((len(steps), vocabulary))
     for place, mine in enumerate(steps):
         for step in mine[: training[place]]:
             np.add.at(usage[place], step.words, step.counts)
     everyone = usage.sum(axis=0)
+    # One for all that nobody has used yet: how many words are still to come is not known.
+    known = np.count_nonzero(everyone) + 1
     novelty, own_z = np.zeros(rows), np.zeros(rows)
     for place, mine in enumerate(steps):
         others = everyone - usage[place]
         _follow(
             mine,
             usage[place],
-            np.log((others + 1.0) / (others.sum() + vocabulary)),
+            np.log((others + 1.0) / (others.sum() + known)),
             training[place],
             (novelty, own_z),
         )

@@ -1,13 +1,14 @@
 """Takes lines into the event store: what is wrong is kept aside with line, field and reason, never dropped.
 
 The same event again (same id, same content) is counted and skipped; the same id with other content is
-rejected. Events may come late and in any order.
+rejected, whichever day it says. Events may come late and in any order. A register's file replaces the one
+before; with a rejected line, which may be anybody's, it takes nobody out.
 """
 
 import csv
 import datetime as dt
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,13 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from ueba.errors import UebaError
-from ueba.events import MODELS, Event, Fault, Record, find_skew, read_cells, read_line
+from ueba.events import KEYS, MODELS, Event, Fault, Record, find_skew, read_cells, read_line
+from ueba.ids import open_ids
 from ueba.settings import Settings
 from ueba.store import EVENTS, REGISTERS, Home, sm3_hex, write_table
 
 BATCH = 100_000
 """Lines kept in memory at once. Source: our choice, about 100 MB."""
-_REGISTER_OF: Mapping[str, str] = {"staff": "staff", "customer": "customer", "relation": "relation"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,40 +45,58 @@ class Reject:
 
 @dataclass(slots=True)
 class Taken:
-    """What became of a file: every line is in exactly one of the counts."""
+    """What became of a file: every line is taken, was seen before, or is rejected. `kept`: entries of a
+    register that are not in the file and stay, as a line of it was rejected."""
 
     lines: int = 0
     taken: int = 0
     seen_before: int = 0
     rejected: int = 0
     days: int = 0
+    kept: int = 0
 
 
 def read_lines(file: Path, record: Record) -> Iterator[tuple[int, Any]]:
-    """Yield line numbers with a parsed line or its faults; UebaError when the file as a whole is wrong."""
-    if file.suffix == ".csv":
-        with file.open(newline="", encoding="utf-8-sig") as opened:
-            reader = csv.DictReader(opened)
-            unknown = set(reader.fieldnames or ()) - set(MODELS[record].model_fields)
-            if unknown or not reader.fieldnames:
-                raise UebaError(
-                    f"{file}: header has {', '.join(sorted(unknown)) or 'no column'}; known are "
-                    f"{', '.join(MODELS[record].model_fields)}"
-                )
-            for cells in reader:
-                yield reader.line_num, read_cells(record, cells)
-        return
+    """Yield line numbers with a parsed line or its faults; UebaError when the file as a whole is wrong.
+
+    No value that is taken holds a line break, so a line is read for itself in CSV too: a quote that is left
+    open spoils its own line only.
+    """
     with file.open("rb") as raw:
-        for number, line in enumerate(raw, 1):
+        header = _read_header(file, record, raw.readline()) if file.suffix == ".csv" else None
+        for number, line in enumerate(raw, 1 if header is None else 2):
             if line.strip():
-                yield number, _decode(record, line)
+                yield number, _read(record, line, header)
 
 
-def _decode(record: Record, line: bytes) -> Any:
+def _read_header(file: Path, record: Record, line: bytes) -> list[str]:
+    known = MODELS[record].model_fields
     try:
-        return read_line(record, line.decode("utf-8"))
+        columns = next(csv.reader([line.decode("utf-8-sig")], strict=True), [])
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise UebaError(f"{file}: line 1 is no header: {error}; needs column names in UTF-8") from error
+    wrong = sorted({name for name in columns if name not in known or columns.count(name) > 1})
+    if wrong or not columns:
+        raise UebaError(
+            f"{file}: header has {', '.join(wrong) or 'no column'}; known are {', '.join(known)}, each once"
+        )
+    return columns
+
+
+def _read(record: Record, line: bytes, header: list[str] | None) -> Any:
+    try:
+        text = line.decode("utf-8")
     except UnicodeDecodeError:
         return (Fault("", "is no UTF-8"),)
+    if header is None:
+        return read_line(record, text)
+    try:
+        (cells,) = csv.reader([text.rstrip("\r\n")], strict=True)
+    except csv.Error as error:
+        return (Fault("", f"is no CSV: {error}"),)
+    if len(cells) > len(header):
+        return (Fault("", "has more cells than the header"),)
+    return read_cells(record, dict(zip(header, cells, strict=False)))
 
 
 def ingest_file(
@@ -95,39 +114,51 @@ def ingest_file(
     touched: set[dt.date] = set()
 
     def flush() -> None:
-        if record == "event":
-            touched.update(_store(home, pending, settings, result, rejects))
+        touched.update(_store(home, pending, settings, result, rejects))
         pending.clear()
 
-    entries: dict[Any, Any] = {}
     for number, found in read_lines(file, record):
         result.lines += 1
         if isinstance(found, Event) and (skew := find_skew(found, received_at, settings.ingest)):
             rejects.append(Reject(number, skew, found.event_id))
         elif isinstance(found, tuple):
             rejects.append(Reject(number, found))
-        elif record == "event":
-            pending.append((number, found))
         else:
-            entries[_key(record, found)] = found.model_dump()
-            result.taken += 1
-        if len(pending) >= BATCH:
+            pending.append((number, found))
+        if record == "event" and len(pending) >= BATCH:
             flush()
             told(result.lines)
-    flush()
-    if record != "event":
-        table = pa.Table.from_pylist(list(entries.values()), schema=REGISTERS[_REGISTER_OF[record]])
-        write_table(table, home.register(record))
+    if record == "event":
+        flush()
+    else:
+        _replace(home, record, pending, result, rejects)
     result.rejected, result.days = len(rejects), len(touched)
     _keep_rejects(home, file, rejects)
     told(result.lines)
     return result
 
 
-def _key(record: Record, entry: Any) -> Any:
-    if record == "relation":
-        return entry.staff, entry.customer
-    return entry.staff if record == "staff" else entry.customer
+def _replace(
+    home: Home, record: str, pending: list[tuple[int, Any]], result: Taken, rejects: list[Reject]
+) -> None:
+    """Write a register anew. Nobody is taken out while a line cannot be read: it may be theirs."""
+    keys = KEYS[record]
+    entries: dict[tuple[str, ...], dict[str, Any]] = {}
+    for number, one in pending:
+        entry = one.model_dump()
+        first = entries.setdefault(tuple(entry[name] for name in keys), entry)
+        if first is entry:
+            result.taken += 1
+        elif first == entry:
+            result.seen_before += 1
+        else:
+            rejects.append(Reject(number, (Fault(keys[0], "has another line before that says otherwise"),)))
+    if rejects:
+        for entry in home.read_register(record).to_pylist():
+            key = tuple(entry[name] for name in keys)
+            result.kept += key not in entries
+            entries.setdefault(key, entry)
+    write_table(pa.Table.from_pylist(list(entries.values()), schema=REGISTERS[record]), home.register(record))
 
 
 def to_row(event: Event) -> dict[str, Any]:
@@ -146,34 +177,31 @@ def _store(
 ) -> set[dt.date]:
     """Write what is new by local day; return the days that changed."""
     offset = dt.timedelta(minutes=settings.utc_offset_minutes)
-    by_day: dict[dt.date, list[tuple[int, dict[str, Any]]]] = {}
-    for number, event in pending:
-        by_day.setdefault((event.at.astimezone(dt.UTC) + offset).date(), []).append((number, to_row(event)))
-    changed = set()
-    for day, rows in sorted(by_day.items()):
-        known = _known(home, day, {row["event_id"] for _, row in rows})
-        new: list[dict[str, Any]] = []
-        for number, row in rows:
-            before = known.get(row["event_id"])
-            if before is None:
-                known[row["event_id"]] = row
-                new.append(row)
+    by_day: dict[dt.date, list[dict[str, Any]]] = {}
+    with open_ids(home) as ids:
+        asked = {event.event_id for _, event in pending}
+        known = _known(home, ids.days_of(asked), asked)
+        for number, event in pending:
+            row = to_row(event)
+            before = known.setdefault(event.event_id, row)
+            if before is row:
+                by_day.setdefault((row["at"] + offset).date(), []).append(row)
             elif before == row:
                 result.seen_before += 1
             else:
                 fault = Fault("event_id", "was used for another event")
-                rejects.append(Reject(number, (fault,), row["event_id"]))
-        if new:
-            table = pa.Table.from_pylist(new, schema=EVENTS)
-            name = sm3_hex(json.dumps(new, default=str, sort_keys=True).encode())[:24]
-            write_table(table, home.day_folder(day) / f"part-{name}.parquet")
-            result.taken += len(new)
-            changed.add(day)
-    return changed
+                rejects.append(Reject(number, (fault,), event.event_id))
+        for day, rows in sorted(by_day.items()):
+            name = sm3_hex(json.dumps(rows, default=str, sort_keys=True).encode())[:24]
+            file = home.day_folder(day) / f"part-{name}.parquet"
+            write_table(pa.Table.from_pylist(rows, schema=EVENTS), file)
+            ids.add(file, day, [row["event_id"] for row in rows])
+            result.taken += len(rows)
+    return set(by_day)
 
 
-def _known(home: Home, day: dt.date, ids: set[str]) -> dict[str, dict[str, Any]]:
-    files = [str(file) for file in home.event_files([day])]
+def _known(home: Home, days: list[dt.date], ids: set[str]) -> dict[str, dict[str, Any]]:
+    files = [str(file) for file in home.event_files(days)]
     if not files:
         return {}
     found = ds.dataset(files, schema=EVENTS).to_table(filter=ds.field("event_id").isin(list(ids)))

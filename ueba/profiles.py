@@ -8,6 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from ueba.features.days import read_days
+from ueba.feedback import begun_anew
+from ueba.journal import read_acts
 from ueba.provisional import Profile
 from ueba.settings import Settings, day_number
 from ueba.standing import plain_profile
@@ -23,7 +25,7 @@ def make_profiles(home: Home, day: dt.date, settings: Settings) -> dict[str, dic
     """Return what is published of each member of staff for the days after `day`: documents by token.
 
     Counts are those of the own window before the gap, as in the daily path, so that a slow theft does not
-    become usual. The days' figures must have been made.
+    become usual; of who has a new role, those since it began. The days' figures must have been made.
     """
     until = day - dt.timedelta(days=settings.baseline.gap - 1)
     first = until - dt.timedelta(days=settings.baseline.window)
@@ -32,10 +34,12 @@ def make_profiles(home: Home, day: dt.date, settings: Settings) -> dict[str, dic
     if not days:
         return {name: plain_profile(Profile(), (), one) for name, one in marks.items()}
     tables = read_days(home, days)
-    words = _words(tables.tallies)
+    begun = _read_begun(home, day)
+    staff_days, tallies = (_since(begun, table) for table in (tables.staff_days, tables.tallies))
+    words = _words(tallies)
     made = {}
-    names, person = np.unique(tables.staff_days["staff"].to_numpy(zero_copy_only=False), return_inverse=True)
-    columns = np.stack([np.log1p(tables.staff_days[name].to_numpy()) for name in STREAMED], axis=1)
+    names, person = np.unique(staff_days["staff"].to_numpy(zero_copy_only=False), return_inverse=True)
+    columns = np.stack([np.log1p(staff_days[name].to_numpy()) for name in STREAMED], axis=1)
     counts = np.bincount(person)
     sums = np.stack([np.bincount(person, column) for column in columns.T], axis=1)
     squares = np.stack([np.bincount(person, column**2) for column in columns.T], axis=1)
@@ -49,6 +53,20 @@ def make_profiles(home: Home, day: dt.date, settings: Settings) -> dict[str, dic
         )
         made[str(name)] = plain_profile(usual, words.get(str(name), ()), marks.pop(str(name), Marks()))
     return made | {name: plain_profile(Profile(), (), one) for name, one in marks.items()}
+
+
+def _read_begun(home: Home, day: dt.date) -> dict[str, int]:
+    """Return the day from which each one's usual began anew last; who has no such day is left out."""
+    acts, _ = read_acts(home.root / "reviews.jsonl")
+    found = begun_anew(home.read_register("staff"), acts)
+    # Profiles are for the days after `day`: a role that begins tomorrow has begun.
+    return dict(sorted((name, since) for name, since in found if since <= day_number(day) + 1))
+
+
+def _since(begun: Mapping[str, int], table: pa.Table) -> pa.Table:
+    names, person = np.unique(table["staff"].to_numpy(zero_copy_only=False), return_inverse=True)
+    first = np.array([begun.get(str(name), 0) for name in names], dtype=np.int64)
+    return table.filter(pa.array(table["day"].to_numpy() >= first[person]))
 
 
 def listed(home: Home) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 from ueba.errors import UebaError
 from ueba.evidence import compute_evidence
 from ueba.features.days import make_days, read_days
+from ueba.feedback import begun_anew
 from ueba.generator.scenarios import BY_CODE
 from ueba.settings import Settings
 from ueba.store import Home
@@ -24,8 +25,8 @@ def try_home(home: Home, settings: Settings, seed: int, told: Callable[[str], No
     told("figures of the days")
     make_days(home, days, settings)
     told("evidence")
-    evidence = compute_evidence(read_days(home, days), settings)
     register = home.read_register("staff")
+    evidence = compute_evidence(read_days(home, days), settings, anew=begun_anew(register, ()))
     first = min(one.days[0] for one in injected)
     found: dict[str, Any] = {"plan": document["plan"], "seed": seed, "settings": settings.plain()}
     rankings = {

@@ -16,18 +16,21 @@ from psycopg.types.json import Jsonb
 from core_app.core import Connection
 from core_app.staff.portal import Portal
 from ueba.calibrate import level_of
-from ueba.casework import find_row, make_queue
+from ueba.casework import find_row, make_queue, read_history
 from ueba.daily import Told, Wanted, read_scores, score_home
 from ueba.errors import UebaError
 from ueba.lines import find_lines
 from ueba.profiles import listed, make_profiles
 from ueba.queue import Slot
 from ueba.reasons import explain
-from ueba.settings import Settings, day_number
+from ueba.scoring import read_watched
+from ueba.settings import Settings, day_number, day_of
 from ueba.store import EVENTS, Home, sm3_hex
 
 MOST_EVENTS = 500
 """Events of a day that are shown with a case. Source: our choice; a collector has some hundred a day."""
+HISTORY_DAYS = 60
+"""Days before a case's of which the scores are shown with it. Source: our choice, two months at a look."""
 _CHUNK = 2000
 """Profiles written at once. Source: our choice, a megabyte: a transaction may be open for three seconds."""
 _SHOWN = ("event_id", "at", "action", "customer", "terminal", "site", "system", "purpose", "assigned", "rows",
@@ -73,7 +76,10 @@ def make_publication(home: Home, day: dt.date, seed: int, settings: Settings, to
         zip(*(home.read_register("staff")[one].to_pylist() for one in ("staff", "branch")), strict=True)
     )
     cases = []
-    for place, slot in enumerate(make_queue(home, day, seed, settings).slots, 1):
+    slots = make_queue(home, day, seed, settings).slots
+    before = dt.timedelta(days=HISTORY_DAYS)
+    history = read_history(home, [slot.staff for slot in slots], day - before, day)
+    for place, slot in enumerate(slots, 1):
         on, row = find_row(home, day, slot)
         at = scored.evidence.find(slot.staff, day_number(on))
         if at is None:
@@ -84,13 +90,19 @@ def make_publication(home: Home, day: dt.date, seed: int, settings: Settings, to
             "branch": branches.get(slot.staff, "unknown"),
             "lines": find_lines(home, slot.staff, on, families, settings),
             "detector": round(float(row["detector"]), 4),
+            "scores": history[slot.staff],
         }
         document["events"], document["events_left_out"] = read_events(home, on, slot.staff)
         case_id = "W-" + sm3_hex(f"{day} {slot.staff} {kept['scores']}".encode())[:32]
         named = {"case_id": case_id, "day": day.isoformat(), "place": place}
         cases.append(named | _case(row, slot, document))
     told("profiles")
-    card = kept | {"seed": seed, "listed": listed(home)}
+    watched = read_watched(home.read_register("staff"), day_number(day))
+    card = kept | {
+        "seed": seed,
+        "listed": listed(home),
+        "watched": {name: day_of(since).isoformat() for name, since in sorted(watched.items())},
+    }
     return Publication(day, kept["scores"], card, cases, make_profiles(home, day, settings))
 
 

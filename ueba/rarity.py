@@ -41,28 +41,36 @@ class Words:
 def compute_surprise(words: Words, window: Window, weight: float) -> Surprise:
     """Return the surprise of each row; `weight` is what the profile above counts for, in words' counts.
 
-    The profile of everyone is smoothed by one count for every known word and one for all unknown.
+    The profile of everyone is smoothed by one count for every word known by then and one for all unknown.
     """
     nobody = np.zeros(len(words.word), dtype=np.int64)
     learnt = words.count * words.trusted
-    vocabulary = len(np.unique(words.word)) + 1
+    vocabulary = _count_known(words, learnt, window) + 1.0
 
     itself = learnt * window.sees_itself(words.day)
     places = number_keys(words.person, words.day)
     own_day = np.bincount(places, itself)[places]
 
-    def share(group: Ints, prior: Floats, prior_weight: float) -> Floats:
+    def share(group: Ints, prior: Floats, prior_weight: Floats | float) -> Floats:
         seen = Past(number_keys(group, words.word), words.day, learnt)
         all_seen = Past(group, words.day, learnt)
         n = seen.sums(number_keys(group, words.word), words.day, window) - itself
         total = all_seen.sums(group, words.day, window) - own_day
         return (n + prior_weight * prior) / (total + prior_weight)
 
-    flat = np.full(len(words.word), 1.0 / vocabulary)
-    everyone = share(nobody, flat, float(vocabulary))
+    everyone = share(nobody, 1.0 / vocabulary, vocabulary)
     peers = share(words.peers, everyone, weight)
     own = share(words.person, peers, weight)
     return Surprise(-np.log(own), -np.log(peers), -np.log(everyone))
+
+
+def _count_known(words: Words, learnt: Floats, window: Window) -> Floats:
+    """Return by row how many words anybody had used before the row's window ended."""
+    names, place = np.unique(words.word, return_inverse=True)
+    first = np.full(len(names), np.iinfo(np.int64).max)
+    kept = learnt > 0
+    np.minimum.at(first, place[kept], words.day[kept])
+    return np.searchsorted(np.sort(first), window.edges(words.day)[1]).astype(np.float64)
 
 
 def by_row(rows: Ints, size: int, counts: Floats, surprise: Surprise) -> Floats:

@@ -20,13 +20,15 @@ from ueba.errors import UebaError
 from ueba.evidence import Domain, Evidence, compute_evidence
 from ueba.familiar import Step, Unfamiliar, compute_unfamiliar
 from ueba.features.tables import DayTables
-from ueba.judge import at_budget, bootstrap_by_entity
+from ueba.judge import DRAWS, at_budgets, bootstrap_by_entity
 from ueba.rows import codes, numbers
 from ueba.scoring import fit_model, score_days
 from ueba.settings import Settings, day_number
 from ueba.store import REGISTERS
 from ueba.windows import Floats, Ints
 
+BUDGETS = (1, 2, 3)
+"""Reviews a step that precision is told for. Source: research/ueba.md §4.4."""
 MOST_DETAILS = 100
 """Most frequent actions of the training steps that are counted apart. Source: our choice; rarity sees all."""
 
@@ -34,9 +36,16 @@ MOST_DETAILS = 100
 def read_events(file: Path, block: int | None) -> tuple[pa.Table, list[str]]:
     """Return entity, step, action and attributes of a CSV or JSON-lines file, and the attributes' names.
 
-    `block`: events of one entity in a step; None: a step is a UTC day. UebaError names what is missing.
+    `block`: events of one entity in a step; None: a step is a UTC day. UebaError names what is missing or
+    cannot be read.
     """
-    con = duckdb.connect()
+    try:
+        return _read_events(duckdb.connect(), file, block)
+    except duckdb.Error as error:
+        raise UebaError(f"{file}: {str(error).splitlines()[0]}") from error
+
+
+def _read_events(con: duckdb.DuckDBPyConnection, file: Path, block: int | None) -> tuple[pa.Table, list[str]]:
     source = (
         con.read_csv(str(file), all_varchar=True, header=True)
         if file.suffix == ".csv"
@@ -197,17 +206,14 @@ def read_labels(file: Path, judged: Judged) -> tuple[Ints, Ints]:
     return np.array(rows)[order], np.array(labels)[order]
 
 
-def judge(
-    judged: Judged, rows: Ints, label: Ints, seed: int, budgets: Sequence[int] = (1, 2, 3)
-) -> list[dict[str, Any]]:
-    """Return AUC, average precision and precision and found entities at k reviews a step, by score."""
+def judge(judged: Judged, rows: Ints, label: Ints, seed: int, draws: int = DRAWS) -> list[dict[str, Any]]:
+    """Return AUC, average precision, and precision and found entities at k reviews a step, by score, each
+    with its interval."""
     entity, step = judged.person[rows], judged.step[rows]
     made = []
     for name, score in judged.scores.items():
-        figures = bootstrap_by_entity(entity, label, score[rows], seed)
+        figures = bootstrap_by_entity(entity, label, score[rows], seed=seed, draws=draws)
         row: dict[str, Any] = {"score": name, **{key: value.plain() for key, value in figures.items()}}
-        for k in budgets:
-            precision, found, of = at_budget(entity, step, label, score[rows], k)
-            row[f"at_{k}"] = {"precision": round(precision, 3), "found": found, "of": of}
-        made.append(row)
+        found = at_budgets(entity, step, label, score[rows], budgets=BUDGETS, seed=seed, draws=draws)
+        made.append(row | {f"at_{k}": one.plain() for k, one in found.items()})
     return made

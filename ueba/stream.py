@@ -147,14 +147,9 @@ def _reduce(event: Event, day: int, offset_s: int) -> dict[str, Any]:
     words = [f"hour:{hour}", f"action:{event.action}"]
     if event.terminal:
         words.append(f"terminal:{event.terminal}")
-    return {
-        "id": event.event_id,
-        "staff": event.staff,
-        "day": day,
-        "counts": counts,
-        "words": words,
-        "customer": event.customer if bare else None,
-    }
+    reduced = {"id": event.event_id, "staff": event.staff, "day": day, "counts": counts, "words": words}
+    # Left out, not null: Lua's cjson makes a value of null, and that value is true.
+    return reduced | {"customer": event.customer} if bare else reduced
 
 
 async def write_profiles(

@@ -16,7 +16,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import click
-import uvloop
 from aiohttp import web
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
@@ -26,6 +25,7 @@ from compliance.protection.vault import open_secret
 from core_app.staff.pseudonyms import customer_namer, staff_namer
 from replication.gate import admit_only
 from replication.health import alive_routes, health_served
+from replication.loops import run
 from replication.metrics import metrics_routes
 from replication.projection.valkey import Valkey, open_valkey
 from replication.settings import SettingsError, SiteSettings, read_site_settings
@@ -146,7 +146,7 @@ def main(settings_file: Path) -> None:
     """Score what staff do at one site until SIGTERM."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
-        uvloop.run(serve(read_site_settings(settings_file)))
+        run(serve(read_site_settings(settings_file)))
     except (SettingsError, ProtectionError) as error:
         click.echo(f"biyi watcher: {error}", err=True)
         sys.exit(2)

@@ -19,7 +19,7 @@ STEP = 1.0 / 1024
 on the order of rows. Source: 52 bits hold squares up to 2^12 over a million rows."""
 LIMIT = 64.0
 
-_SPAN = np.int64(1 << 20)
+SPAN = np.int64(1 << 20)
 """Room for day numbers beside a key: a million days."""
 
 
@@ -55,7 +55,7 @@ class Past:
 
     def __init__(self, keys: Ints, days: Ints, values: Floats) -> None:
         """Take rows in any order; `values` may have one or several columns."""
-        self._place = keys.astype(np.int64) * _SPAN + days
+        self._place = keys.astype(np.int64) * SPAN + days
         order = np.argsort(self._place, kind="stable")
         self._place = self._place[order]
         ordered = values[order]
@@ -65,7 +65,7 @@ class Past:
     def sums(self, keys: Ints, days: Ints, window: Window) -> Floats:
         """Return the sums that rows with these keys and days see."""
         first, end = window.edges(days)
-        base = keys.astype(np.int64) * _SPAN
+        base = keys.astype(np.int64) * SPAN
         low = np.searchsorted(self._place, base + first)
         high = np.searchsorted(self._place, base + end)
         return np.asarray(self._sums[high] - self._sums[low])

@@ -194,12 +194,16 @@ def judge_attestation(attested: Attested | None, today: dt.date) -> tuple[State,
 
 
 def _choose(item: str, seen: Seen) -> Attested | None:
-    """Return the attestation that counts: the newest that two people made, else the newest of all."""
+    """Return the attestation that counts: the newest that two people made, else the newest of all.
+
+    Of two that begin on one day the one that says "not met" counts, until it is withdrawn.
+    """
     mine = [one for one in seen.attestations if one.item == item]
     today = seen.now.date()
 
-    def rank(one: Attested) -> tuple[bool, dt.date, str]:
-        return judge_attestation(one, today)[0] is not State.UNKNOWN, one.valid_from, one.attestation_id
+    def rank(one: Attested) -> tuple[bool, dt.date, bool, str]:
+        known = judge_attestation(one, today)[0] is not State.UNKNOWN
+        return known, one.valid_from, not one.holds, one.attestation_id
 
     return max(mine, key=rank, default=None)
 

@@ -28,7 +28,8 @@ _ONE_VALUE = re.compile(r"\{\w+\}")
 FORMATS: Mapping[str, str] = {
     "text": "coalesce(({})::text, '')",
     "code": "coalesce(({})::text, '')",
-    "amount": "round(({}) * 0.01, 2)",
+    # Of whole fen, so there are two digits; the field check would find a third.
+    "amount": "({}) * 0.01",
     # Without a time zone: `to_char` of a date takes the way round by one.
     "date": "coalesce(to_char(({})::timestamp, 'YYYYMMDD'), '99991231')",
     "int": "({})::integer",
@@ -94,9 +95,13 @@ class Return:
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """Everything that is filed, as data; `sm3` is of the files. The labels say what nobody verified."""
+    """Everything that is filed, as data; `sm3` is of the files. The labels say what nobody verified.
+
+    `sets` go before every query; `known` is a condition that queries name as a value, as `{day}`.
+    """
 
     sets: str
+    known: str
     east: Mapping[str, Table]
     east_label: Words
     delimiter: str
@@ -114,20 +119,28 @@ class Tables:
         """Return the cells that others state, by return."""
         return {name: made.stated for name, made in self.returns.items() if made.stated}
 
+    def name_tables(self) -> dict[str, str]:
+        """Return the Chinese name of every table, record and return."""
+        words = {name: table.name for name, table in self.east.items()}
+        words |= {name: record.name for name, record in self.records.items()}
+        words |= {name: made.name for name, made in self.returns.items()}
+        return {name: one.zh for name, one in words.items()}
+
 
 @functools.cache
 def read_tables() -> Tables:
     """Return the tables; TablesInvalid names the file and the field that is wrong."""
-    names = ("sets.sql", "east.yaml", "1104.yaml", "pboc.yaml", "checks.yaml")
+    names = ("sets.sql", "known.sql", "east.yaml", "1104.yaml", "pboc.yaml", "checks.yaml")
     texts = {
         name: files("compliance.reporting.tables").joinpath(name).read_text(encoding="utf-8")
         for name in names
     }
-    east, returns, pboc = (yaml.safe_load(texts[name]) for name in names[1:4])
+    east, returns, pboc = (yaml.safe_load(texts[name]) for name in names[2:5])
     for table in east["tables"].values():
         table["source"] = table.pop("from")
     made = Tables(
         sets=texts["sets.sql"],
+        known=texts["known.sql"],
         east=_checked(dict[str, Table], east["tables"], "east.yaml"),
         east_label=_checked(Words, east["label"], "east.yaml"),
         delimiter=east["delimiter"],
@@ -238,4 +251,5 @@ def _field_rules(table: Table, column: str, kind: str) -> list[tuple[str, str, s
         return []
     most = {"amount": "999999999999999999.99", "rate": "100", "int": "100000"}[kind]
     number = "{column} is null or " if may_be_empty else ""
-    return [("is in its range", f"0 to {most}", f"{number}{{column}} between 0 and {most}")]
+    held = f"{{column}} between 0 and {most}" + (" and scale({column}) = 2" if kind == "amount" else "")
+    return [("is in its range", f"0 to {most}", f"{number}({held})")]

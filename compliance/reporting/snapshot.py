@@ -163,7 +163,9 @@ async def open_snapshot(
         for (document,) in published:
             one = read_published(document)
             products[(one.id, one.version)] = one
-        yield Snapshot(cell, connection, tables, _values(cell, evening, products.values()), lsn, snapshot)
+        values = _values(cell, evening, products.values())
+        values["known"] = SQL(tables.known).format(**values)
+        yield Snapshot(cell, connection, tables, values, lsn, snapshot)
 
 
 def _values(cell: str, evening: Evening, products: Iterable[Product]) -> dict[str, Composable]:

@@ -49,6 +49,9 @@ NOTES_MOST = 10
 """How often an answer is written down anew when the other site was faster. Source: our choice."""
 REMARKS_KEPT = 1000
 """Lines of a feedback file that are kept. Source: our choice; the receipt names the whole."""
+NOTE_LONGEST = 2000
+_LONGEST = {"table": 20, "key": 200, "field": 60, "text": 500}
+"""Characters of an answer's note and of a remark's parts that are kept. Source: the tables' checks."""
 _STANDING = """
 select b.*, e.state, e.number, e.receipt, e.note, e.at as changed_at
 from filing.batches b join lateral (
@@ -168,7 +171,7 @@ async def submit(writer: Writer, regulator: Regulator, batch_id: str, site: str)
 
     FilingRefused for an unknown batch; RegulatorSilent when it did not answer: repeat it later.
     """
-    standing = await _standing(writer, batch_id)
+    standing = await read_standing(writer, batch_id)
     if standing.state in FINAL:
         return standing
     answer: Answer | None = None
@@ -176,7 +179,7 @@ async def submit(writer: Writer, regulator: Regulator, batch_id: str, site: str)
         answer = await regulator.find(batch_id)  # it may have it: never told again before it was asked
     if answer is None:
         ours = await _note(writer, standing, State.SENDING, None, site)
-        standing = await _standing(writer, batch_id)
+        standing = await read_standing(writer, batch_id)
         if standing.state in FINAL:
             return standing
         answer = None if ours else await regulator.find(batch_id)  # the other site was faster
@@ -189,29 +192,42 @@ async def submit(writer: Writer, regulator: Regulator, batch_id: str, site: str)
         wanted = plan_next(standing.state, answer.state)
         if wanted is None or await _note(writer, standing, wanted, answer, site):
             break
-        standing = await _standing(writer, batch_id)  # the other site wrote meanwhile: the answer still holds
-    return await _standing(writer, batch_id)
+        # The other site wrote meanwhile: the answer still holds.
+        standing = await read_standing(writer, batch_id)
+    return await read_standing(writer, batch_id)
 
 
-async def _standing(writer: Writer, batch_id: str) -> Standing:
+async def read_standing(writer: Writer, batch_id: str) -> Standing:
+    """Return one batch and what became of it; FilingRefused for an unknown id."""
     found = await read_standings(writer, batch_id)
     if not found or not batch_id:
         raise FilingRefused(f"there is no batch {batch_id or '(no id)'}; see biyi report status")
     return found[0]
 
 
+def _clip(remark: Remark) -> dict[str, str]:
+    """Return a remark as the table takes it: however odd a feedback file is, the batch ends."""
+    texts = {
+        "table": remark.table or "-",
+        "key": remark.key,
+        "field": remark.field,
+        "text": remark.text or "-",
+    }
+    return {name: text.replace("\0", "")[: _LONGEST[name]] for name, text in texts.items()}
+
+
 async def _note(
     writer: Writer, standing: Standing, state: State, answer: Answer | None, site: str
 ) -> bool:  # fmt: skip
     """Write an event down; False when another site was faster: its own stands."""
+    note = answer.note.replace("\0", "")[:NOTE_LONGEST] if answer else ""
     values = {
         "id": standing.batch_id, "number": standing.number + 1, "state": str(state), "site": site,
-        "receipt": answer.receipt if answer else None, "note": answer.note if answer else "",
+        "receipt": answer.receipt if answer else None, "note": note,
     }  # fmt: skip
 
     remarks = [
-        {"id": standing.batch_id, "number": number, "table": one.table, "key": one.key, "field": one.field,
-         "text": one.text}
+        {"id": standing.batch_id, "number": number, **_clip(one)}
         for number, one in enumerate(answer.remarks[:REMARKS_KEPT] if answer and state in FINAL else (), 1)
     ]  # fmt: skip
 

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import click
 import uvicorn
-import uvloop
 
 from compliance.protection.errors import ProtectionError
 from compliance.protection.vault import open_vault
@@ -35,6 +34,7 @@ from core_app.router import Router
 from core_app.router_line import STAFF_SESSIONS
 from core_app.settings import ApiSettings
 from core_app.staff.portal import make_portal
+from replication.loops import run
 from replication.projection.valkey import Valkey, open_valkey
 from replication.settings import SettingsError, SiteSettings, read_site_settings
 from replication.tls import open_identity
@@ -63,9 +63,7 @@ def main(settings_file: Path, bureau: str, identity: str) -> None:
         connected = FakeBureau() if bureau == "fake" else None
         reader = FakeDocumentReader() if identity == "fake" else None
         vendors = (FakeIdentityVendor("fake_a"), FakeIdentityVendor("fake_b")) if identity == "fake" else ()
-        uvloop.run(
-            _serve(read_site_settings(settings_file), ApiSettings(), Outside(connected, vendors, reader))
-        )
+        run(_serve(read_site_settings(settings_file), ApiSettings(), Outside(connected, vendors, reader)))
     except (SettingsError, ProtectionError, DocumentInvalid) as error:
         click.echo(f"biyi api: {error}", err=True)
         sys.exit(2)

@@ -13,6 +13,8 @@ from compliance.access.errors import AccessRefused, Why
 from compliance.protection.errors import SubjectShredded
 from core_app.api.access_routes import router as access_v1
 from core_app.api.body_limit import BodyLimit
+from core_app.api.collection_routes import router as collection_v1
+from core_app.api.complaint_routes import router as complaints_v1
 from core_app.api.customer_routes import router as customer_v1
 from core_app.api.guard import check_routes, walk_routes
 from core_app.api.metrics import ApiMetrics, Measured
@@ -80,6 +82,8 @@ def make_app(
     app.include_router(access_v1)
     app.include_router(staff_v1)
     app.include_router(reviews_v1)
+    app.include_router(collection_v1)
+    app.include_router(complaints_v1)
     app.add_api_route("/healthz", _healthz, include_in_schema=False)
     app.add_api_route("/readyz", _readyz, include_in_schema=False)
     metrics = ApiMetrics()

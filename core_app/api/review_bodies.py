@@ -1,9 +1,10 @@
 """Request bodies and answers of reviews of staff behaviour. Pure."""
 
 import datetime as dt
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from core_app.api.access_bodies import Instant, StaffName
 from core_app.api.bodies import REQUEST
@@ -23,6 +24,29 @@ Disposition = Annotated[
     Field(description="What the review found."),
 ]
 Level = Literal["unknown", "low", "moderate", "high", "critical"]
+
+
+def _check_comment(text: str | None) -> str | None:
+    """Keep numbers of persons out of the audit chain: a phone has 11 digits, an ID 18.
+
+    >>> _check_comment("call 138 0013 8000")
+    Traceback (most recent call last):
+    ValueError: needs a text without numbers of persons
+    """
+    if text is not None and re.search(r"\d{8}", re.sub(r"[\s-]", "", text)):
+        raise ValueError("needs a text without numbers of persons")
+    return text
+
+
+Comment = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=500,
+        description="What the reviewer says beside the step; no personal data.",
+        examples=["A campaign of the branch; the manager showed its plan."],
+    ),
+]
 Kind = Literal["open", "propose", "confirm", "reject", "ask_unmask", "approve_unmask"]
 
 
@@ -45,6 +69,7 @@ class ActRequest(BaseModel):
         strict=False,
         description=f"Last day on which the explanation holds, at most {ALLOWED_DAYS} days after the case's.",
     )
+    comment: Annotated[Comment | None, AfterValidator(_check_comment)] = None
 
 
 class ActAnswer(BaseModel):
@@ -56,6 +81,7 @@ class ActAnswer(BaseModel):
     disposition: Disposition | None = None
     family: str | None = Field(default=None, examples=["volume"])
     until: Day | None = None
+    comment: Comment | None = None
     at: Instant
 
 
@@ -126,3 +152,17 @@ class BurdenList(BaseModel):
     """The burden of the last days, by role and branch."""
 
     burden: list[BurdenRow]
+
+
+class WatchedAnswer(BaseModel):
+    """Somebody on a watch list, since when."""
+
+    subject: Subject
+    since: Day
+
+
+class WatchList(BaseModel):
+    """The watch list as of the newest published day; without a day nothing was published."""
+
+    day: Day | None
+    watched: list[WatchedAnswer]

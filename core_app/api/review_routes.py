@@ -47,6 +47,17 @@ async def get_case_burden(request: Request, days: Annotated[int, Query(ge=1, le=
 
 
 @router.get(
+    "/watch-list",
+    summary="Show who stands on a watch list",
+    responses={200: {"model": bodies.WatchList}, **problems(422, 503)},
+)
+@allow(*_REVIEWERS)
+async def get_watch_list(request: Request) -> Response:
+    """Show who is looked at whatever the evidence (a leaver's notice), as of the newest published day."""
+    return answer(200, await reviews.show_watched(portal_of(request)))
+
+
+@router.get(
     "/cases/{case_id}", summary="Show a case", responses={200: {"model": bodies.CaseDetail}, **_ON_ONE}
 )
 @allow(*_REVIEWERS)
@@ -76,7 +87,9 @@ async def post_act(
     request: Request, case_id: CaseId, body: bodies.ActRequest, idempotency_key: IdempotencyKey
 ) -> Response:
     """Take one step. A disposition counts once another reviewer than its proposer has confirmed it."""
-    step = reviews.Step(case_id, body.kind, idempotency_key, body.disposition, body.family, body.until)
+    step = reviews.Step(
+        case_id, body.kind, idempotency_key, body.disposition, body.family, body.until, body.comment
+    )
     return answer(200, await reviews.act(portal_of(request), staff_of(request), step))
 
 

@@ -86,6 +86,27 @@ class PreScreenRequest(BaseModel):
     staff: Staff = Field(description="Who sets it.")
 
 
+class StrategyRequest(BaseModel):
+    """The model that is to decide, and from which business date on."""
+
+    model_config = REQUEST | ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "model": "credit-challenger",
+                    "valid_from": "2026-12-01",
+                    "reason": "fewer late loans among those let in",
+                    "staff": "li.wei",
+                }
+            ]
+        }
+    )
+    model: Text = Field(description="The champion or the challenger of the policy (`biyi risk models`).")
+    valid_from: Day = Field(description="First business date, two days on or later, the same in every cell.")
+    reason: Text = Field(description="Why, without personal data.")
+    staff: Staff = Field(description="Who asks; another person has to approve.")
+
+
 class VoidRequest(BaseModel):
     """The contract to give up; it was signed and not drawn."""
 
@@ -150,6 +171,37 @@ class PreScreenAnswer(BaseModel):
     listed: bool
     valid_from: str
     valid_to: str | None
+
+
+class BackTestCounts(BaseModel):
+    """What two models made of the same applications, and what became of the loans, in all cells."""
+
+    decided: int
+    passed_by_both: int
+    passed_by_model_only: int
+    passed_by_other_only: int
+    loans_let_in: int = Field(description="Loans drawn of applications that the model lets in.")
+    late_let_in: int = Field(description="Of these, ever past due or written off.")
+    loans_kept_out: int = Field(description="Loans drawn of applications that the model refuses.")
+    late_kept_out: int = Field(description="Of these, ever past due or written off.")
+
+
+class BackTestAnswer(BackTestCounts):
+    """A back-test of a model beside the other one, over the applications of so many days."""
+
+    model: str = Field(examples=["credit-challenger"])
+    other: str = Field(examples=["credit-main"])
+    days: int
+
+
+class StrategyAnswer(BaseModel):
+    """The model that decides from a day on, what it was compared with, and the back-test."""
+
+    number: int = Field(description="The highest of a date counts, in every cell.", examples=[1])
+    model: str
+    other: str
+    valid_from: str
+    back_test: BackTestCounts
 
 
 class LimitNodeAnswer(BaseModel):

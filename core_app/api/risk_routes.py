@@ -3,7 +3,7 @@
 import json
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 
 from compliance.access.roles import Party, Role
@@ -13,6 +13,7 @@ from core_app.api.guard import GuardedRoute, allow, staff_of
 from core_app.decisions.evidence import index_evidence
 from core_app.decisions.pre_screen import PreScreen, set_pre_screen
 from core_app.decisions.service import show_application
+from core_app.decisions.strategy import Strategy, set_strategy, show_back_test
 from core_app.errors import refuse_field
 from core_app.limits.service import LimitChange, set_limit, show_limits, void_contract
 from core_app.limits.tree import Level
@@ -96,6 +97,36 @@ async def post_pre_screen(
 def _need_own_name(request: Request, staff: str) -> None:
     if staff != staff_of(request).staff:
         raise refuse_field("body.staff", "another name than the session's", "one's own name")
+
+
+@router.get("/strategies/back-test", summary="Test a model back", **shown(risk_bodies.BackTestAnswer))
+@allow(Role.CREDIT, Role.SUPERVISOR)
+async def get_back_test(
+    request: Request,
+    model: Annotated[
+        str,
+        Query(max_length=64, description="Champion or challenger.", examples=["credit-challenger"]),
+    ],
+) -> Response:
+    """Show what a model would have decided of the applications of the last days, beside the other one.
+
+    Each decision keeps what both said; of the loans, those that were ever past due or are written off count.
+    Nothing is recorded.
+    """
+    return respond(await show_back_test(core_of(request), model))
+
+
+@router.post("/strategies", summary="Let a model decide", **created(risk_bodies.StrategyAnswer))
+@allow(Role.CREDIT, approved_by=Role.SUPERVISOR)
+async def post_strategy(request: Request, key: IdempotencyKey, body: risk_bodies.StrategyRequest) -> Response:
+    """Let the challenger decide from a business date on, or the champion again; takes two people.
+
+    It is tested back first, and kept with that. The other model goes on beside it, kept of each decision.
+    """
+    _need_own_name(request, body.staff)
+    core = core_of(request)
+    wish = Strategy(**body.model_dump())
+    return respond(await set_strategy(core, command_of(core, key, "strategy", body), wish))
 
 
 @router.get(

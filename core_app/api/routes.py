@@ -149,7 +149,7 @@ async def post_repayment(request: Request, key: IdempotencyKey, body: bodies.Rep
 async def get_bill(
     request: Request,
     customer_id: Annotated[str, Path(max_length=64)],
-    product: Annotated[str, Path(max_length=40)],
+    product: Annotated[str, Path(pattern=r"^[a-z][a-z0-9-]{2,39}$", examples=["instalment-12"])],
 ) -> Response:
     """Show the bill that merges all tickets of a product, and what is still open of it."""
     return respond(await show_bill(core_of(request), customer_id, product))

@@ -59,7 +59,8 @@ def staff_core(request: Request) -> LendingCore:
 By = Annotated[Viewer, Depends(_viewer)]
 
 
-def _check_purpose(request: Request, purpose: Purpose, *, clear: bool = False) -> None:
+def check_purpose(request: Request, purpose: Purpose, *, clear: bool = False) -> None:
+    """Refuse (422) a purpose that the roles of the session do not look for."""
     needed = find_purpose_fault(staff_of(request).roles, purpose, clear=clear)
     if needed is not None:
         raise refuse_field("body.purpose", "a purpose that is not for this look or these roles", needed)
@@ -68,7 +69,7 @@ def _check_purpose(request: Request, purpose: Purpose, *, clear: bool = False) -
 async def _look(
     request: Request, viewer: Viewer, subject: Subject, subject_id: str, body: LookRequest
 ) -> Response:
-    _check_purpose(request, body.purpose)
+    check_purpose(request, body.purpose)
     fields = tuple(dict.fromkeys(body.fields))
     wish = Wish(subject, subject_id, fields, clear=False, purpose=body.purpose, case_id=body.case_id)
     return respond(await look(staff_core(request), viewer, wish))
@@ -126,7 +127,7 @@ async def post_unmasking(
 
     So many a day; for more a supervisor has to approve each (`Biyi-Approval`).
     """
-    _check_purpose(request, body.purpose, clear=True)
+    check_purpose(request, body.purpose, clear=True)
     if viewer.approval is None:
         await spend(portal_of(request).desk, staff_of(request), "clear_look", 1)
     wish = Wish(
@@ -181,9 +182,12 @@ async def get_looks(
     summary="Say that looks are still on the screen",
     responses={200: {"model": bodies.BeatAnswer}, **_ON_PAGE},
 )
-@allow(*_READERS)
+@allow(*_READERS, uses=False)
 async def post_heartbeat(request: Request, body: bodies.BeatRequest) -> Response:
-    """Note how long one's own looks have been shown so far, so that a page that dies still has a dwell."""
+    """Note how long one's own looks have been shown so far, so that a page that dies still has a dwell.
+
+    Pages send it by themselves: it is no use of the session, which goes on idling.
+    """
     staff = staff_of(request).staff
     noted = await beat_looks(staff_core(request), staff, body.look_ids, body.dwell_ms)
     return _json(200, {"noted": noted})
@@ -201,7 +205,7 @@ async def post_search(request: Request, viewer: By, body: bodies.SearchRequest) 
 
     A POST, so that what is searched for stands in no address.
     """
-    _check_purpose(request, body.purpose)
+    check_purpose(request, body.purpose)
     page = Page(Action.SEARCH, body.purpose, body.case_id, body.by)
     return _page(await search(staff_core(request), viewer, page, body.value))
 
@@ -215,7 +219,7 @@ async def post_search(request: Request, viewer: By, body: bodies.SearchRequest) 
 @allow(*_LOOKERS)
 async def post_assigned(request: Request, viewer: By, body: bodies.AssignedRequest) -> Response:
     """Show one's own list, strictly masked; each row is recorded as a look."""
-    _check_purpose(request, body.purpose)
+    check_purpose(request, body.purpose)
     page = Page(Action.LIST, body.purpose, body.case_id)
     return _page(await show_customers(staff_core(request), viewer, page, None, body.limit))
 
@@ -232,7 +236,7 @@ async def post_export(request: Request, viewer: By, body: bodies.ExportRequest) 
 
     Every line carries a mark made with our key of who took it, when, and whose row it is.
     """
-    _check_purpose(request, body.purpose)
+    check_purpose(request, body.purpose)
     portal, core = portal_of(request), staff_core(request)
     most = portal.desk.limits.export_rows
     ids = body.customer_ids

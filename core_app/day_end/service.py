@@ -37,6 +37,8 @@ from core_app.loans.reward import grant_rewards
 from core_app.outbox import Told
 from core_app.products.catalogue import read_published
 from core_app.router import CellUnavailable
+from core_app.servicing.collection import PLAN_TASKS, collection_columns
+from core_app.servicing.read import read_strategies
 from core_app.slots import CHUNK_SLOTS, chunks_of_cell
 
 T = TypeVar("T")
@@ -235,6 +237,9 @@ async def _close(core: LendingCore, connection: Connection, values: dict[str, An
     if (collected := debit_columns(products))["debit_products"]:
         await connection.execute(PLAN_DEBITS, values | collected)
     await connection.execute(PLAN_NOTICES, values | notice_columns(products, values["day"]))
+    rulebook, strategies = core.catalogue.rulebook, read_strategies()
+    steps = collection_columns(products, strategies, rulebook, values["day"])
+    await connection.execute(PLAN_TASKS, values | steps)
     return int((await _fetch(rows))[0])
 
 

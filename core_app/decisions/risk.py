@@ -1,7 +1,7 @@
 """The documents that decisions rest on, read and checked once a process: policy, variables, scorecards."""
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -48,14 +48,20 @@ class Risk:
     increase_variables: tuple[str, ...]
     """What a limit increase is judged by, of one customer."""
 
-    def models_on(self, day: dt.date) -> Models:
-        """Return the models in force on `day`; DocumentInvalid when one has no version yet."""
+    def models_on(self, day: dt.date, deciding: Sequence[str] | None = None) -> Models:
+        """Return the models in force on `day`; DocumentInvalid when one has no version yet.
+
+        `deciding` is the pair of a strategy, the model that decides first: when they are the policy's
+        challenger and main model, these change places; any other pair, of an older policy, changes nothing.
+        """
         wanted = self.policy.models
-        challenger = self.find_model(wanted.challenger, day) if wanted.challenger else None
+        main, beside = wanted.main, wanted.challenger
+        if beside is not None and deciding is not None and tuple(deciding) == (beside, main):
+            main, beside = beside, main
         return Models(
             tuple(self.find_model(one, day) for one in wanted.subs),
-            self.find_model(wanted.main, day),
-            challenger,
+            self.find_model(main, day),
+            self.find_model(beside, day) if beside else None,
         )
 
     def find_model(self, model_id: str, day: dt.date) -> Model:
@@ -83,7 +89,7 @@ def make_risk(policy: Policy, registry: Registry, cards: list[Scorecard], source
     for card in cards:
         for term in card.terms:
             known = REQUEST_INPUTS | BUREAU_INPUTS | sources.inputs
-            known |= subs if card.id == policy.models.main else set()
+            known |= subs if card.id in (policy.models.main, policy.models.challenger) else set()
             if term.input not in known and not term.input.startswith("var."):
                 raise DocumentInvalid(f"model {card.id} v{card.version}: no input {term.input}")
     named = frozenset(term.input for card in cards for term in card.terms)

@@ -253,7 +253,7 @@ def _take_score(core: LendingCore, wish: Wish, gathered: _Gathered, steps: _Step
     inputs = find_inputs(product, brought, variables, inquired.answer.report)
     outside = risk.sources.find_inputs(inquired.sources)
     inputs |= {name: value for name, value in outside.items() if value is not None or name in risk.named}
-    scored = score_applicant(risk.models_on(gathered.applicant.today), inputs)
+    scored = score_applicant(risk.models_on(gathered.applicant.today, gathered.applicant.deciding), inputs)
     versions = {name: risk.registry.find(name).version for name in risk.variables}
     shown = scored.shown | {"variables": versions}
     if wish.partner is not None:

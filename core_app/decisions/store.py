@@ -12,11 +12,12 @@ from core_app.customers.verify import HELD_COLUMN
 from core_app.decisions.inquiry import Inquired
 from core_app.decisions.pre_screen import LISTED_COLUMN
 from core_app.decisions.steps import StepResult
+from core_app.decisions.strategy import STRATEGY_COLUMN
 
 # The day is held until the command ends (core.enter_day): its variables are read by what it is dated.
 # The applicant as the steps see them: sealed ID number, the last refusal but for those that were our own
 # slowness, the cool-off itself or not being on a list, the tier before, the newest place in a gang, the lists
-# they stand on. One row, whoever asks.
+# they stand on, and the model that decides. One row, whoever asks.
 SELECT_APPLICANT = f"""
 select d.day, c.id_number, c.region,
     (select max(a.decided_on) from core.applications a
@@ -26,7 +27,7 @@ select d.day, c.id_number, c.region,
                          where s.application_id = a.application_id and s.outcome = 'over_budget')),
     (select t.tier from core.customer_tiers t where t.customer_id = c.customer_id
      order by t.tier_id desc limit 1),
-    m.gang, m.customers, m.density, {HELD_COLUMN}, {LISTED_COLUMN}
+    m.gang, m.customers, m.density, {HELD_COLUMN}, {LISTED_COLUMN}, {STRATEGY_COLUMN}
 from (select core.enter_day(%(chunk)s::smallint, %(today)s::date) as day) as d
 left join core.customers c on c.customer_id = %(customer_id)s
 left join lateral (
@@ -76,7 +77,7 @@ from core.applications a where a.application_id = %s
 
 @dataclass(frozen=True, slots=True)
 class Applicant:
-    """A row of SELECT_APPLICANT; every field but the day and `listed` is None for an unknown customer."""
+    """A row of SELECT_APPLICANT; an unknown customer has but day, `listed` and `deciding`."""
 
     today: dt.date
     id_number: bytes | None
@@ -90,6 +91,8 @@ class Applicant:
     """What identity vendors found, as `core_app.customers.verify` reads it."""
     listed: Sequence[str]
     """The products whose lists have the customer today."""
+    deciding: Sequence[str] | None
+    """The model that decides by a strategy and the other of its pair, None without one."""
 
 
 @dataclass(frozen=True, slots=True)

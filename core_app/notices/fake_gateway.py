@@ -8,7 +8,7 @@ from pathlib import Path
 
 from core_app.notices.gateway import Delivery, Message
 
-MEDIA = frozenset({"app", "sms"})
+MEDIA = frozenset({"app", "sms", "letter"})
 _MOBILE = re.compile(r"1[3-9][0-9]{9}")
 
 

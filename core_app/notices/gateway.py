@@ -1,4 +1,4 @@
-"""The port to whoever delivers messages: app push, SMS, mail. Values and a Protocol. Pure.
+"""The port to whoever delivers messages: app push, SMS, letters. Values and a Protocol. Pure.
 
 What every gateway has to promise (its contract test asks for each):
 - a message's number is delivered at most once, however often `send` brings it; what was answered is answered;
@@ -22,7 +22,10 @@ class Delivery(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What is delivered; `address` is a phone number for SMS, else our own id of the customer."""
+    """What is delivered; `address` is a phone number for SMS, else our own id of the customer.
+
+    A house that prints letters knows where a customer lives from us beforehand; the core keeps no address.
+    """
 
     number: str
     medium: str

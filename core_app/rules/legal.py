@@ -14,12 +14,14 @@ from core_app.errors import DocumentInvalid
 
 
 class Stage(enum.StrEnum):
-    """When a rule is asked: a product goes on sale, a price is shown, a contract signed, money booked."""
+    """When a rule is asked: a product goes on sale, a price is shown, a contract signed, money booked, a
+    debtor contacted."""
 
     PUBLICATION = "publication"
     QUOTE = "quote"
     CONTRACT = "contract"
     POSTING = "posting"
+    CONTACT = "contact"
 
 
 class RulesInvalid(DocumentInvalid):

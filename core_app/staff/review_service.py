@@ -26,9 +26,9 @@ _TURN = "select pg_advisory_xact_lock(hashtextextended(%(id)s, 40))"
 _EARLIER = "select case_id, number, request_digest from watch.acts where idempotency_key = %(key)s"
 _ADD = """
 insert into watch.acts (act_id, case_id, number, kind, done_by, disposition, family, until_day, approval,
-    idempotency_key, request_digest)
+    idempotency_key, request_digest, comment)
 values (%(act_id)s, %(case_id)s, %(number)s, %(kind)s, %(by)s, %(disposition)s, %(family)s, %(until)s,
-    %(approval)s, %(key)s, %(digest)s)
+    %(approval)s, %(key)s, %(digest)s, %(comment)s)
 """
 _DECIDER = "select decided_by from access.approvals where approval_id = %(id)s"
 _NAMES = "select staff from access.accounts"
@@ -47,6 +47,9 @@ group by 1, 2 order by without_finding desc, 1, 2
 """
 
 
+_WATCHED = "select day, card -> 'watched' as watched from watch.publications order by day desc limit 1"
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """What a reviewer wants to do to a case; `key` is chosen by the client, new for each act."""
@@ -57,10 +60,12 @@ class Step:
     disposition: str | None = None
     family: str | None = None
     until: dt.date | None = None
+    comment: str | None = None
 
     def canonical(self) -> bytes:
         """Return the bytes by which a repeat is known."""
         parts = [self.case_id, self.kind, self.disposition, self.family, str(self.until)]
+        parts += [] if self.comment is None else [self.comment]
         return json.dumps(["review", *parts]).encode()
 
 
@@ -143,6 +148,16 @@ async def show_burden(portal: Portal, days: int) -> Sequence[Row]:
     return await portal.desk.directory.write(lambda c: fetch_all(c, _BURDEN, values))
 
 
+async def show_watched(portal: Portal) -> dict[str, Any]:
+    """Return who stood on a watch list on the newest published day, and since when; tokens, as everywhere."""
+    row = await portal.desk.directory.write(lambda c: fetch(c, _WATCHED, {}))
+    found: Mapping[str, str] = (row["watched"] if row else None) or {}
+    return {
+        "day": row["day"].isoformat() if row else None,
+        "watched": [{"subject": name, "since": since} for name, since in found.items()],
+    }
+
+
 async def _begin(portal: Portal, connection: Connection, by: str, case_id: str) -> tuple[Row, list[Row]]:
     """Take the case's turn and read it; FORBIDDEN to whom it is about."""
     await connection.execute(_TURN, {"id": case_id})
@@ -189,7 +204,7 @@ async def _add(portal: Portal, connection: Connection, adding: _Adding) -> None:
         "act_id": portal.desk.new_uuid().hex, "case_id": step.case_id, "number": len(acts) + 1,
         "kind": step.kind, "by": by, "disposition": step.disposition, "family": step.family,
         "until": step.until, "approval": adding.approval, "key": step.key,
-        "digest": portal.desk.digest(step.canonical()),
+        "digest": portal.desk.digest(step.canonical()), "comment": step.comment,
     }  # fmt: skip
     await connection.execute(_ADD, values)
 
@@ -250,7 +265,7 @@ def _detail(row: Row, acts: Sequence[Row]) -> dict[str, Any]:
         {
             "number": one["number"], "kind": one["kind"], "done_by": one["done_by"], "at": one["at"],
             "disposition": one["disposition"], "family": one["family"],
-            "until": one["until_day"].isoformat() if one["until_day"] else None,
+            "until": one["until_day"].isoformat() if one["until_day"] else None, "comment": one["comment"],
         }
         for one in acts
     ]  # fmt: skip

@@ -7,13 +7,11 @@ from pulumi_alicloud import cen, ecs, vpc
 
 from infra.outputs import NetworkOutputs, WitnessOutputs
 from infra.topology import Topology
+from infra.workloads.documents import TLS
+from infra.workloads.members import etcd_flags
 
 BACKBONE_MBIT = 2
 """Between the regions. Source: etcd's 8 writes a second are under 0.1 Mbit/s; 2 is the least sold."""
-ETCD_FLAGS = (
-    "--heartbeat-interval=100 --election-timeout=1000 --auto-compaction-mode=revision "
-    "--auto-compaction-retention=1000 --client-cert-auth --peer-client-cert-auth"
-)
 
 
 def build_witness(
@@ -133,20 +131,10 @@ def plan_boot(topology: Topology) -> str:
 
     The certificates are put on the disk by hand once (README.md, "the witness"): no key passes through here.
     """
-    hosts = topology.etcd_hosts()
-    members = ",".join(f"{site}=https://{host}:2380" for site, host in hosts.items())
-    image = topology.settings.images.etcd
+    flags = " ".join(etcd_flags(topology, "witness", "/var/lib/etcd", tells_figures=False))
     run = (
         "podman run --rm --name etcd --network host --read-only --user 65532:65532 --cap-drop ALL"
-        " -v /var/lib/etcd:/var/lib/etcd -v /etc/biyi/tls:/etc/biyi/tls:ro"
-        f" {image} etcd --name witness --data-dir /var/lib/etcd"
-        f" --listen-peer-urls https://0.0.0.0:2380 --initial-advertise-peer-urls https://{hosts['witness']}:2380"
-        f" --listen-client-urls https://0.0.0.0:2379 --advertise-client-urls https://{hosts['witness']}:2379"
-        f" --initial-cluster {members} --initial-cluster-state new"
-        " --trusted-ca-file /etc/biyi/tls/ca.crt"
-        " --cert-file /etc/biyi/tls/tls.crt --key-file /etc/biyi/tls/tls.key"
-        " --peer-trusted-ca-file /etc/biyi/tls/ca.crt --peer-cert-file /etc/biyi/tls/tls.crt"
-        f" --peer-key-file /etc/biyi/tls/tls.key {ETCD_FLAGS}"
+        f" -v /var/lib/etcd:/var/lib/etcd -v {TLS}:{TLS}:ro {topology.settings.images.etcd} etcd {flags}"
     )
     return f"""#cloud-config
 packages: [podman]
@@ -158,7 +146,7 @@ write_files:
       [Unit]
       After=network-online.target
       RequiresMountsFor=/var/lib/etcd
-      ConditionPathExists=/etc/biyi/tls/tls.key
+      ConditionPathExists={TLS}/etcd.key
       [Service]
       ExecStartPre=/usr/bin/chown 65532:65532 /var/lib/etcd
       ExecStart=/usr/bin/{run}

@@ -11,6 +11,7 @@ from infra.workloads.documents import (
     AGENT_PORT,
     API_PORT,
     ETCD_CLIENT_PORT,
+    ETCD_METRICS_PORT,
     ETCD_PEER_PORT,
     NOTARY_PORT,
     PAYER_PORT,
@@ -32,7 +33,7 @@ METRICS_PORTS = (
     NOTARY_PORT,
     WATCHER_PORT,
     STEWARD_PORT,
-    2381,
+    ETCD_METRICS_PORT,
 )
 CUSTOMERS_OF_COPIES = ("api", "projector", "payer", "notary", "watcher", "day-end", "migrate")
 CUSTOMERS_OF_VALKEY = ("api", "projector", "watcher")
@@ -116,8 +117,13 @@ def _allowed(ground: Ground) -> dict[str, networking.NetworkPolicySpecArgs]:
         ),
         "valkey-in": _enters("valkey", [_pods(one) for one in CUSTOMERS_OF_VALKEY], (VALKEY_PORT,)),
         "valkey-out": _leaves(CUSTOMERS_OF_VALKEY, [_pods("valkey")], (VALKEY_PORT,)),
-        "votes-in": _enters("etcd", [*votes, _pods("copy"), *(_pods(one) for one in asking)], _ETCD),
-        "votes-out": _leaves(("etcd", "copy", *asking), [*votes, _pods("etcd")], _ETCD),
+        "votes-in": _enters("etcd", votes, _ETCD),
+        "customers-of-votes-in": _enters(
+            "etcd", [_pods(one) for one in ("copy", *asking)], (ETCD_CLIENT_PORT,)
+        ),
+        "votes-out": _leaves(("etcd",), [*votes, _pods("etcd")], _ETCD),
+        # Not to the peers' port: who talks there can vote.
+        "customers-of-votes-out": _leaves(("copy", *asking), [*votes, _pods("etcd")], (ETCD_CLIENT_PORT,)),
         # Banks and bureaux: only who pays and who decides may leave the country house, and only by TLS.
         "partners-out": _leaves(
             ("payer", "api"), [_block("0.0.0.0/0", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")], (443,)

@@ -24,6 +24,7 @@ from infra.workloads.documents import (
     is_archived,
     site_document,
 )  # fmt: skip
+from infra.workloads.keys import GIVEN
 from infra.workloads.pods import (
     DRAIN_SECONDS,
     asks,
@@ -158,6 +159,7 @@ def _stateful_set(ground: Ground, copy: Copy, mine: dict[str, str]) -> None:
     if is_archived(copy):
         claims.append(_claim("archive", cell.backup_gib, storage_class, mine))
         passing.append(_staging(cell.storage_gib, storage_class, mine))
+    given = GIVEN["archived-copy" if is_archived(copy) else "copy"]
     template = core.PodTemplateSpecArgs(
         metadata=meta.ObjectMetaArgs(
             labels=labels("copy", **mine), annotations={"prometheus.io/scrape": "true"}
@@ -168,14 +170,14 @@ def _stateful_set(ground: Ground, copy: Copy, mine: dict[str, str]) -> None:
             [_agent(ground, cell.cpu, cell.memory, archived=is_archived(copy))],
             [
                 # The operator's is for `LEAVE`: an agent's own opens etcd already, where every grant is.
-                *volumes(f"{copy.place}-settings", holders=("agent", "operator")),
+                *volumes(f"{copy.place}-settings", holders=("agent", "operator"), given=given),
                 core.VolumeArgs(
                     name="shm", empty_dir=core.EmptyDirVolumeSourceArgs(medium="Memory", size_limit="1Gi")
                 ),
                 *passing,
             ],
             account="biyi-agent",
-            init=prepared(settings.images.biyi, "agent"),
+            init=prepared(settings.images.biyi, "agent", given),
             zone=copy.zone,
             pool="copies",
             grace_seconds=DRAIN_SECONDS,

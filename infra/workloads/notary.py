@@ -6,6 +6,7 @@ from pulumi_kubernetes.meta import v1 as meta
 
 from infra.workloads.copies import Ground
 from infra.workloads.documents import HEALTH_PORT, NOTARY_PORT, SIGN_KEY, SITE_SETTINGS
+from infra.workloads.keys import GIVEN
 from infra.workloads.pods import (
     OWN_SECRETS,
     asks,
@@ -53,8 +54,11 @@ def build_notary(ground: Ground) -> None:
         settings,
         "notary",
         [container],
-        [*volumes("site-settings", holders=("notary",)), core.VolumeArgs(name="own", secret=key)],
-        init=prepared(settings.images.biyi, "notary", f"{OWN_SECRETS}/{SIGN_KEY}"),
+        [
+            *volumes("site-settings", holders=("notary",), given=GIVEN["notary"]),
+            core.VolumeArgs(name="own", secret=key),
+        ],
+        init=prepared(settings.images.biyi, "notary", GIVEN["notary"], f"{OWN_SECRETS}/{SIGN_KEY}"),
     )
     apps.StatefulSet(
         "notary",

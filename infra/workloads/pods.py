@@ -7,6 +7,7 @@ from pulumi_kubernetes.meta import v1 as meta
 
 from infra.settings import Settings
 from infra.workloads.documents import HOME, IDENTITY, KEYS, OWN, SETTINGS, TLS
+from infra.workloads.keys import Given, lay_out
 
 USER = 65532
 """Not root. Source: the number that distroless images use for `nonroot`."""
@@ -67,15 +68,23 @@ def sized(cpu: str, memory: str, *, cpu_limit: str | None = None) -> core.Resour
     )
 
 
-def asks(
-    path: str, port: int, *, period: int, failures: int, timeout: int = 2, scheme: str = "HTTPS"
-) -> core.ProbeArgs:
-    """Return an HTTP probe; seconds. The kubelet shows no certificate and checks none."""
+def asks(path: str, port: int, *, period: int, failures: int, timeout: int = 2) -> core.ProbeArgs:
+    """Return a probe by https; seconds. The kubelet shows no certificate and checks none."""
     return core.ProbeArgs(
-        http_get=core.HTTPGetActionArgs(path=path, port=port, scheme=scheme),
+        http_get=core.HTTPGetActionArgs(path=path, port=port, scheme="HTTPS"),
         period_seconds=period,
         failure_threshold=failures,
         timeout_seconds=timeout,
+    )
+
+
+def listens(port: int, *, period: int, failures: int) -> core.ProbeArgs:
+    """Return a probe that asks nothing, for who answers nobody without a certificate; seconds."""
+    return core.ProbeArgs(
+        tcp_socket=core.TCPSocketActionArgs(port=port),
+        period_seconds=period,
+        failure_threshold=failures,
+        timeout_seconds=2,
     )
 
 
@@ -105,20 +114,21 @@ def in_zone(zone: str) -> core.AffinityArgs:
     )
 
 
-def keys_laid_out(image: str, *more: str) -> core.ContainerArgs:
-    """Copy the keys, and `more` of the pod's own, to memory as files that only their user can read.
-
-    libpq ignores a password file that a group can read; under fsGroup a group can read a Secret's files.
-    """
+def keys_laid_out(image: str, given: Given, *more: str) -> core.ContainerArgs:
+    """Copy what the process is given, and `more` of the pod's own, to memory."""
     return core.ContainerArgs(
         name="keys",
         image=image,
-        command=["/usr/bin/install", "-m", "0600", "-t", KEYS],
-        args=["/secrets/pgpass", "/secrets/ring.json", "/secrets/root.key", "/secrets/valkey", *more],
+        command=["/bin/sh", "-ec"],
+        args=[lay_out(given, "/secrets", KEYS, more)],
         security_context=confined(),
         resources=sized("50m", "32Mi"),
         volume_mounts=[
-            core.VolumeMountArgs(name="secrets", mount_path="/secrets", read_only=True),
+            *(
+                [core.VolumeMountArgs(name="secrets", mount_path="/secrets", read_only=True)]
+                if given.items()
+                else []
+            ),
             core.VolumeMountArgs(name="keys", mount_path=KEYS),
             *([core.VolumeMountArgs(name="own", mount_path=OWN_SECRETS, read_only=True)] if more else []),
         ],
@@ -147,15 +157,16 @@ def identity_linked(image: str, holder: str) -> core.ContainerArgs:
     )
 
 
-def prepared(image: str, holder: str, *more: str) -> list[core.ContainerArgs]:
+def prepared(image: str, holder: str, given: Given, *more: str) -> list[core.ContainerArgs]:
     """Return what runs before a process known as `holder`: keys and `more` laid out, identity linked."""
-    return [keys_laid_out(image, *more), identity_linked(image, holder)]
+    return [keys_laid_out(image, given, *more), identity_linked(image, holder)]
 
 
-def volumes(*documents: str, holders: Sequence[str]) -> list[core.VolumeArgs]:
+def volumes(*documents: str, holders: Sequence[str], given: Given) -> list[core.VolumeArgs]:
     """Return the volumes of a pod that reads its settings and keys; nothing of them is on a node's disk.
 
-    `holders` are the names under which its process is known: it gets no other's certificate.
+    `holders` are the names under which its process is known: it gets no other's certificate, and of the keys
+    only what it is `given`.
     """
     return [
         core.VolumeArgs(
@@ -167,9 +178,7 @@ def volumes(*documents: str, holders: Sequence[str]) -> list[core.VolumeArgs]:
                 ]
             ),
         ),
-        core.VolumeArgs(
-            name="secrets", secret=core.SecretVolumeSourceArgs(secret_name=KEYS_SECRET, default_mode=0o440)
-        ),
+        *([keys_of(given)] if given.items() else []),
         certificates_of(*holders),
         core.VolumeArgs(
             name="identity", empty_dir=core.EmptyDirVolumeSourceArgs(medium="Memory", size_limit="1Mi")
@@ -179,6 +188,18 @@ def volumes(*documents: str, holders: Sequence[str]) -> list[core.VolumeArgs]:
         ),
         core.VolumeArgs(name="tmp", empty_dir=core.EmptyDirVolumeSourceArgs(size_limit="64Mi")),
     ]
+
+
+def keys_of(given: Given) -> core.VolumeArgs:
+    """Return the volume with the named files of the site's keys; without names it would have them all."""
+    if not given.items():
+        raise ValueError("a volume of keys that names none would have every one")
+    secret = core.SecretVolumeSourceArgs(
+        secret_name=KEYS_SECRET,
+        default_mode=0o440,
+        items=[core.KeyToPathArgs(key=name, path=name) for name in given.items()],
+    )
+    return core.VolumeArgs(name="secrets", secret=secret)
 
 
 def certificates_of(*holders: str) -> core.VolumeArgs:

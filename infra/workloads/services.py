@@ -22,12 +22,14 @@ from infra.workloads.documents import (
     channels_document,
     site_document,
 )  # fmt: skip
+from infra.workloads.keys import GIVEN
 from infra.workloads.pods import (
-    KEYS_SECRET,
     asks,
     certificates_of,
     confined,
+    keys_of,
     labels,
+    listens,
     mounts,
     named,
     pod,
@@ -116,8 +118,8 @@ def _api(ground: Ground) -> None:
                     settings,
                     "api",
                     [container],
-                    volumes("site-settings", holders=("api",)),
-                    init=prepared(settings.images.biyi, "api"),
+                    volumes("site-settings", holders=("api",), given=GIVEN["api"]),
+                    init=prepared(settings.images.biyi, "api", GIVEN["api"]),
                     grace_seconds=API_GRACE_SECONDS,
                 ),
             ),
@@ -226,8 +228,8 @@ def _worker(ground: Ground, worker: Worker) -> None:
                     settings,
                     name,
                     [container],
-                    volumes("site-settings", holders=(name,)),
-                    init=prepared(settings.images.biyi, name),
+                    volumes("site-settings", holders=(name,), given=GIVEN[name]),
+                    init=prepared(settings.images.biyi, name, GIVEN[name]),
                 ),
             ),
         ),
@@ -250,23 +252,18 @@ def _valkey(ground: Ground) -> None:
         ports=[core.ContainerPortArgs(name="valkey", container_port=VALKEY_PORT)],
         security_context=confined(),
         resources=sized("500m", "1Gi"),
-        startup_probe=_tcp(VALKEY_PORT, 1, 30),
-        liveness_probe=_tcp(VALKEY_PORT, 5, 6),
-        readiness_probe=_tcp(VALKEY_PORT, 2, 2),
+        startup_probe=listens(VALKEY_PORT, period=1, failures=30),
+        liveness_probe=listens(VALKEY_PORT, period=5, failures=6),
+        readiness_probe=listens(VALKEY_PORT, period=2, failures=2),
         volume_mounts=[
             core.VolumeMountArgs(name="data", mount_path="/data"),
             core.VolumeMountArgs(name="secrets", mount_path="/secrets", read_only=True),
             core.VolumeMountArgs(name="tls", mount_path=TLS, read_only=True),
         ],
     )
-    own_word = core.SecretVolumeSourceArgs(
-        secret_name=KEYS_SECRET,
-        default_mode=0o440,
-        items=[core.KeyToPathArgs(key="valkey", path="valkey")],  # the other files there are our keys
-    )
     keeps = [
         core.VolumeArgs(name="data", empty_dir=core.EmptyDirVolumeSourceArgs(size_limit="1Gi")),
-        core.VolumeArgs(name="secrets", secret=own_word),
+        keys_of(GIVEN["valkey"]),
         certificates_of("valkey"),
     ]
     apps.Deployment(
@@ -307,12 +304,3 @@ def template(component: str, spec: core.PodSpecArgs) -> core.PodTemplateSpecArgs
 def _one_more_then_one_less() -> apps.DeploymentStrategyArgs:
     rolling = apps.RollingUpdateDeploymentArgs(max_surge=1, max_unavailable=0)
     return apps.DeploymentStrategyArgs(type="RollingUpdate", rolling_update=rolling)
-
-
-def _tcp(port: int, period: int, failures: int) -> core.ProbeArgs:
-    return core.ProbeArgs(
-        tcp_socket=core.TCPSocketActionArgs(port=port),
-        period_seconds=period,
-        failure_threshold=failures,
-        timeout_seconds=2,
-    )

@@ -24,6 +24,7 @@ from infra.workloads.documents import (
     STEWARD_PORT,
     platform_document,
 )
+from infra.workloads.keys import GIVEN
 from infra.workloads.pods import (
     NAMESPACE,
     asks,
@@ -146,10 +147,10 @@ def _steward(ground: Ground) -> None:
         "steward",
         [container],
         # The operator's certificate: a Drill asks an agent for a move, and agents take that from no other.
-        volumes("site-settings", "platform-settings", holders=("operator",)),
+        volumes("site-settings", "platform-settings", holders=("operator",), given=GIVEN["steward"]),
         account=ACCOUNT,
         account_mounted=True,
-        init=prepared(settings.images.biyi, "operator"),
+        init=prepared(settings.images.biyi, "operator", GIVEN["steward"]),
     )
     apps.Deployment(
         "steward",

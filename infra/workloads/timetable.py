@@ -7,6 +7,7 @@ from pulumi_kubernetes.meta import v1 as meta
 from infra.settings import DataSiteName
 from infra.workloads.copies import Ground
 from infra.workloads.documents import SITE_SETTINGS
+from infra.workloads.keys import GIVEN
 from infra.workloads.pods import confined, labels, mounts, named, pod, prepared, sized, unwaited, volumes
 
 DAY_END_MINUTE: dict[DataSiteName, int] = {"idc": 10, "cloud": 40}
@@ -86,8 +87,8 @@ def _pods(ground: Ground, component: str, holder: str, command: list[str]) -> co
         settings,
         component,
         [container],
-        volumes("site-settings", holders=(holder,)),
-        init=prepared(settings.images.biyi, holder),
+        volumes("site-settings", holders=(holder,), given=GIVEN[component]),
+        init=prepared(settings.images.biyi, holder, GIVEN[component]),
         restart_policy="OnFailure",
     )
     return core.PodTemplateSpecArgs(metadata=meta.ObjectMetaArgs(labels=labels(component)), spec=spec)

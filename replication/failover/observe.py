@@ -66,6 +66,8 @@ class CopyObserver:
         self._sight = sight
         self._clock = clock
         self._memory = _Memory()
+        self._cell = settings.cell(server.place.cell)
+        self._places = [place for place in settings.places if place.cell == server.place.cell]
         self.move_to: Site | None = None
         self.force: ForceAsked | None = None
         self.tape = ExposureTape()
@@ -80,8 +82,7 @@ class CopyObserver:
         at_ms = self._clock()
         running = own.state in (CopyState.PRIMARY, CopyState.STANDBY)
         self.stopped_for_ms = self._memory.stopped.update(not running, at_ms)
-        cell = self._settings.cell(place.cell)
-        home = cell.home
+        cell, home = self._cell, self._cell.home
         home_in_sync = grant is not None and any(c.site is home for c in grant.grant.sync_set)
         return Seen(
             cell=place.cell,
@@ -97,8 +98,7 @@ class CopyObserver:
             sync_silent_for_ms=self._sync_silence(own, grant, at_ms),
             home_in_sync_for_ms=self._memory.home_in_sync.update(home_in_sync, at_ms),
             hold=world.hold if world else False,
-            other_cell_moving=world is not None
-            and any(g.grant.candidate is not None for cell, g in world.grants.items() if cell != place.cell),
+            other_cell_moving=bool(self._sight.moving - {place.cell}),
             move_to=self.move_to,
             force=self.force,
             holders=self._sight.holders(place.cell) if grant is None else None,
@@ -250,10 +250,7 @@ class CopyObserver:
         return Stream.ALIVE if fresh else Stream.SILENT
 
     def _place_at(self, host_port: tuple[str, int] | None) -> str | None:
-        return next(
-            (p.name for p in self._settings.places if host_port == (p.host, p.port)),
-            None,
-        )
+        return next((p.name for p in self._places if host_port == (p.host, p.port)), None)
 
     def _sync_silence(self, own: OwnCopy, grant: GrantSeen | None, at_ms: int) -> dict[CopyId, int]:
         """A copy acknowledges when its flush position moves, or answers with nothing left to flush."""

@@ -33,6 +33,8 @@ class SiteSight:
         """Copies that the agents' last beats declare down."""
         self.disk_full: frozenset[str] = frozenset()
         """Copies whose disk is full, as the agents' last beats say."""
+        self.moving: frozenset[str] = frozenset()
+        """Cells whose grant names a candidate."""
 
     async def look(self) -> None:
         """Read once; time that a failed read took counts for no silence."""
@@ -46,6 +48,7 @@ class SiteSight:
         self.world, self.read_ok, self.confirmed_ms = world, True, sent_ms
         self.declared_down = frozenset[str]().union(*(beat.down for beat in world.beats.values()))
         self.disk_full = frozenset[str]().union(*(beat.full for beat in world.beats.values()))
+        self.moving = frozenset(cell for cell, seen in world.grants.items() if seen.grant.candidate)
         at_ms = self._clock()
         for site in DATA_SITES:
             beat = world.beats.get(site)

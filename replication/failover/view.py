@@ -8,7 +8,7 @@ import aiohttp
 
 from replication.etcd import Etcd
 from replication.failover.sight import SiteSight
-from replication.grants import follow_grants, read_world
+from replication.grants import WorldReader, follow_grants
 from replication.model import Site, other_data_site
 from replication.settings import SiteSettings
 
@@ -28,7 +28,8 @@ class SiteView:
         self._nudged = asyncio.Event()
         self._looked = asyncio.Condition()
         self._probe: asyncio.Task[None] | None = None
-        self.sight = SiteSight(settings, lambda: read_world(etcd), now_ms)
+        reader = WorldReader(etcd, settings.failover.silence_ms, now_ms)
+        self.sight = SiteSight(settings, reader.read, now_ms)
         self.looks = 0
         """Looks that have ended."""
         self.started = 0

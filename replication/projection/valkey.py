@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from redis.asyncio import Redis
+from redis.asyncio.connection import SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -61,6 +62,23 @@ return dropped
 _SCAN_KEYS = 500
 _EVERYTHING = 2**31
 """Drops a list whole, whatever its length."""
+_CERTIFICATES = ("tls-cert-file", "tls-key-file", "tls-ca-cert-file")
+
+
+class _OurConnection(SSLConnection):
+    """A connection that begins with the certificates of its moment, and believes our authority alone.
+
+    redis-py's own keeps what it read first, and trusts whom the machine trusts besides.
+    """
+
+    async def connect(self) -> None:
+        """Connect; redis.ConnectionError when the other end is not ours."""
+        files = self.ssl_context
+        context = ssl.create_default_context(cafile=files.ca_certs)
+        context.load_cert_chain(str(files.certfile), files.keyfile)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        files.context = context
+        await super().connect()  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +141,7 @@ async def open_valkey(
         case int():
             where = {"host": "127.0.0.1", "port": at}
         case TlsAddress():
-            where = plan_valkey(at) | {"ssl_min_version": ssl.TLSVersion.TLSv1_3}
+            where = plan_valkey(at)
     client = Redis(
         **where,
         password=password_file.read_text().strip(),
@@ -133,10 +151,23 @@ async def open_valkey(
         retry=Retry(NoBackoff(), 0),
         max_connections=32,
     )
+    if isinstance(at, TlsAddress):
+        client.connection_pool.connection_class = _OurConnection
     try:
         yield client
     finally:
         await client.aclose()
+
+
+async def reread_certificates(valkey: Valkey) -> None:
+    """Have the site's Valkey read its own certificate, key and authority again; by itself it never does.
+
+    Setting them to what they are is enough (`VOLATILE_CONFIG` in its config.c), and whatever is connected
+    stays so. ResponseError when it cannot use them, half a renewal say: it keeps what it has.
+    """
+    named = await valkey.config_get(*_CERTIFICATES)
+    words = [word for name in _CERTIFICATES for word in (name, str(named[name]))]
+    await valkey.config_set(words[0], words[1], *words[2:])
 
 
 async def read_held(valkey: Valkey, cell: str) -> Held:

@@ -1,7 +1,8 @@
-"""The console of one site: `python -m runbooks.console --settings <site.json> --evidence <directory>`."""
+"""The console of one site: `python -m runbooks.console --settings FILE --evidence FOLDER --home STAND`."""
 
 import datetime as dt
 import logging
+import secrets
 import signal
 import sys
 import time
@@ -11,14 +12,17 @@ from typing import Any
 import aiohttp
 import click
 import uvicorn
-import uvloop
 
+from replication.loops import run
 from replication.model import Site
 from replication.settings import SettingsError, SiteSettings, read_site_settings
 from replication.tls import Identity, open_identity
-from runbooks.console.app import Console, make_app
+from runbooks.console.app import make_app
 from runbooks.console.entrance import Entrance, asking
+from runbooks.console.frame import Console
+from runbooks.console.jobs import Jobs
 from runbooks.console.pages import Pages
+from runbooks.console.readings import Readings, running_commands
 from runbooks.console.watch import PATIENCE_SECONDS, Watch
 
 _GRACE_SECONDS = 1
@@ -30,14 +34,15 @@ _STREAMS = 200
 @click.command()
 @click.option("--settings", "settings_file", type=click.Path(path_type=Path), required=True)
 @click.option("--evidence", type=click.Path(path_type=Path), required=True, help="Where drills leave theirs.")
-def main(settings_file: Path, evidence: Path) -> None:
+@click.option("--home", type=click.Path(path_type=Path), required=True, help="The stand that it is of.")
+def main(settings_file: Path, evidence: Path, home: Path) -> None:
     """Serve the web console of one site until SIGTERM or Ctrl-C."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
         settings = read_site_settings(settings_file)
         if settings.console_port is None:
             raise SettingsError(f"{settings_file}: console_port: needs a port for a console")
-        uvloop.run(_serve(settings, settings.console_port, evidence))
+        run(_serve(settings, settings.console_port, evidence, home))
     except SettingsError as error:
         click.echo(f"biyi console: {error}", err=True)
         sys.exit(2)
@@ -47,7 +52,7 @@ def _read_now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)  # noqa: TID251 - this process's one clock reader
 
 
-async def _serve(settings: SiteSettings, port: int, evidence: Path) -> None:
+async def _serve(settings: SiteSettings, port: int, evidence: Path, home: Path) -> None:
     # uvicorn raises the signal again once it has served; by then all should close in peace.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
@@ -60,7 +65,10 @@ async def _serve(settings: SiteSettings, port: int, evidence: Path) -> None:
         own_api = f"{scheme}://127.0.0.1:{settings.api_port}"
         ask = asking(session, own_api, identity.to("api"), f"console-{settings.site}")
         entrance = Entrance(ask, time.monotonic)
-        console = Console(Pages(str(settings.site)), watch, entrance, evidence, _read_now)
+        site = str(settings.site)
+        readings = Readings(running_commands(home, site), _read_now)
+        jobs = Jobs(home, site, _read_now, lambda: secrets.token_hex(4))
+        console = Console(site, Pages(site), watch, entrance, readings, jobs, evidence, home, _read_now)
         tls = identity.serving_browsers()
         config = uvicorn.Config(
             make_app(console),
@@ -75,7 +83,7 @@ async def _serve(settings: SiteSettings, port: int, evidence: Path) -> None:
             limit_concurrency=_STREAMS,
             timeout_graceful_shutdown=_GRACE_SECONDS,
         )
-        async with watch.running():
+        async with watch.running(), readings.running():
             await uvicorn.Server(config).serve()
 
 

@@ -27,9 +27,11 @@ def console_command(site: str | None, as_json: bool) -> None:
     biyi console               both sites' addresses
     biyi console --site cloud  the cloud's; it stays up when idc is lost
 
-    The console shows both sites, links, cells and copies live, and the drills with their reports. It takes an
-    account with the role system_admin. The stand's own authority vouches for it: a browser has to be told to
-    trust that certificate, or asks.
+    What it shows follows the account's role: a system administrator sees both sites, links, cells and copies
+    live, starts drills and watches them; security and audit administrators review staff, approve, search and
+    verify the audit trail, see keys and Level 3; staff look customers up, masked; supervisors and operations
+    see figures and filings. The stand's own authority vouches for it: a browser has to be told to trust that
+    certificate, or asks.
     """
     try:
         stand = read_stand(default_home())

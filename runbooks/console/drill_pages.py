@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from runbooks.drills.catalogue import DRILLS, SECTIONS, Drill, read_runbook
+from runbooks.drills.catalogue import DRILLS, SECTIONS, Drill, read_runbook, split_steps
 from runbooks.drills.past import LAW_DAYS, OURS_DAYS, PastDrill, make_schedule, read_evidence
 from runbooks.drills.verdict import RTO_LIMIT_S
 
@@ -55,4 +55,6 @@ def read_book(name: str) -> dict[str, Any] | None:
     drill: Drill | None = DRILLS.get(name)
     if drill is None:
         return None
-    return {"drill": drill, "runbook": read_runbook(drill), "sections": SECTIONS}
+    runbook = read_runbook(drill)
+    steps = split_steps(runbook.sections["Steps"])
+    return {"drill": drill, "runbook": runbook, "sections": SECTIONS, "steps": steps}

@@ -9,18 +9,16 @@ import enum
 import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import aiohttp
 
-from compliance.access.roles import Role
-from core_app.api.guard import BROWSER_HEADER
+from core_app.api.guard import APPROVAL_HEADER, BROWSER_HEADER
 from replication.tls import Tls
+from runbooks.console.rights import find_sections
 
-MAY_SEE = frozenset({Role.SYSTEM_ADMIN})
-"""Roles that may see the platform. Source: our choice; no other role's work needs it."""
 PATIENCE_SECONDS = 6.0
 """Patience with the core. Source: our choice, above its own deadline and a takeover (5 s at most)."""
 REMEMBERED_SECONDS = 60.0
@@ -34,9 +32,16 @@ class Ask(Protocol):
     """Asks the core on behalf of a browser; None when it does not answer, or not in JSON."""
 
     async def __call__(
-        self, method: str, path: str, address: str, *, token: str = "", body: object = None
+        self,
+        method: str,
+        path: str,
+        address: str,
+        *,
+        token: str = "",
+        body: object = None,
+        more: Mapping[str, str] | None = None,
     ) -> tuple[int, Any] | None:
-        """Return status and body."""
+        """Return status and body; `more` are further headers."""
 
 
 class Refusal(enum.StrEnum):
@@ -53,10 +58,22 @@ class Refusal(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Whose session it is."""
+    """Whose session it is, and what they work as."""
 
     staff: str
     branch: str
+    roles: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is asked of the core; `key` and `approval` only where the route takes them."""
+
+    method: str
+    path: str
+    body: object = None
+    approval: str = ""
+    key: str = ""
 
 
 class Entrance:
@@ -68,7 +85,7 @@ class Entrance:
         self._known: OrderedDict[bytes, tuple[Person, float]] = OrderedDict()
 
     async def sign_in(self, staff: str, password: str, code: str, address: str) -> str | Refusal:
-        """Return a new session's token; a session of somebody who may not see the platform is ended."""
+        """Return a new session's token; a session of somebody who may open no page is ended."""
         attempt = {"staff": staff, "password": password, "code": code or None}
         answer = await self._ask("POST", "/v1/staff/sessions", address, body=attempt)
         if answer is None:
@@ -95,12 +112,19 @@ class Entrance:
         if refusal is not None:
             self._known.pop(_digest(token), None)
             return refusal
-        person = Person(str(found["staff"]), str(found["branch"]))
+        person = Person(str(found["staff"]), str(found["branch"]), frozenset(map(str, found["roles"])))
         self._known[_digest(token)] = person, self._read_s()
         self._known.move_to_end(_digest(token))
         if len(self._known) > _MOST_REMEMBERED:
             self._known.popitem(last=False)
         return person
+
+    async def call(self, wish: Wish, token: str, address: str) -> tuple[int, Any] | None:
+        """Ask the core for the owner of a session; None when it does not answer."""
+        more = {"Idempotency-Key": wish.key} if wish.key else {}
+        if wish.approval:
+            more[APPROVAL_HEADER] = wish.approval
+        return await self._ask(wish.method, wish.path, address, token=token, body=wish.body, more=more)
 
     async def sign_out(self, token: str, address: str) -> bool:
         """End a session; False when the core could not be told, so it ends by idling."""
@@ -119,9 +143,15 @@ def asking(session: aiohttp.ClientSession, url: str, tls: Tls, terminal: str) ->
     """Return what asks the core API at `url`; `terminal` is the work place that sessions are opened at."""
 
     async def ask(
-        method: str, path: str, address: str, *, token: str = "", body: object = None
+        method: str,
+        path: str,
+        address: str,
+        *,
+        token: str = "",
+        body: object = None,
+        more: Mapping[str, str] | None = None,
     ) -> tuple[int, Any] | None:
-        headers = {BROWSER_HEADER: address, "Biyi-Terminal": terminal}
+        headers = {BROWSER_HEADER: address, "Biyi-Terminal": terminal, **(more or {})}
         if token:
             headers["Authorization"] = f"Bearer {token}"
         try:
@@ -137,10 +167,10 @@ def asking(session: aiohttp.ClientSession, url: str, tls: Tls, terminal: str) ->
 
 
 def find_refusal(found: Any) -> Refusal | None:
-    """Return why the owner of a session does not see the platform; None when he may."""
+    """Return why the owner of a session opens no page at all; None when there is one."""
     if found["scope"] != "full":
         return Refusal(found["scope"])
-    return None if MAY_SEE.intersection(found["roles"]) else Refusal.NOT_ALLOWED
+    return None if find_sections(found["roles"]) else Refusal.NOT_ALLOWED
 
 
 def _digest(token: str) -> bytes:

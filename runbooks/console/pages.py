@@ -28,7 +28,9 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self.environment.filters |= {"clock": clock, "day": day, "bytes": word_size}
+        self.environment.filters |= {
+            "clock": clock, "day": day, "bytes": word_size, "instant": instant, "figure": figure,
+        }  # fmt: skip
 
     def render(self, template: str, language: str, **values: Any) -> str:
         """Return a page or a part of one."""
@@ -96,6 +98,34 @@ def day(instant: dt.datetime) -> str:
     '2026-11-23 00:31'
     """
     return f"{instant.astimezone(SHANGHAI):%Y-%m-%d %H:%M}"
+
+
+def instant(text: str | None) -> str:
+    """Return an ISO 8601 instant as day and time in Beijing; "-" for None, what is none as it is.
+
+    >>> instant("2026-11-22T16:31:07.5Z"), instant(None), instant("soon")
+    ('2026-11-23 00:31:07', '-', 'soon')
+    """
+    if text is None:
+        return "-"
+    try:
+        read = dt.datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    return f"{read.astimezone(SHANGHAI):%Y-%m-%d %H:%M:%S}" if read.tzinfo else text
+
+
+def figure(value: float | None) -> str:
+    """Return a figure for people; "-" when there is none.
+
+    >>> figure(3.0), figure(0.123456), figure(12345.6), figure(None)
+    ('3', '0.12', '12,346', '-')
+    """
+    if value is None:
+        return "-"
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.2f}".rstrip("0").rstrip(".")
 
 
 def word_size(count: int | None) -> str:

@@ -5,6 +5,8 @@ from types import MappingProxyType
 from typing import Final
 
 from runbooks.console.words_of_cells import WORDS_OF_CELLS
+from runbooks.console.words_of_people import WORDS_OF_PEOPLE
+from runbooks.console.words_of_work import WORDS_OF_WORK
 
 LANGUAGES: Final = MappingProxyType({"zh": "zh-CN", "en": "en"})
 """A language's name in the cookie -> its name in HTML."""
@@ -19,7 +21,7 @@ _COMMON = {
     "language.label": ("Switch to English", "切换为中文"),
     "sign_out": ("退出", "Sign out"),
     "signed_in": ("当前用户", "Signed in"),
-    "console_of": ("本控制台所在站点", "this console stands at"),
+    "console_of": ("位于", "at"),
     "times": ("时间均为北京时间", "all times are Beijing time"),
     "beijing": ("北京时间", "Beijing time"),
     "site": ("站点", "site"),
@@ -53,8 +55,8 @@ _DOOR = {
         " elsewhere. Please sign in again.",
     ),
     "door.not_allowed": (
-        "此账号没有查看平台的角色；需要系统管理员。",
-        "This account has no role that sees the platform; it takes a system administrator.",
+        "此账号的角色不能打开此页面。",
+        "This account has no role that may open this page.",
     ),
     "door.password": (
         "请先修改口令：在运维终端运行 biyi staff login，然后 biyi staff password。",
@@ -228,7 +230,7 @@ _DRILLS = {
     "runbook.command": ("运行命令", "Run it"),
 }
 WORDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
-    {**_COMMON, **_DOOR, **_PLATFORM, **_DRILLS, **WORDS_OF_CELLS}
+    {**_COMMON, **_DOOR, **_PLATFORM, **_DRILLS, **WORDS_OF_CELLS, **WORDS_OF_WORK, **WORDS_OF_PEOPLE}
 )
 """Key -> (Chinese, English); names in braces are filled in."""
 

@@ -52,7 +52,7 @@ class Person:
 def plan_arrivals(seed: int, ops_per_second: float, entrances: Sequence[str]) -> Iterator[Arrival]:
     """Yield Poisson arrivals for ever so that on average `ops_per_second` operations are asked for.
 
-    Entrances take turns, so that each gets exactly half.
+    Entrances take turns, so that each of two gets exactly half; the sequence may grow and shrink meanwhile.
     """
     if ops_per_second <= 0:
         raise ValueError(f"rate {ops_per_second}: needs to be above 0 operations a second")

@@ -1,7 +1,7 @@
 """Runbook: lose a site's cache with everything in it, under load; it is filled anew by itself.
 
 When: before each release, after any change to `replication.projection`, and monthly.
-Who approves: the operations lead on duty (on the stand: nobody).
+Who approves: the operations lead on duty (on a stand: administrators).
 Expected time: about 40 s; 6 s of load, 8 s without the cache, its start, seconds until it is warm, 4 s
 more.
 Abort rule: Ctrl-C at any time; the cache is started again whatever happens (by hand: `biyi stand up`).

@@ -9,17 +9,31 @@ from typing import Final
 
 SECTIONS: Final = ("When", "Who approves", "Expected time", "Abort rule", "Steps")
 """What every runbook has to say, each at the beginning of a line of its module's docstring."""
+RATE: Final = 40.0
+"""Operations a second of a drill's load. Source: our choice; half of what saturates two cores."""
+MOVE_RATE: Final = 60.0
+"""Operations a second. Source: our choice. A pause is seen only while a write is due: about 20 a second a
+cell show it to within 50 ms; 120 operations a second saturate two cores."""
 
 
 @dataclass(frozen=True, slots=True)
 class Drill:
-    """One drill. `module` of `runbooks.drills` is its runbook; `words` follow `biyi drill run`."""
+    """One drill. `module` of `runbooks.drills` is its runbook; `words` follow `biyi drill run`.
+
+    `takes` names what it is told besides the load: `site`, `cell`, `rounds`. A `dangerous` one takes a second
+    person wherever there are accounts: it takes something away that customers or staff use. `note` is what to
+    know before.
+    """
 
     name: str
     text: str
     text_zh: str
     module: str
     words: str
+    takes: tuple[str, ...] = ()
+    dangerous: bool = True
+    rate: float = RATE
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +55,7 @@ _ALL = (
         "负载下整站点失电并恢复",
         "site_loss",
         "site-loss --site idc",
+        takes=("site",),
     ),
     Drill(
         "site-evacuation",
@@ -48,13 +63,31 @@ _ALL = (
         "负载下计划撤离整个站点",
         "site_evacuation",
         "site-evacuation --site idc",
+        takes=("site",),
+    ),
+    Drill(
+        "fail-back",
+        "Lose a site, hold its cells away once it is back, bring them home under load; about 70 s",
+        "负载下人工控制回切",
+        "fail_back",
+        "fail-back --site idc",
+        takes=("site",),
+    ),
+    Drill(
+        "split-brain",
+        "Promote a standby behind everybody's back, gather evidence; nobody writes twice; about 40 s",
+        "脑裂疑似：两个主库取证与判定",
+        "split_brain",
+        "split-brain --cell a",
+        takes=("cell",),
     ),
     Drill(
         "site-isolation",
         "Cut a site off from everybody; it may acknowledge nothing more; about 60 s",
-        "脑裂疑似：隔离整个站点",
+        "隔离整个站点（网络分区）",
         "site_isolation",
         "site-isolation --site idc",
+        takes=("site",),
     ),
     Drill(
         "link-cut",
@@ -76,6 +109,7 @@ _ALL = (
         "负载下主库崩溃与恢复",
         "primary_crash",
         "primary-crash --cell a",
+        takes=("cell",),
     ),
     Drill(
         "cache-loss",
@@ -83,6 +117,7 @@ _ALL = (
         "负载下失去站点缓存",
         "cache_loss",
         "cache-loss --site idc",
+        takes=("site",),
     ),
     Drill(
         "restore",
@@ -90,6 +125,8 @@ _ALL = (
         "负载下按时点恢复单元",
         "restore_drill",
         "restore --cell a",
+        takes=("cell",),
+        dangerous=False,
     ),
     Drill(
         "day-end-loss",
@@ -97,6 +134,8 @@ _ALL = (
         "日终批处理中途失去站点",
         "day_end_loss",
         "day-end-loss --site idc",
+        takes=("site",),
+        note="The stand's business date is 81 days further on afterwards.",
     ),
     Drill(
         "filing-loss",
@@ -104,6 +143,8 @@ _ALL = (
         "监管报送途中失去站点",
         "filing_loss",
         "filing-loss --site idc",
+        takes=("site",),
+        note="The stand's business date is one day further on afterwards.",
     ),
     Drill(
         "planned-move",
@@ -111,6 +152,25 @@ _ALL = (
         "负载下计划迁移并迁回",
         "planned_move",
         "planned-move --rounds 3",
+        takes=("rounds",),
+        dangerous=False,
+        rate=MOVE_RATE,
+    ),
+    Drill(
+        "cloud-burst",
+        "Twice the load; API processes join the cloud's entrance and leave again; about 50 s",
+        "云端弹性扩容与缩回",
+        "cloud_burst",
+        "cloud-burst",
+        dangerous=False,
+        rate=30.0,
+    ),
+    Drill(
+        "grey-release",
+        "Try a faulty release, take it back by itself, release a good one node by node; about 90 s",
+        "灰度逐节点发布与自动回滚",
+        "grey_release",
+        "grey-release",
     ),
     Drill(
         "key-rotation",
@@ -132,6 +192,15 @@ _ALL = (
         "员工访问评分期间失去站点",
         "ueba_loss",
         "ueba-loss --site idc",
+        takes=("site",),
+    ),
+    Drill(
+        "staff-compromise",
+        "A thief uses a staff session; shut the account, prove what it did, reopen by two only; about 60 s",
+        "员工账号失陷处置与举证",
+        "staff_compromise",
+        "staff-compromise",
+        note="It takes two people: `biyi staff init` first.",
     ),
     Drill(
         "channel-loss",
@@ -161,3 +230,12 @@ def parse_runbook(name: str, text: str) -> Runbook:
     if missing := [section for section in SECTIONS if not sections.get(section)]:
         raise RunbookIncomplete(f"runbooks/drills/{name}.py: its docstring does not say {', '.join(missing)}")
     return Runbook(title.removeprefix("Runbook: "), sections)
+
+
+def split_steps(text: str) -> tuple[str, ...]:
+    """Return a runbook's steps, which its docstring joins by arrows.
+
+    >>> split_steps("check -> load -> kill the site.")
+    ('check', 'load', 'kill the site')
+    """
+    return tuple(step.strip().rstrip(".") for step in text.split("->"))

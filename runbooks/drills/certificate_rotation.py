@@ -21,14 +21,14 @@ from replication.model import Site
 from runbooks.drills.audit_check import check_audit
 from runbooks.drills.checkers import Finding, check_all, count_of, overall
 from runbooks.drills.history import read_history
-from runbooks.drills.load import LoadError
 from runbooks.drills.measure import compute_latency
 from runbooks.drills.plot import PlotMark
 from runbooks.drills.records import History
 from runbooks.drills.report import Report
 from runbooks.drills.rows import CellRows
-from runbooks.drills.scene import DrillOptions, DrillRefused, Scene, open_scene, read_earlier, read_final
+from runbooks.drills.scene import DrillOptions, Scene, open_scene, read_final
 from runbooks.drills.story import say_count, tell_timeline
+from runbooks.drills.under_load import prepare, under_load
 from runbooks.drills.verdict import limit_finding, render_findings, summarise_requests
 from runbooks.evidence import keep_journals, write_report, write_verdict
 from runbooks.stand.certificates import serials_in_force
@@ -68,12 +68,7 @@ async def run_certificate_rotation(
     """Run the drill; DrillRefused when it may not begin, StandError when a process does not follow."""
     async with open_scene("certificate-rotation", Site.IDC, options, say) as scene:
         on_scene(scene)
-        scene.mark("prepare", "lend the working set")
-        await read_earlier(scene)
-        try:
-            await scene.load.prepare(scene.homes)
-        except LoadError as error:
-            raise DrillRefused(f"{error}; look at `biyi stand logs`") from error
+        await prepare(scene)
         done = await _renew_under_load(scene)
         scene.mark("resolve", "repeat the keys of unknown operations")
         await scene.load.resolve()
@@ -82,10 +77,7 @@ async def run_certificate_rotation(
 
 
 async def _renew_under_load(scene: Scene) -> _Done:
-    stop = asyncio.Event()
-    load = asyncio.create_task(scene.load.run(stop))
-    scene.mark("load_start", f"load, {scene.options.rate:g} operations a second over both entrances")
-    try:
+    async with under_load(scene):
         await asyncio.sleep(_BEFORE_S)
         stand, home = read_stand(scene.options.home), scene.options.home
         doors = doors_of(stand)
@@ -93,6 +85,7 @@ async def _renew_under_load(scene: Scene) -> _Done:
         start_ns = time.monotonic_ns()
         scene.mark("renew", "make new keys and certificates, revoke the old ones when all present the new")
         now = dt.datetime.now(dt.UTC)  # noqa: TID251 - a runbook is a shell
+        scene.intend("renew every certificate, revoke the old", "renew them again")
         renewal = await asyncio.to_thread(renew_certificates, home, now, scene.say)
         end_ns = time.monotonic_ns()
         scene.mark("revoked", f"{renewal.revoked} old certificates are revoked; knock at {len(doors)} doors")
@@ -101,11 +94,6 @@ async def _renew_under_load(scene: Scene) -> _Done:
             for door in doors
         ]
         await asyncio.sleep(_AFTER_S)
-    finally:
-        stop.set()
-        await asyncio.wait({load})
-    await load
-    scene.mark("load_stop", "stop the load")
     return _Done(renewal, tuple(knocks), start_ns, end_ns)
 
 
@@ -186,6 +174,6 @@ def _tell(scene: Scene, history: History, result: RotationResult, times: tuple[i
         zero="the renewal",
         verdict=overall(result.findings),
         plain=plain,
-        command=f"biyi stand up\nbiyi drill run certificate-rotation --rate {scene.options.rate:g} "
+        command=f"biyi stand up\nbiyi drill run certificate-rotation --execute --rate {scene.options.rate:g} "
         f"--seed {scene.options.seed}",
     )

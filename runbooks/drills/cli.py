@@ -3,26 +3,23 @@
 import asyncio
 import json
 import sys
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import click
 from rich.console import Console
 
+from core_app.router import CellUnavailable
 from replication.model import DATA_SITES, Site
-from runbooks.drills.cache_loss import make_cache_loss
-from runbooks.drills.certificate_rotation import run_certificate_rotation
-from runbooks.drills.channel_loss import run_channel_loss
+from runbooks.drills.approval import ApprovalNeeded, settle_approval
+from runbooks.drills.catalogue import DRILLS, Drill, read_runbook
 from runbooks.drills.checkers import Verdict
-from runbooks.drills.day_end_loss import run_day_end_loss
-from runbooks.drills.filing_loss import run_filing_loss
-from runbooks.drills.key_rotation import run_key_rotation
-from runbooks.drills.link_cut import make_link_cut
 from runbooks.drills.live import live_view
-from runbooks.drills.one_fault import OneFault, run_one_fault
-from runbooks.drills.planned_move import MOVE_RATE, run_planned_move
-from runbooks.drills.primary_crash import make_primary_crash
+from runbooks.drills.past import make_schedule, read_past
+from runbooks.drills.plan import Plan, Target, find_obstacles, say_command
 from runbooks.drills.records_cli import (
     history_command,
     list_command,
@@ -30,310 +27,224 @@ from runbooks.drills.records_cli import (
     show_command,
     verify_command,
 )
-from runbooks.drills.restore_drill import make_restore_drill
-from runbooks.drills.scene import DrillOptions, DrillRefused, Scene
-from runbooks.drills.site_evacuation import make_site_evacuation
-from runbooks.drills.site_isolation import make_site_isolation
-from runbooks.drills.site_loss import run_site_loss
-from runbooks.drills.tables import (
-    print_channel_loss,
-    print_key_rotation,
-    print_moves,
-    print_one_fault,
-    print_rotation,
-    print_site_loss,
-)
-from runbooks.drills.ueba_loss import run_ueba_loss, verdict_of
-from runbooks.drills.witness_loss import make_witness_loss
+from runbooks.drills.resume import resume_all
+from runbooks.drills.runners import RUNNERS, Done, OnScene, Say
+from runbooks.drills.scene import DrillOptions, DrillRefused, find_settings
+from runbooks.drills.tables import print_plan
 from runbooks.stand.home import default_home
-from runbooks.stand.topology import StandError, read_stand
+from runbooks.stand.topology import StandError
 
 T = TypeVar("T")
-Say = Callable[[str], None]
-OnScene = Callable[[Scene], None]
 EXITS: Mapping[Verdict, int] = {Verdict.HOLDS: 0, Verdict.BROKEN: 1, Verdict.UNKNOWN: 3}
-
-
-def _data_site(text: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    return click.option("--site", type=click.Choice([str(s) for s in DATA_SITES]), required=True, help=text)
-
-
-_rate = click.option(
-    "--rate", type=click.FloatRange(1, 2000), default=40.0, show_default=True, help="Operations a second."
-)
-_seed = click.option("--seed", type=int, default=1, show_default=True, help="The same seed, the same load.")
+_TAKES: Mapping[str, Callable[[Any], Any]] = {
+    "site": click.option(
+        "--site", type=click.Choice([str(s) for s in DATA_SITES]), required=True, help="The site it is about."
+    ),
+    "cell": click.option("--cell", default="a", show_default=True, help="The cell it is about."),
+    "rounds": click.option(
+        "--rounds", type=click.IntRange(1, 1000), default=1, show_default=True, help="Times there and back."
+    ),
+}
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 _no_live = click.option("--no-live", is_flag=True, help="Plain lines instead of the live view.")
 
 
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the command line asks for: whether to act, with whose approval, how to tell."""
+
+    execute: bool
+    approval: str | None
+    as_json: bool
+    no_live: bool
+
+
 @click.group()
 def drill() -> None:
-    """Break things on purpose, measure what customers saw, keep the evidence."""
+    """Break things on purpose, measure what customers saw, keep the evidence.
+
+    \b
+    Which there are:    biyi drill list; biyi drill show site-loss
+    Could it begin?     biyi drill run site-loss --site idc
+    Run it:             biyi drill run site-loss --site idc --execute
+    It was killed:      biyi drill resume
+    What is due:        biyi drill schedule; biyi drill due --execute
+    What came of them:  biyi drill history; biyi drill verify --keys auditor-keys.json
+    """  # fmt: skip
+
+
+@drill.group()
+def run() -> None:
+    """Run a drill on the stand: without --execute only its plan and whether it could begin.
+
+    Where there are staff accounts, a dangerous drill takes two people: a system administrator who is logged
+    in (`biyi staff login`) asks by running it, a security administrator approves (`biyi staff approve ID`),
+    the first runs it with --approval ID, once.
+    """
 
 
 for _command in (list_command, show_command, history_command, schedule_command, verify_command):
     drill.add_command(_command)
 
 
-@drill.group()
-def run() -> None:
-    """Run a drill on the stand."""
+def make_command(entry: Drill) -> click.Command:
+    """Return `biyi drill run NAME` of one drill; all of them take the same options besides their own."""
+
+    def command(
+        *,
+        rate: float,
+        seed: int,
+        execute: bool,
+        approval: str | None,
+        as_json: bool,
+        no_live: bool,
+        **told: Any,
+    ) -> None:
+        site = told.get("site")
+        target = Target(site and Site(site), told.get("cell", "a"), told.get("rounds", 1))
+        conduct(entry, target, (rate, seed), Wish(execute, approval, as_json, no_live))
+
+    options = [
+        *(_TAKES[name] for name in entry.takes),
+        click.option(
+            "--rate", type=click.FloatRange(1, 2000), default=entry.rate, show_default=True,
+            help="Operations a second.",
+        ),
+        click.option("--seed", type=int, default=1, show_default=True, help="The same seed, the same load."),
+        click.option("--execute", is_flag=True, help="Do it; without this, only the plan is shown."),
+        click.option("--approval", metavar="ID", help="Of a dangerous drill, where there are accounts."),
+        _json,
+        _no_live,
+    ]  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return click.command(entry.name, help=f"{entry.text}. {entry.note}")(command)
 
 
-@run.command("site-loss")
-@click.option(
-    "--site", type=click.Choice([str(s) for s in DATA_SITES]), required=True, help="The site to lose."
-)
-@_rate
-@_seed
-@_json
-@_no_live
-def site_loss_command(site: str, rate: float, seed: int, as_json: bool, no_live: bool) -> None:
-    """Kill a site under load, restart it, wait until all is as before; nothing may be lost."""
-    options = DrillOptions(default_home(), rate, seed)
-    with _watching(f"site loss: {site}", as_json, no_live) as (say, on_scene):
-        report = _run(run_site_loss(Site(site), options, say, on_scene))
-    if as_json:
-        click.echo(json.dumps(report.plain, ensure_ascii=False))
-    else:
-        print_site_loss(Console(), report.result, report.plain)
-    sys.exit(EXITS[report.result.verdict])
+for _entry in DRILLS.values():
+    run.add_command(make_command(_entry))
 
 
-@run.command("day-end-loss")
-@click.option(
-    "--site", type=click.Choice([str(s) for s in DATA_SITES]), required=True, help="The site to lose."
-)
-@_rate
-@_seed
-@_json
-@_no_live
-def day_end_loss_command(site: str, rate: float, seed: int, as_json: bool, no_live: bool) -> None:
-    """Kill a site in the middle of day-end; it ends at the other one, with the rows of an undisturbed run.
-
-    The stand's business date is 81 days further on afterwards.
-    """
-    options = DrillOptions(default_home(), rate, seed)
-    with _watching(f"day-end and loss of {site}", as_json, no_live) as (say, on_scene):
-        report = _run(run_day_end_loss(Site(site), options, say, on_scene))
-    if as_json:
-        click.echo(json.dumps(report.plain, ensure_ascii=False))
-    else:
-        print_site_loss(Console(), report.result, report.plain)
-    sys.exit(EXITS[report.result.verdict])
-
-
-@run.command("filing-loss")
-@click.option(
-    "--site", type=click.Choice([str(s) for s in DATA_SITES]), required=True, help="The site to lose."
-)
-@_rate
-@_seed
-@_json
-@_no_live
-def filing_loss_command(site: str, rate: float, seed: int, as_json: bool, no_live: bool) -> None:
-    """Kill a site while filings are on their way; the other one files each of them, once.
-
-    The stand's business date is one day further on afterwards.
-    """
-    options = DrillOptions(default_home(), rate, seed)
-    with _watching(f"filings and loss of {site}", as_json, no_live) as (say, on_scene):
-        report = _run(run_filing_loss(Site(site), options, say, on_scene))
-    if as_json:
-        click.echo(json.dumps(report.plain, ensure_ascii=False))
-    else:
-        print_site_loss(Console(), report.result, report.plain)
-    sys.exit(EXITS[report.result.verdict])
-
-
-@run.command("planned-move")
-@click.option(
-    "--rounds", type=click.IntRange(1, 1000), default=1, show_default=True, help="Times there and back."
-)
-@click.option(
-    "--rate",
-    type=click.FloatRange(1, 2000),
-    default=MOVE_RATE,
-    show_default=True,
-    help="Operations a second; a pause shows only as finely as customers come.",
-)
-@_seed
-@_json
-@_no_live
-def planned_move_command(rounds: int, rate: float, seed: int, as_json: bool, no_live: bool) -> None:
-    """Move every cell to the other site and back under load; no request may fail."""
-    options = DrillOptions(default_home(), rate, seed)
-    with _watching("planned move", as_json, no_live) as (say, on_scene):
-        result = _run(run_planned_move(options, rounds, say, on_scene))
-    if as_json:
-        click.echo(json.dumps(result.plain, ensure_ascii=False))
-    else:
-        print_moves(Console(), result)
-    sys.exit(EXITS[Verdict(result.plain["verdict"])])
-
-
-@run.command("certificate-rotation")
-@_rate
-@_seed
-@_json
-@_no_live
-def certificate_rotation_command(rate: float, seed: int, as_json: bool, no_live: bool) -> None:
-    """Renew every certificate under load; no request may fail, the old ones are refused afterwards."""
-    options = DrillOptions(default_home(), rate, seed)
-    with _watching("certificate rotation", as_json, no_live) as (say, on_scene):
-        result = _run(run_certificate_rotation(options, say, on_scene))
-    if as_json:
-        click.echo(json.dumps(result.plain, ensure_ascii=False))
-    else:
-        print_rotation(Console(), result)
-    sys.exit(EXITS[Verdict(result.plain["verdict"])])
-
-
-@run.command("channel-loss")
-@_rate
-@_seed
-@_json
-@_no_live
-def channel_loss_command(rate: float, seed: int, as_json: bool, no_live: bool) -> None:
-    """Kill the favoured payment channel under load; payouts move within 10 s, none is paid twice or lost."""
-    options = DrillOptions(default_home(), rate, seed)
-    with _watching("channel loss", as_json, no_live) as (say, on_scene):
-        result = _run(run_channel_loss(options, say, on_scene))
-    if as_json:
-        click.echo(json.dumps(result.plain, ensure_ascii=False))
-    else:
-        print_channel_loss(Console(), result)
-    sys.exit(EXITS[Verdict(result.plain["verdict"])])
-
-
-@run.command("ueba-loss")
-@click.option(
-    "--site", type=click.Choice([str(s) for s in DATA_SITES]), required=True, help="The site to lose."
-)
-@_rate
-@_seed
-@_json
-@_no_live
-def ueba_loss_command(site: str, rate: float, seed: int, as_json: bool, no_live: bool) -> None:
-    """Kill a site while staff look at customers; both sites must score each look once, none lost."""
-    options = DrillOptions(default_home(), rate, seed)
-    with _watching(f"staff scoring and loss of {site}", as_json, no_live) as (say, on_scene):
-        plain = _run(run_ueba_loss(Site(site), options, say, on_scene))
-    if as_json:
-        click.echo(json.dumps(plain, ensure_ascii=False))
-    else:
-        for name, value in plain.items():
-            click.echo(f"{name}: {value}")
-    sys.exit(EXITS[verdict_of(plain)])
-
-
-@run.command("key-rotation")
-@_rate
-@_seed
-@_json
-@_no_live
-def key_rotation_command(rate: float, seed: int, as_json: bool, no_live: bool) -> None:
-    """Replace the key of customers' personal data under load; no error, no row left under the old one."""
-    options = DrillOptions(default_home(), rate, seed)
-    with _watching("key rotation", as_json, no_live) as (say, on_scene):
-        result = _run(run_key_rotation(options, say, on_scene))
-    if as_json:
-        click.echo(json.dumps(result.plain, ensure_ascii=False))
-    else:
-        print_key_rotation(Console(), result)
-    sys.exit(EXITS[Verdict(result.plain["verdict"])])
-
-
-def _one_fault(fault: OneFault, options: DrillOptions, as_json: bool, no_live: bool) -> None:
-    with _watching(fault.title[0], as_json, no_live) as (say, on_scene):
-        result = _run(run_one_fault(fault, options, say, on_scene))
-    if as_json:
-        click.echo(json.dumps(result.plain, ensure_ascii=False))
-    else:
-        print_one_fault(Console(), result)
-    sys.exit(EXITS[result.verdict])
-
-
-@run.command("site-evacuation")
-@_data_site("The site to empty.")
-@_rate
-@_seed
-@_json
-@_no_live
-def site_evacuation_command(site: str, rate: float, seed: int, as_json: bool, no_live: bool) -> None:
-    """Move every cell away from a site, switch it off and on again; no request may fail."""
-    _one_fault(make_site_evacuation(Site(site)), DrillOptions(default_home(), rate, seed), as_json, no_live)
-
-
-@run.command("site-isolation")
-@_data_site("The site to cut off.")
-@_rate
-@_seed
-@_json
-@_no_live
-def site_isolation_command(site: str, rate: float, seed: int, as_json: bool, no_live: bool) -> None:
-    """Cut a site off from everybody; it may acknowledge nothing that the other site's history lacks."""
-    _one_fault(make_site_isolation(Site(site)), DrillOptions(default_home(), rate, seed), as_json, no_live)
-
-
-@run.command("link-cut")
-@_rate
-@_seed
-@_json
-@_no_live
-def link_cut_command(rate: float, seed: int, as_json: bool, no_live: bool) -> None:
-    """Cut the line between the data sites under load; nothing may be promoted, every cell goes on."""
-    _one_fault(make_link_cut(), DrillOptions(default_home(), rate, seed), as_json, no_live)
-
-
-@run.command("witness-loss")
-@_rate
-@_seed
-@_json
-@_no_live
-def witness_loss_command(rate: float, seed: int, as_json: bool, no_live: bool) -> None:
-    """Kill the witness under load; nothing may happen to customers."""
-    _one_fault(make_witness_loss(), DrillOptions(default_home(), rate, seed), as_json, no_live)
-
-
-@run.command("primary-crash")
-@click.option("--cell", default="a", show_default=True, help="The cell whose primary is killed.")
-@_rate
-@_seed
-@_json
-@_no_live
-def primary_crash_command(cell: str, rate: float, seed: int, as_json: bool, no_live: bool) -> None:
-    """Kill the primary of one cell under load; the cell writes again within 5 s, nothing is lost."""
+def conduct(entry: Drill, target: Target, load: tuple[float, int], wish: Wish) -> None:
+    """Show a drill's plan, or run it to its end; ends with the exit code of what came of it."""
+    words = {**target.of(entry), "rate": load[0], "seed": load[1]}
+    if not wish.execute:
+        _show_plan(entry, target, say_command(entry.name, words), as_json=wish.as_json)
     try:
-        homes = read_stand(default_home()).homes
-    except StandError as error:
-        raise click.ClickException(str(error)) from error
-    if cell not in homes:
-        raise click.BadParameter(f"{cell!r}: there are {', '.join(sorted(homes))}", param_hint="--cell")
-    fault = make_primary_crash(cell, Site(homes[cell]))
-    _one_fault(fault, DrillOptions(default_home(), rate, seed), as_json, no_live)
+        _run(_need_stand())
+        approval = _run(settle_approval(entry, target.of(entry), wish.approval))
+    except ApprovalNeeded as needed:
+        if wish.as_json:
+            plain = {"drill": entry.name, "executed": False, "refused": str(needed)}
+            click.echo(json.dumps(plain | {"approval": needed.approval_id or None}, ensure_ascii=False))
+        click.echo(str(needed), err=True)
+        sys.exit(1)
+    options = DrillOptions(default_home(), *load, approval)
+    done = perform(entry, target, options, wish)
+    if wish.as_json:
+        click.echo(json.dumps(done.plain, ensure_ascii=False))
+    else:
+        done.show(Console())
+    sys.exit(EXITS[done.verdict])
 
 
-@run.command("restore")
-@click.option("--cell", default="a", show_default=True, help="The cell to restore.")
-@_rate
-@_seed
+async def _need_stand() -> None:
+    find_settings(default_home(), Site.IDC)
+
+
+def perform(entry: Drill, target: Target, options: DrillOptions, wish: Wish) -> Done:
+    """Run a drill; click's exception with what refused it."""
+    title = " ".join((entry.name, *map(str, target.of(entry).values())))
+    with _watching(title, wish.as_json, wish.no_live) as (say, on_scene):
+        return _run(RUNNERS[entry.name](target, options, say, on_scene))
+
+
+def _show_plan(entry: Drill, target: Target, command: str, *, as_json: bool) -> None:
+    plan = Plan(entry, read_runbook(entry), tuple(_run(find_obstacles(default_home(), target))), command)
+    if as_json:
+        click.echo(json.dumps(plan.to_plain(), ensure_ascii=False))
+    else:
+        print_plan(Console(), plan)
+    sys.exit(1 if plan.obstacles else 0)
+
+
+@drill.command("resume")
 @_json
-@_no_live
-def restore_command(cell: str, rate: float, seed: int, as_json: bool, no_live: bool) -> None:
-    """Restore one cell to a chosen second under load, beside the running one; every row must be right."""
-    _one_fault(make_restore_drill(cell), DrillOptions(default_home(), rate, seed), as_json, no_live)
+def resume_command(as_json: bool) -> None:
+    """Put back what a killed drill broke, and close its evidence: what it measured counts for nothing.
+
+    Links are healed, what does not run is started, the hold is released, every cell goes home. Its verdict is
+    `unknown`, so it stays due. Exit 0 when all is as before, 3 when that could not be reached: repeat it.
+    """
+    resumed = _run(resume_all(default_home(), lambda text: click.echo(text, err=True)))
+    if as_json:
+        click.echo(json.dumps(resumed, ensure_ascii=False))
+    elif not resumed:
+        click.echo("no drill was killed here")
+    for one in resumed if not as_json else ():
+        click.echo(f"{one['evidence']}: {'closed, all is as before' if one['whole'] else one['why']}")
+        for intent in one["intended"]:
+            click.echo(f"  was {intent}")
+    sys.exit(0 if all(one["whole"] for one in resumed) else 3)
 
 
-@run.command("cache-loss")
-@_data_site("The site whose cache is lost.")
-@_rate
-@_seed
+@drill.command("due")
+@click.option("--execute", is_flag=True, help="Run them; without this, only which they are.")
+@click.option("--most", type=click.IntRange(1), help="Run so many at most.")
 @_json
-@_no_live
-def cache_loss_command(site: str, rate: float, seed: int, as_json: bool, no_live: bool) -> None:
-    """Kill a site's cache with everything in it; reads go on, it is filled anew by itself."""
-    _one_fault(make_cache_loss(Site(site)), DrillOptions(default_home(), rate, seed), as_json, no_live)
+def due_command(execute: bool, most: int | None, as_json: bool) -> None:
+    """Run what is due, the most urgent first, unattended: for a timer or a CronJob.
+
+    Each is run as its runbook's example says. It stops at the first that does not hold: what a drill found is
+    looked at by people before the next one breaks something. A drill that is refused, or takes two people, is
+    named and left out.
+
+    Exit 0: all held, or nothing is due; 1: one broke, was refused or left out; 3: could not tell.
+    """
+    now = datetime.now(UTC)  # noqa: TID251 - a calendar is about people's time
+    names = [due.drill for due in make_schedule(read_past(default_home()), now) if due.overdue]
+    if execute:
+        told, code = _run_due(names, most or len(names), as_json=as_json)
+    else:
+        commands = {name: f"biyi drill run {DRILLS[name].words} --execute" for name in names[:most]}
+        told, code = [{"drill": n, "executed": False, "command": c} for n, c in commands.items()], 0
+    if as_json:
+        click.echo(json.dumps(told, ensure_ascii=False))
+    else:
+        for one in told:
+            click.echo(f"{one['drill']}: {one.get('verdict') or one.get('refused') or one['command']}")
+        if not names:
+            click.echo("nothing is due")
+    sys.exit(code)
+
+
+def _run_due(names: Sequence[str], most: int, *, as_json: bool) -> tuple[list[dict[str, Any]], int]:
+    """Run up to `most` drills; return what came of each, refusals among them, and the exit code."""
+    told: list[dict[str, Any]] = []
+    code = ran = 0
+    for name in names:
+        entry, target = DRILLS[name], example_of(DRILLS[name])
+        try:
+            approval = _run(settle_approval(entry, target.of(entry), None))
+            options = DrillOptions(default_home(), entry.rate, 1, approval)
+            done = perform(entry, target, options, Wish(True, None, as_json, True))
+        except (ApprovalNeeded, click.ClickException) as refused:
+            told.append({"drill": name, "executed": False, "refused": str(refused)})
+            code = 1
+            continue
+        told.append({"executed": True, **done.plain})
+        code, ran = EXITS[done.verdict] or code, ran + 1
+        if done.verdict is not Verdict.HOLDS or ran == most:
+            break
+    return told, code
+
+
+def example_of(entry: Drill) -> Target:
+    """Return what the catalogue's example tells the drill."""
+    words = entry.words.split()
+    told = {words[n].removeprefix("--"): words[n + 1] for n in range(1, len(words), 2)}
+    site = Site(told["site"]) if "site" in told else None
+    return Target(site, told.get("cell", "a"), int(told.get("rounds", 1)))
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:
@@ -341,6 +252,8 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(work)
     except (DrillRefused, StandError) as error:
         raise click.ClickException(str(error)) from error
+    except CellUnavailable as error:
+        raise click.ClickException(f"cell {error.cell}: {error.outcome}; see `biyi cells`") from error
     except KeyboardInterrupt as error:
         raise click.ClickException(
             "interrupted; what was written so far lies in the evidence folder"

@@ -153,11 +153,14 @@ class Customers:
     def _avoid_shunned(self, entrance: str) -> str:
         now = time.monotonic()
         open_ones = [name for name in self.entrances if self._shunned_until.get(name, 0.0) <= now]
-        return entrance if entrance in open_ones or not open_ones else open_ones[0]
+        if entrance in open_ones or (entrance in self.entrances and not open_ones):
+            return entrance
+        return open_ones[0] if open_ones else min(self.entrances)
 
     def _other(self, entrance: str) -> str:
+        """Return the next entrance; the one that was asked may have been closed meanwhile."""
         names = sorted(self.entrances)
-        return names[(names.index(entrance) + 1) % len(names)]
+        return next((name for name in names if name > entrance), names[0])
 
 
 def judge_status(status: int, answer: Mapping[str, Any]) -> tuple[Outcome, bool]:

@@ -1,7 +1,7 @@
 """Runbook: lose a site in the middle of day-end, under load, and show that day-end ends with the right rows.
 
 When: before each release and after any change to day-end or failover.
-Who approves: as for site-loss. On the stand: nobody; its business date is some months ahead afterwards.
+Who approves: as for site-loss. The business date of the stand is some months ahead afterwards.
 Expected time: about 60 s.
 Abort rule: Ctrl-C at any time. The killed site is started again; day-end is finished by `biyi day-end run`.
 
@@ -34,13 +34,13 @@ from runbooks.drills.site_loss import (
     DrillReport,
     Timeline,
     kill_now,
-    prepare,
     restart,
     restart_whatever_happens,
     watch_return,
 )
 from runbooks.drills.story import tell_site_loss
 from runbooks.drills.twin import run_undisturbed
+from runbooks.drills.under_load import prepare
 from runbooks.drills.verdict import judge_site_loss, limit_finding, render_findings, render_site_loss
 from runbooks.evidence import keep_journals, write_report, write_verdict
 

@@ -1,7 +1,7 @@
 """Runbook: lose a site while filings are on their way, and show that each is filed once and none is lost.
 
 When: before each release and after any change to filings or failover.
-Who approves: as for site-loss. On the stand: nobody; its business date is one day ahead afterwards.
+Who approves: as for site-loss. The business date of the stand is one day ahead afterwards.
 Expected time: about 70 s.
 Abort rule: Ctrl-C at any time. The killed site is started again; `biyi report submit` ends what is under way.
 
@@ -49,12 +49,12 @@ from runbooks.drills.site_loss import (
     DrillReport,
     Timeline,
     kill_now,
-    prepare,
     restart,
     restart_whatever_happens,
     watch_return,
 )
 from runbooks.drills.story import tell_site_loss
+from runbooks.drills.under_load import prepare
 from runbooks.drills.verdict import judge_site_loss, limit_finding, render_findings, render_site_loss
 from runbooks.evidence import keep_journals, write_report, write_verdict
 from runbooks.report import connect_report

@@ -6,6 +6,7 @@ is known, so that a drill that dies in the middle still knows which keys may hav
 
 import dataclasses
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -41,6 +42,10 @@ class HistoryWriter:
         plain = {"type": self._names[type(record)], **dataclasses.asdict(record)}
         self._file.write(json.dumps(plain, ensure_ascii=False, separators=(",", ":")) + "\n")
         self._file.flush()
+
+    def sync(self) -> None:
+        """Return once what was written is on disk: whoever finds the file after a crash reads it."""
+        os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Close the file; writing afterwards is a programming error."""

@@ -44,6 +44,7 @@ async def move_and_lose(scene: Scene) -> None:
     site = other_data_site(grant.primary.site)
     if not await _move(scene, cell, site):
         return
+    scene.intend(f"kill the agent and the primaries of {site}", f"biyi site start {site}")
     try:
         killed_ns = time.monotonic_ns()
         epochs = await asyncio.to_thread(_lose_primaries, scene.options.home, site, dict(scene.watch.grants))

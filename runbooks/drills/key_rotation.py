@@ -1,7 +1,7 @@
 """Runbook: new keys for all personal data under load, cut off, resumed through a failover; nobody may notice.
 
 When: before each yearly rotation, after any change to keys, and once after a root was changed.
-Who approves: the security lead (on the stand: nobody).
+Who approves: the security lead (on a stand: administrators).
 Expected time: about 90 s; 5 s of load, the rotation with its waits about 35 s, 3 s more, then the cells' way
 home.
 Abort rule: Ctrl-C at any time; `biyi keys rotate --resume` goes on later, data stay readable meanwhile.
@@ -132,6 +132,7 @@ async def _rotate_under_load(scene: Scene, readers: Readers) -> tuple[Rotated, b
     scene.mark("load_start", f"load, {scene.options.rate:g} operations a second, and readers")
     try:
         await asyncio.sleep(_BEFORE_S)
+        scene.intend("rotate every key", "biyi keys rotate --resume")
         cut_off = await _rotate_and_cut(scene)
         scene.mark("resume", "rotate again: it goes on where it stood")
         rotated = await _rotate_through_a_failover(scene, begin=not cut_off)
@@ -290,6 +291,6 @@ def _tell(scene: Scene, history: History, result: KeyRotationResult, stages: Seq
         zero="the rotation",
         verdict=overall(result.findings),
         plain=plain,
-        command=f"biyi stand up\nbiyi drill run key-rotation --rate {scene.options.rate:g} "
+        command=f"biyi stand up\nbiyi drill run key-rotation --execute --rate {scene.options.rate:g} "
         f"--seed {scene.options.seed}",
     )  # fmt: skip

@@ -1,7 +1,7 @@
 """Runbook: cut the line between the data sites under load; that is no death, nothing may be promoted.
 
 When: before each release, after any change to failover or to the line itself, and monthly.
-Who approves: the operations lead on duty and the network team (on the stand: nobody).
+Who approves: the operations lead on duty and the network team (on a stand: administrators).
 Expected time: about 40 s; 6 s of load, 12 s without the line, the copies' return (a few seconds), 4 s more.
 Abort rule: Ctrl-C at any time; the line is healed whatever happens (by hand: `biyi link idc cloud heal
 --both`).

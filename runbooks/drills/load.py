@@ -114,11 +114,22 @@ class Load:
         self._people = itertools.count(1)
         self._unknown: dict[int, Request] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._open = sorted(customers.entrances)
 
     @property
     def entrances(self) -> dict[str, str]:
         """Return each site's base URL, as customers have it."""
         return dict(self._customers.entrances)
+
+    def open_entrance(self, name: str, url: str) -> None:
+        """From now on let customers come by this entrance too."""
+        self._customers.entrances[name] = url
+        self._open.append(name)
+
+    def close_entrance(self, name: str) -> None:
+        """Let nobody come by this entrance any more, as a balancer does; who is inside gets an answer."""
+        self._open.remove(name)
+        del self._customers.entrances[name]
 
     async def prepare(self, cells: Iterable[str], within_s: float = 60.0) -> None:
         """Lend until every cell has its working set; LoadError when that takes longer than `within_s`."""
@@ -132,9 +143,8 @@ class Load:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Let customers arrive on schedule until `stop`, then wait until everyone has an answer."""
-        entrances = sorted(self._customers.entrances)
         start_s = time.monotonic()
-        for arrival in plan_arrivals(self.settings.seed, self.settings.rate, entrances):
+        for arrival in plan_arrivals(self.settings.seed, self.settings.rate, self._open):
             if (
                 await _stopped_before(stop, start_s + arrival.at_s)
                 or self.stats.requests >= self.settings.max_ops

@@ -22,8 +22,8 @@ from runbooks.drills.records import History
 from runbooks.drills.report import Report
 from runbooks.drills.rows import CellRows
 from runbooks.drills.scene import DrillOptions, Scene, open_scene, read_final
-from runbooks.drills.site_loss import prepare
 from runbooks.drills.story import say_count, tell_timeline
+from runbooks.drills.under_load import prepare, under_load
 from runbooks.drills.verdict import RTO_LIMIT_S, limit_finding, render_findings, summarise_requests
 from runbooks.drills.watch import is_home
 from runbooks.evidence import keep_journals, write_report, write_verdict
@@ -104,11 +104,9 @@ async def run_one_fault(
 
 
 async def _break_and_heal(scene: Scene, fault: OneFault) -> None:
-    stop = asyncio.Event()
-    load = asyncio.create_task(scene.load.run(stop))
-    scene.mark("load_start", f"load, {scene.options.rate:g} operations a second over both entrances")
-    try:
+    async with under_load(scene):
         await asyncio.sleep(BEFORE_S)
+        scene.intend(f"begin {fault.words}")
         try:
             await fault.begin(scene)
             await asyncio.sleep(fault.lasts_s)
@@ -120,11 +118,6 @@ async def _break_and_heal(scene: Scene, fault: OneFault) -> None:
         else:
             scene.mark("home", "every cell is in sync at home", at_ns)
         await asyncio.sleep(AFTER_S)
-    finally:
-        scene.mark("load_stop", "stop the load")
-        stop.set()
-        await asyncio.wait({load})
-    await load
 
 
 def judge_requests(history: History) -> Finding:
@@ -247,6 +240,6 @@ def _tell(scene: Scene, fault: OneFault, history: History, result: OneFaultResul
         "zero": "the fault",
         "verdict": result.verdict,
         "plain": plain,
-        "command": f"biyi stand up\nbiyi drill run {fault.words} --rate {scene.options.rate:g} "
+        "command": f"biyi stand up\nbiyi drill run {fault.words} --execute --rate {scene.options.rate:g} "
         f"--seed {scene.options.seed}",
     }

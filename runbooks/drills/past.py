@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from runbooks.drills.catalogue import DRILLS
+from runbooks.drills.seal import SEAL_FILE
 
 OURS_DAYS = 31
 """Longest time between two drills of a kind. Source: our choice, a month."""
@@ -87,6 +88,20 @@ def read_evidence(evidence: Path) -> list[PastDrill]:
     """Return the drills in a folder of evidence, newest first; what is no drill's is left out."""
     folders = sorted(evidence.glob("*Z-*"), reverse=True)
     return [past for folder in folders if (past := _read_one(folder)) is not None]
+
+
+def find_interrupted(evidence: Path) -> list[Path]:
+    """Return the folders of drills that were killed, oldest first: they have neither verdict nor seal.
+
+    A drill that ended by itself, aborted or refused, has put back what it broke and sealed its folder.
+    """
+    return [
+        folder
+        for folder in sorted(evidence.glob("*Z-*"))
+        if not (folder / "verdict.json").exists()
+        and not (folder / SEAL_FILE).exists()
+        and _read_header(folder).get("drill") in DRILLS
+    ]
 
 
 def make_schedule(past: Iterable[PastDrill], now: datetime) -> list[Due]:

@@ -11,7 +11,8 @@ from runbooks.drills.records import Kind, Op, Outcome
 from runbooks.drills.verdict import limit_finding
 
 SWITCH_LIMIT_S = 10.0
-"""Loss of a channel until the traffic has moved. Source: research row 30."""
+"""Loss of a channel until the traffic has moved. Source: our promise; its means:
+docs/decisions/013-payouts-are-asked-for-not-repeated.md."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ choice of pauses below; promised are a write pause of p99 at most 0.5 s and no f
 Abort rule: Ctrl-C at any time; the hold is released and the cells go home by themselves.
 
 Steps: check -> load -> hold fail-back -> for each round and cell: move away, settle, move home,
-settle -> release the hold -> stop the load -> resolve -> read the final rows -> verify the
-audit trail -> judge -> report.
+settle; none after one whose end is not known -> release the hold -> stop the load -> resolve -> read the
+final rows -> verify the audit trail -> judge -> report.
 """
 
 import asyncio
@@ -18,15 +18,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import aiohttp
-
 from replication.model import Mode, Site, other_data_site
 from replication.settings import CellSettings
-from replication.tls import calling
+from runbooks.drills.asking import Agents, open_agents
 from runbooks.drills.audit_check import check_audit
 from runbooks.drills.checkers import Finding, check_all, count_of, overall
 from runbooks.drills.history import read_history
-from runbooks.drills.load import LoadError
 from runbooks.drills.measure import (
     Window,
     compute_latency,
@@ -37,17 +34,15 @@ from runbooks.drills.plot import PlotMark
 from runbooks.drills.records import History
 from runbooks.drills.report import Report
 from runbooks.drills.rows import CellRows
-from runbooks.drills.scene import DrillOptions, DrillRefused, Scene, open_scene, read_earlier, read_final
+from runbooks.drills.scene import DrillOptions, DrillRefused, Scene, open_scene, read_final
 from runbooks.drills.story import say_count, tell_timeline
+from runbooks.drills.under_load import prepare, under_load
 from runbooks.drills.verdict import limit_finding, render_findings, summarise_requests
 from runbooks.drills.watch import Grants
 from runbooks.evidence import StageMark, keep_journals, write_report, write_verdict
 
 PAUSE_P99_LIMIT_S = 0.5
 """Longest write pause of a planned move, p99. Source: our promise (README, measured figures)."""
-MOVE_RATE = 60.0
-"""Operations a second. Source: our choice. A pause is seen only while a write is due: about 20 a second a
-cell show it to within 50 ms; 120 operations a second saturate two cores."""
 _BEFORE_S = 3.0
 """Load before the first move. Source: our choice, 180 operations to compare with."""
 _BETWEEN_S = 1.5
@@ -87,12 +82,7 @@ async def run_planned_move(
     """Move every cell there and back `rounds` times; DrillRefused when the drill may not begin."""
     async with open_scene("planned-move", Site.IDC, options, say, rounds=rounds) as scene:
         on_scene(scene)
-        scene.mark("prepare", "lend the working set")
-        await read_earlier(scene)
-        try:
-            await scene.load.prepare(scene.homes)
-        except LoadError as error:
-            raise DrillRefused(f"{error}; look at `biyi stand logs`") from error
+        await prepare(scene)
         moves = await _move_under_load(scene, rounds)
         scene.mark("resolve", "repeat the keys of unknown operations")
         await scene.load.resolve()
@@ -101,43 +91,33 @@ async def run_planned_move(
 
 
 async def _move_under_load(scene: Scene, rounds: int) -> list[Move]:
-    stop = asyncio.Event()
-    load = asyncio.create_task(scene.load.run(stop))
     moves: list[Move] = []
-    scene.mark("load_start", f"load, {scene.options.rate:g} operations a second over both entrances")
-    connector = aiohttp.TCPConnector(ssl=calling(scene.settings.tls_dir, "agent"))
-    async with aiohttp.ClientSession(
-        connector=connector, timeout=aiohttp.ClientTimeout(total=_SETTLE_S)
-    ) as session:
+    scene.intend("hold fail-back and move cells", "biyi hold --release; biyi move CELL --to SITE")
+    async with under_load(scene), open_agents(scene.settings) as agents:
         try:
-            await session.put(scene.settings.agent_urls[Site.IDC] + "/v1/hold")
+            await agents.hold(Site.IDC)
             await asyncio.sleep(_BEFORE_S)
             for number in range(rounds):
                 for cell in scene.settings.cells:
                     for to in (other_data_site(cell.home), cell.home):
-                        scene.mark(
-                            "move", f"round {number + 1}: move cell {cell.name} to {to}", cell=cell.name
-                        )
-                        moves.append(await _move(scene, session, cell, to))
+                        text = f"round {number + 1}: move cell {cell.name} to {to}"
+                        scene.mark("move", text, cell=cell.name)
+                        moves.append(await _move(scene, agents, cell, to))
+                        if not moves[-1].done:
+                            scene.mark("stopped", f"where cell {cell.name} stands is unknown: move no other")
+                            return moves
                         await asyncio.sleep(_BETWEEN_S)
         finally:
-            await session.delete(scene.settings.agent_urls[Site.IDC] + "/v1/hold")
-            stop.set()
-            await asyncio.wait({load})
-    await load
-    scene.mark("load_stop", "stop the load")
+            await agents.release(Site.IDC)
     return moves
 
 
-async def _move(scene: Scene, session: aiohttp.ClientSession, cell: CellSettings, to: Site) -> Move:
+async def _move(scene: Scene, agents: Agents, cell: CellSettings, to: Site) -> Move:
     start_ns = time.monotonic_ns()
-    primary = scene.watch.grants[cell.name].primary
-    url = f"{scene.settings.agent_urls[primary.site]}/v1/cells/{cell.name}/move"
     try:
-        async with session.post(url, json={"to": str(to)}) as response:
-            why = str((await response.json(content_type=None)).get("why", response.status))
-    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        why = f"{type(error).__name__}: {error}"
+        why = await agents.move(scene.watch.grants[cell.name].primary.site, cell.name, to)
+    except DrillRefused as error:
+        why = str(error)
     settled_ns = await scene.watch.until(partial(_is_settled, cell=cell.name, to=to), _SETTLE_S)
     return Move(cell.name, str(to), start_ns, settled_ns or time.monotonic_ns(), settled_ns is not None, why)
 
@@ -234,6 +214,6 @@ def _tell(scene: Scene, history: History, result: MovesResult, stages: Sequence[
         zero="the first move",
         verdict=overall(result.findings),
         plain=result.plain,
-        command=f"biyi stand up\nbiyi drill run planned-move --rate {scene.options.rate:g} "
+        command=f"biyi stand up\nbiyi drill run planned-move --execute --rate {scene.options.rate:g} "
         f"--seed {scene.options.seed}",
     )

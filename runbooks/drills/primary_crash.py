@@ -1,7 +1,7 @@
 """Runbook: kill a cell's primary under load, and only it; customers wait a moment, nothing is lost.
 
 When: before each release, after any change to failover, and monthly.
-Who approves: the operations lead on duty and the business owner of the day (on the stand: nobody).
+Who approves: the operations lead on duty and the business owner of the day (on a stand: administrators).
 Expected time: about 40 s; 6 s of load, two seconds until its agent has it up again, 10 s to look at, 4 s
 more. A server that does not come back within `restart_patience_ms` is taken over from at the other site.
 Abort rule: Ctrl-C at any time; the agent restarts its copy by itself.

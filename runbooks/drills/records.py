@@ -10,6 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+INTENT = "intent"
+"""Name of the marks that say what is about to be done."""
+
 
 class Kind(enum.StrEnum):
     """What a customer asked for."""

@@ -27,9 +27,12 @@ def list_command(as_json: bool) -> None:
     """Show which drills there are."""
     if as_json:
         rows = [
-            {"drill": d.name, "text": d.text, "text_zh": d.text_zh, "command": d.words}
+            {
+                "drill": d.name, "text": d.text, "text_zh": d.text_zh, "command": d.words,
+                "takes": list(d.takes), "dangerous": d.dangerous,
+            }
             for d in DRILLS.values()
-        ]
+        ]  # fmt: skip
         click.echo(json.dumps(rows, ensure_ascii=False))
         return
     for drill in DRILLS.values():
@@ -48,7 +51,7 @@ def show_command(name: str, as_json: bool) -> None:
             "drill": name,
             "title": runbook.title,
             **runbook.sections,
-            "command": f"biyi drill run {drill.words}",
+            "command": f"biyi drill run {drill.words} --execute",
         }
         click.echo(json.dumps(plain, ensure_ascii=False))
         return
@@ -58,7 +61,7 @@ def show_command(name: str, as_json: bool) -> None:
     table = Table(show_header=False, box=None, padding=(1, 2, 0, 0))
     for section in SECTIONS:
         table.add_row(section, runbook.sections[section])
-    table.add_row("Run it", f"biyi drill run {drill.words}")
+    table.add_row("Run it", f"biyi drill run {drill.words} --execute (without it: only the plan)")
     console.print(table)
 
 

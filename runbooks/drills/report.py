@@ -8,10 +8,20 @@ from datetime import datetime, timedelta
 from importlib.resources import files
 from typing import Any
 
+from runbooks.drills.background import Background
 from runbooks.drills.checkers import Finding, Verdict
 from runbooks.drills.plot import PlotMark, draw_close_up, draw_overview
 from runbooks.drills.records import History
+from runbooks.drills.report_sections import (
+    render_decisions,
+    render_injections,
+    render_plan,
+    render_promises,
+    render_steady_state,
+)
 from runbooks.drills.wording import MEANINGS, VERDICT_WORDS
+
+NOTHING_KNOWN = Background()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +54,7 @@ class Report:
     command: str
 
 
-def render_report(report: Report) -> str:
+def render_report(report: Report, background: Background = NOTHING_KNOWN) -> str:
     """Return the page; it needs nothing from outside."""
     page = files("runbooks.drills").joinpath("report.html").read_text(encoding="utf-8")
     word_en, word_zh = VERDICT_WORDS[report.verdict]
@@ -60,6 +70,11 @@ def render_report(report: Report) -> str:
         "CELLS": _table(report.cells),
         "OVERVIEW": draw_overview(report.history, report.homes, report.marks, report.origin_ns, report.zero),
         "CLOSE_UP": draw_close_up(report.history, report.homes, report.marks, report.origin_ns, report.zero),
+        "PLAN": render_plan(background, report.history),
+        "STEADY_STATE": render_steady_state(report.history, report.origin_ns),
+        "INJECTION": render_injections(report.history, report.origin_ns),
+        "PROMISES": render_promises(report.history, report.plain, report.origin_ns),
+        "DECISIONS": render_decisions(background.decisions, report.origin_ns),
         "CHECKS": "".join(_check_row(finding) for finding in report.findings),
         "TIMELINE": "".join(_timeline_row(row, report) for row in report.timeline),
         "COMMAND": html.escape(report.command),

@@ -6,8 +6,8 @@
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,8 +25,10 @@ from replication.tls import calling, public_tls
 from runbooks.drills.customer import Customers
 from runbooks.drills.history import HistoryWriter
 from runbooks.drills.load import Load, LoadSettings
+from runbooks.drills.lock import DrillLock, DrillUnderWay, drill_lock
+from runbooks.drills.past import find_interrupted
 from runbooks.drills.read_rows import Unreadable, read_cell, read_keys
-from runbooks.drills.records import Header, Mark
+from runbooks.drills.records import INTENT, Header, Mark
 from runbooks.drills.rows import CellRows
 from runbooks.drills.seal import seal_folder
 from runbooks.drills.watch import Grants, GrantWatch, find_not_home
@@ -45,11 +47,15 @@ class DrillRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class DrillOptions:
-    """What is asked of a drill. `home` is the stand's directory, `rate` in operations a second."""
+    """What is asked of a drill. `home` is the stand's directory, `rate` in operations a second.
+
+    `approval` says who asked and who approved, for the evidence.
+    """
 
     home: Path
     rate: float = 40.0
     seed: int = 1
+    approval: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -79,6 +85,14 @@ class Scene:
         self.phase = text
         self.say(text)
 
+    def intend(self, what: str, undo: str = "biyi drill resume") -> None:
+        """Write down on disk what is about to be done and how it is undone by hand, before it is done.
+
+        Whoever finds the folder after the drill was killed knows what may be broken.
+        """
+        self.history.write(Mark(time.monotonic_ns(), INTENT, f"about to {what} (undo: {undo})"))
+        self.history.sync()
+
 
 @asynccontextmanager
 async def open_scene(
@@ -89,44 +103,67 @@ async def open_scene(
     Addresses are as seen from `viewer`, which has to survive the drill. None looks from outside all sites
     and takes cells in sync wherever they are. `facts` go into the header.
     """
-    if viewer is None:
-        settings = outside_settings(read_stand(options.home))
-    else:
-        settings = read_drill_settings(options.home, viewer)
-    entrances = await _find_entrances(options.home)
-    token = secrets.token_hex(5)
-    started = datetime.now(UTC)  # noqa: TID251 - a runbook is a shell: it stamps people's time once
-    folder = make_folder(options.home, f"{started:%Y%m%dT%H%M%SZ}-{drill}-{facts.get('site', 'both')}")
-    history = HistoryWriter(folder / "history.jsonl")
-    plan = LoadSettings(rate=options.rate, seed=options.seed, key_prefix=f"drill-{token}")
-    started_ns = time.monotonic_ns()
-    history.write(
-        Header(
-            drill, str(facts.pop("site", "")), options.seed, options.rate, plan.key_prefix,
-            started.isoformat(), started_ns, facts,
-        )
-    )  # fmt: skip
+    settings = find_settings(options.home, viewer)
+    with _only_drill(options.home) as lock:
+        entrances = await find_entrances(options.home)
+        started = datetime.now(UTC)  # noqa: TID251 - a runbook is a shell: it stamps people's time once
+        folder = make_folder(options.home, f"{started:%Y%m%dT%H%M%SZ}-{drill}-{facts.get('site', 'both')}")
+        history = HistoryWriter(folder / "history.jsonl")
+        plan = LoadSettings(rate=options.rate, seed=options.seed, key_prefix=f"drill-{secrets.token_hex(5)}")
+        started_ns = time.monotonic_ns()
+        history.write(
+            Header(
+                drill, str(facts.pop("site", "")), options.seed, options.rate, plan.key_prefix,
+                started.isoformat(), started_ns, {**facts, **options.approval},
+            )
+        )  # fmt: skip
+        lock.tell(drill, folder)
+        try:
+            async with (
+                Etcd(settings.etcd_urls, calling(settings.tls_dir, "etcd")) as etcd,
+                GrantWatch(etcd, history) as watch,
+                Customers(
+                    entrances, tls=public_tls(settings.tls_dir), token=channel_token(settings)
+                ) as customers,
+            ):
+                load = Load(customers, history, plan)
+                scene = Scene(options, settings, folder, history, load, watch, started_ns, say)
+                try:
+                    await _wait_until_ready(scene, at_home=viewer is not None)
+                    yield scene
+                finally:
+                    await load.close()
+        finally:
+            history.close()
+            seal_evidence(options.home, viewer or Site.IDC, folder, say)
+
+
+@contextmanager
+def _only_drill(home: Path) -> Iterator[DrillLock]:
+    """Hold the stand's drills; DrillRefused while another runs, or a killed one left its fault in place."""
     try:
-        async with (
-            Etcd(settings.etcd_urls, calling(settings.tls_dir, "etcd")) as etcd,
-            GrantWatch(etcd, history) as watch,
-            Customers(
-                entrances, tls=public_tls(settings.tls_dir), token=channel_token(settings)
-            ) as customers,
-        ):
-            load = Load(customers, history, plan)
-            scene = Scene(options, settings, folder, history, load, watch, started_ns, say)
-            try:
-                await _wait_until_ready(scene, at_home=viewer is not None)
-                yield scene
-            finally:
-                await load.close()
-    finally:
-        history.close()
-        _seal(options.home, viewer or Site.IDC, folder, say)
+        with drill_lock(home) as lock:
+            if left := find_interrupted(home / "evidence"):
+                raise DrillRefused(
+                    f"the drill of {left[0].name} was killed and may have left something broken; first `biyi "
+                    "drill resume`"
+                )
+            yield lock
+    except DrillUnderWay as error:
+        raise DrillRefused(str(error)) from error
 
 
-def _seal(home: Path, site: Site, folder: Path, say: Callable[[str], None]) -> None:
+def find_settings(home: Path, viewer: Site | None) -> SiteSettings:
+    """Return addresses as seen from `viewer`, None: from outside all sites; DrillRefused without a stand."""
+    if viewer is not None:
+        return read_drill_settings(home, viewer)
+    try:
+        return outside_settings(read_stand(home))
+    except StandError as error:
+        raise DrillRefused(str(error)) from error
+
+
+def seal_evidence(home: Path, site: Site, folder: Path, say: Callable[[str], None]) -> None:
     """Seal what the drill left, finished or not; without a key it is not, and `biyi drill verify` says so."""
     try:
         signer = read_signer(audit_key_path(read_stand(home), site))
@@ -174,7 +211,7 @@ def read_drill_settings(home: Path, viewer: Site) -> SiteSettings:
         raise DrillRefused(f"no stand to drill on ({error}); run `biyi stand up` first") from error
 
 
-async def _find_entrances(home: Path) -> dict[str, str]:
+async def find_entrances(home: Path) -> dict[str, str]:
     """Return each site's entrance; DrillRefused when one does not answer as ready."""
     entrances = {}
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=3)) as session:

@@ -1,7 +1,7 @@
 """Runbook: empty a site on purpose, switch it off, bring it back; customers may not notice.
 
 When: before maintenance of a whole site (power, cooling, network), and monthly.
-Who approves: the operations lead on duty and the business owner of the day (on the stand: nobody).
+Who approves: the operations lead on duty and the business owner of the day (on a stand: administrators).
 Expected time: about 60 s; 6 s of load, a move a cell (under 1 s each), 12 s without the site, its start and
 rejoin, the moves home, 4 s more.
 Abort rule: Ctrl-C at any time; the site is started, its cells are moved home, the hold is released (by hand:
@@ -17,10 +17,8 @@ import asyncio
 from collections.abc import Mapping
 from functools import partial
 
-import aiohttp
-
 from replication.model import Mode, Site, other_data_site
-from replication.tls import calling
+from runbooks.drills.asking import open_agents
 from runbooks.drills.checkers import Finding
 from runbooks.drills.one_fault import OneFault, judge_pauses, judge_requests
 from runbooks.drills.records import History
@@ -69,14 +67,11 @@ def judge_evacuation(history: History, homes: Mapping[str, str], *, site: Site) 
 
 
 async def _empty_and_switch_off(scene: Scene, site: Site) -> None:
-    url = scene.settings.agent_urls[site]
-    connector = aiohttp.TCPConnector(ssl=calling(scene.settings.tls_dir, "agent"))
-    timeout = aiohttp.ClientTimeout(total=_MOVE_S)
-    async with aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=False) as http:
-        await _hold(scene, http)
+    async with open_agents(scene.settings) as agents:
+        await agents.hold(other_data_site(site))
         scene.mark("fault", f"hold fail-back, move every cell away from {site}")
         for cell in [name for name, grant in scene.watch.grants.items() if grant.primary.site is site]:
-            said = await _ask_move(http, url, cell, other_data_site(site))
+            said = await agents.move(site, cell, other_data_site(site))
             if await scene.watch.until(partial(_is_away, cell=cell, site=site), _MOVE_S) is None:
                 raise DrillRefused(f"cell {cell} did not leave {site}: {said}; `biyi why {cell}`")
     scene.dead = site
@@ -89,13 +84,6 @@ def _is_away(grants: Grants, cell: str, site: Site) -> bool:
     return grant is not None and grant.mode is Mode.SYNC and grant.primary.site is not site
 
 
-async def _hold(scene: Scene, http: aiohttp.ClientSession) -> None:
-    """Ask the agent that survives: cells stay where they are put."""
-    survivor = scene.settings.agent_urls[scene.settings.site]
-    async with http.put(f"{survivor}/v1/hold") as answer:
-        answer.raise_for_status()
-
-
 async def _switch_on(scene: Scene, site: Site) -> None:
     """Start the site; once its copies have joined, move its cells home: what an operator moved stays put."""
     if scene.dead is not None:
@@ -104,20 +92,11 @@ async def _switch_on(scene: Scene, site: Site) -> None:
         scene.dead = None
     if await scene.watch.until(partial(has_rejoined, site=site), REJOIN_LIMIT_S) is None:
         scene.mark("not_rejoined", f"{site} did not rejoin within {REJOIN_LIMIT_S:.0f} s")
-    survivor = scene.settings.agent_urls[scene.settings.site]
-    connector = aiohttp.TCPConnector(ssl=calling(scene.settings.tls_dir, "agent"))
-    timeout = aiohttp.ClientTimeout(total=_MOVE_S)
-    async with aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=False) as http:
+    survivor = other_data_site(site)
+    async with open_agents(scene.settings) as agents:
         for cell in scene.settings.cells:
             grant = scene.watch.grants.get(cell.name)
             if cell.home is site and grant is not None and grant.primary.site is not site:
-                await _ask_move(http, survivor, cell.name, site)
-        async with http.delete(f"{survivor}/v1/hold") as answer:
-            answer.raise_for_status()
+                await agents.move(survivor, cell.name, site)
+        await agents.release(survivor)
     scene.mark("healed", "the cells were told to go home, the hold is released")
-
-
-async def _ask_move(http: aiohttp.ClientSession, agent: str, cell: str, to: Site) -> str:
-    """Ask the primary's agent to move a cell; return what it says."""
-    async with http.post(f"{agent}/v1/cells/{cell}/move", json={"to": str(to)}) as answer:
-        return str((await answer.json(content_type=None)).get("why"))

@@ -3,7 +3,7 @@
 When: before each release, after any change to fencing, and monthly. In earnest: when two places seem to
 serve one cell. Then change nothing first: `biyi cells`, `biyi why CELL`, `biyi quarantine`; the newest
 epoch in etcd is right.
-Who approves: the operations lead on duty and the business owner of the day (on the stand: nobody).
+Who approves: the operations lead on duty and the business owner of the day (on a stand: administrators).
 Expected time: about 60 s; 6 s of load, 12 s of isolation (the other site takes over within 5 s, the
 isolated primaries end after `fence_after`), the rejoin, 8 s of `home_after`, the moves home, 4 s more.
 Abort rule: Ctrl-C at any time; the links are healed whatever happens (by hand: `biyi site start SITE`).

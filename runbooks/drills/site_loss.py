@@ -1,7 +1,7 @@
 """Runbook: lose a whole site under load, and show that nothing acknowledged was lost.
 
 When: before each release, after any change to failover, and quarterly on the production twin.
-Who approves: the operations lead on duty and the business owner of the day (on the stand: nobody).
+Who approves: the operations lead on duty and the business owner of the day (on a stand: administrators).
 Expected time: about 60 s; 8 s of load, 12 s without the site, restart and rejoin (a few seconds for
 a small cell, limit 60 s), 8 s of `home_after`, the move home, 5 s more. Source: the README's promises and
 replication/settings.py.
@@ -25,13 +25,13 @@ from replication.model import Site, other_data_site
 from runbooks.drills.audit_check import check_audit
 from runbooks.drills.checkers import Finding, check_all
 from runbooks.drills.history import read_history
-from runbooks.drills.load import LoadError
 from runbooks.drills.payout_checkers import BookLine, Payouts, check_payouts
 from runbooks.drills.read_payouts import read_books, wait_until_final
 from runbooks.drills.records import History
 from runbooks.drills.rows import CellRows
-from runbooks.drills.scene import DrillOptions, DrillRefused, Scene, open_scene, read_earlier, read_final
+from runbooks.drills.scene import DrillOptions, Scene, open_scene, read_final
 from runbooks.drills.story import tell_site_loss
+from runbooks.drills.under_load import prepare, under_load
 from runbooks.drills.verdict import SiteLossResult, judge_site_loss, render_findings, render_site_loss
 from runbooks.drills.watch import has_rejoined, is_home
 from runbooks.evidence import keep_journals, write_report, write_verdict
@@ -100,42 +100,25 @@ async def run_site_loss(
         return _judge(scene, Final(rows, payouts, read_books(options.home, BANKS), audit), site, timeline)
 
 
-async def prepare(scene: Scene) -> None:
-    """Remember what is there and lend the working set; DrillRefused when that cannot be."""
-    scene.mark("prepare", "lend the working set")
-    await read_earlier(scene)
-    try:
-        await scene.load.prepare(scene.homes)
-    except LoadError as error:
-        raise DrillRefused(f"{error}; look at `biyi stand logs`") from error
-
-
 async def _break_and_heal(scene: Scene, site: Site, timeline: Timeline) -> None:
-    stop = asyncio.Event()
-    load = asyncio.create_task(scene.load.run(stop))
-    scene.mark("load_start", f"load, {scene.options.rate:g} operations a second over both entrances")
     try:
-        await asyncio.sleep(timeline.before_s)
-        await kill_now(scene, site)
-        await asyncio.sleep(timeline.dead_s)
-        await restart(scene, site)
-        await watch_return(scene, site, timeline)
-        await asyncio.sleep(timeline.after_s)
-        scene.mark("load_stop", "stop the load")
+        async with under_load(scene):
+            await asyncio.sleep(timeline.before_s)
+            await kill_now(scene, site)
+            await asyncio.sleep(timeline.dead_s)
+            await restart(scene, site)
+            await watch_return(scene, site, timeline)
+            await asyncio.sleep(timeline.after_s)
     except BaseException:
-        load.cancel()
         if scene.dead is not None:
             await restart_whatever_happens(scene, site)
         raise
-    finally:
-        stop.set()
-        await asyncio.wait({load})
-    await load
 
 
 async def kill_now(scene: Scene, site: Site) -> None:
     """Lose the site: silence on its links, SIGKILL to its processes."""
     scene.say(f"kill {site}: silence on its links, SIGKILL to every process of it")
+    scene.intend(f"kill {site}", f"biyi site start {site}")
     scene.dead = site
     # In a thread: customers must go on while processes are looked up and killed.
     lost_at_s = await asyncio.to_thread(kill_site, scene.options.home, site)
@@ -144,6 +127,7 @@ async def kill_now(scene: Scene, site: Site) -> None:
 
 async def restart(scene: Scene, site: Site) -> None:
     """Start the site again."""
+    scene.intend(f"start {site}")
     scene.mark("restart", f"start {site} again")
     await asyncio.to_thread(start_site, scene.options.home, site)
     scene.dead = None

@@ -20,7 +20,7 @@ def tell_site_loss(
     """Return the report of a site-loss drill."""
     origin_ns = history.mark_ns("kill") or (history.header.started_ns if history.header else 0)
     header = history.header
-    again = f"biyi stand up\nbiyi drill run site-loss --site {result.site}"
+    again = f"biyi stand up\nbiyi drill run site-loss --site {result.site} --execute"
     if header is not None:
         again += f" --rate {header.rate:g} --seed {header.seed}"
     return Report(

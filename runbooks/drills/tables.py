@@ -12,6 +12,7 @@ from runbooks.drills.channel_loss import ChannelLossResult
 from runbooks.drills.checkers import Finding, Verdict
 from runbooks.drills.key_rotation import KeyRotationResult
 from runbooks.drills.one_fault import OneFaultResult
+from runbooks.drills.plan import Plan
 from runbooks.drills.planned_move import MovesResult
 from runbooks.drills.story import say_count, say_site_loss
 from runbooks.drills.verdict import CellResult, SiteLossResult
@@ -120,6 +121,12 @@ def print_key_rotation(console: Console, result: KeyRotationResult) -> None:
     console.print(f"Evidence: {plain['evidence']}/report.html", highlight=False, soft_wrap=True)
 
 
+def print_plain(console: Console, plain: Mapping[str, Any]) -> None:
+    """Print a result that has no table of its own, a line a value."""
+    for name, value in plain.items():
+        console.print(f"{name}: {value}", highlight=False, soft_wrap=True)
+
+
 def _cell_row(name: str, cell: CellResult) -> tuple[str, ...]:
     epoch = f"{cell.epoch_before} → {cell.epoch_after}" if cell.lost_primary else str(cell.epoch_before)
     return (
@@ -157,3 +164,19 @@ def print_checks(console: Console, findings: tuple[Finding, ...]) -> None:
 
 def _s(value: float | None) -> str:
     return "never" if value is None else f"{value:.2f} s"
+
+
+def print_plan(console: Console, plan: Plan) -> None:
+    """Print what a drill would do, what stands in its way, and the command that does it."""
+    console.print(f"{plan.runbook.title}", style="bold", highlight=False)
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for number, step in enumerate(plan.steps, start=1):
+        table.add_row(str(number), step)
+    for section in ("Expected time", "Who approves", "Abort rule"):
+        table.add_row(section, plan.runbook.sections[section])
+    console.print(table)
+    for obstacle in plan.obstacles:
+        console.print(f"could not begin: {obstacle}", style="bold red", highlight=False)
+    if not plan.obstacles:
+        console.print("It could begin now.", style="green")
+    console.print(f"Nothing was done. To run it: {plan.command}", highlight=False, soft_wrap=True)

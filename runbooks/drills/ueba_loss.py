@@ -1,7 +1,7 @@
 """Runbook: lose a site while staff look at customers; both sites' scoring must count each look exactly once.
 
 When: after any change to `ueba.follow`, `ueba.stream` or `replication.projection`, and quarterly.
-Who approves: the operations lead on duty (on the stand: nobody).
+Who approves: the operations lead on duty (on a stand: administrators).
 Expected time: about 70 s; as the site-loss drill, whose steps it takes.
 Abort rule: Ctrl-C at any time. The killed site is started again and its links are healed.
 
@@ -49,12 +49,12 @@ from runbooks.drills.scene import (
 from runbooks.drills.site_loss import (
     Timeline,
     kill_now,
-    prepare,
     restart,
     restart_whatever_happens,
     watch_return,
 )
 from runbooks.drills.story import tell_site_loss
+from runbooks.drills.under_load import prepare
 from runbooks.drills.verdict import judge_site_loss, limit_finding, render_findings, render_site_loss
 from runbooks.evidence import keep_journals, write_report, write_verdict
 from ueba.settings import day_number
@@ -161,8 +161,8 @@ async def run_ueba_loss(
         staff = [name for each in lookers for name in each.staff]
         rows = await _read_all(entrances[other_data_site(site)], _READ_LOOKS, staff)
         wanted = {name: frozenset(key for key, by in rows if by == name) for name in staff}
-        days = {day_number(first_day), day_number(_today())}
-        found = {one: await _wait_for(sites[one], wanted, days) for one in DATA_SITES}
+        days = days_of(first_day)
+        found = {one: await wait_for_counts(sites[one], wanted, days) for one in DATA_SITES}
         final = await read_final(scene)
         audit = await check_audit(scene, final)
         settled = read_history(scene.folder / "history.jsonl").settled()
@@ -206,7 +206,9 @@ async def _read_all(core: LendingCore, query: str, *values: Any) -> list[tuple[A
 Counted = Mapping[str, tuple[frozenset[str], int]]
 
 
-async def _wait_for(settings: SiteSettings, wanted: Mapping[str, frozenset[str]], days: set[int]) -> Counted:
+async def wait_for_counts(
+    settings: SiteSettings, wanted: Mapping[str, frozenset[str]], days: set[int]
+) -> Counted:
     """Return each one's ids and count as the site's Valkey has them, once they are whole or patience ends."""
     end = time.monotonic() + CAUGHT_UP_S
     while True:
@@ -316,6 +318,11 @@ def tell_ueba_loss(told: Report, site: Site, findings: Sequence[Finding], plain:
 def verdict_of(plain: Mapping[str, Any]) -> Verdict:
     """Return the verdict of a finished drill."""
     return Verdict(plain["verdict"])
+
+
+def days_of(since: dt.date | None = None) -> set[int]:
+    """Return the numbers of the days that scoring counts by: today, and `since` where it was yesterday."""
+    return {day_number(day) for day in (since, _today()) if day is not None}
 
 
 def _today() -> dt.date:

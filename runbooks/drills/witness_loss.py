@@ -1,7 +1,7 @@
 """Runbook: lose the witness under load; nothing may happen but an alarm.
 
 When: before each release, after any change to etcd or the witness, and monthly.
-Who approves: the operations lead on duty (on the stand: nobody).
+Who approves: the operations lead on duty (on a stand: administrators).
 Expected time: about 40 s; 6 s of load, 12 s without the witness, its start, 4 s more.
 Abort rule: Ctrl-C at any time; the witness is started again whatever happens (by hand: `biyi site start
 witness`).

@@ -61,7 +61,12 @@ def holders() -> dict[str, tuple[str, ...]]:
 
 
 def names_of(where: str, kind: str) -> list[x509.GeneralName]:
-    """Return the names that the certificate of a kind of process at a place carries."""
+    """Return the names that the certificate of a kind of process at a place carries, beside the common one.
+
+    None for who only asks for figures: etcd compares the names of a caller there with its address.
+    """
+    if kind == PROMETHEUS:
+        return []
     names = [f"{kind}.{where}.{DOMAIN}", f"{kind}.{DOMAIN}"]
     names += [ETCD_PEER] * (kind in _ETCD_PEERS)
     if kind in _AT_AN_ADDRESS:
@@ -115,9 +120,10 @@ def issue_one(
         .add_extension(
             x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), False
         )
-        .add_extension(x509.SubjectAlternativeName(names_of(where, kind)), critical=False)
         .add_extension(_issuer_id(authority), critical=False)
     )
+    if names := names_of(where, kind):
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
     certificate = builder.sign(_authority_key(home, signs), hashes.SHA256())
     _write_private(folder / f"{kind}.key", _plain_key(key))
     _write_private(folder / f"{kind}.crt", certificate.public_bytes(serialization.Encoding.PEM))

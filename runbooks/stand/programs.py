@@ -65,7 +65,16 @@ def plan_programs(stand: Stand, site: Site, binaries: ServerBinaries) -> tuple[P
             ),
             Program(
                 "console",
-                (*python, "runbooks.console", "--settings", settings, "--evidence", str(stand.evidence_dir)),
+                (
+                    *python,
+                    "runbooks.console",
+                    "--settings",
+                    settings,
+                    "--evidence",
+                    str(stand.evidence_dir),
+                    "--home",
+                    str(stand.home),
+                ),
                 stand.port(site, "console"),
             ),
         ]

@@ -45,7 +45,7 @@ def test_acknowledging_without_the_sync_copy_is_found_as_lost_writes(home: Path)
     execute_at_primary_of_a(home, *LOWER_THE_DURABILITY)
     set_link(home, link_name("idc", "cloud"), DELAY)
     asyncio.run(wait_until_written(home))
-    done = biyi(home, "drill", "run", "site-loss", "--site", "idc", "--rate", "80", "--json")
+    done = biyi(home, "drill", "run", "site-loss", "--site", "idc", "--rate", "80", "--execute", "--json")
     assert done.returncode == 1, done.stderr
     drilled = json.loads(done.stdout)
     assert drilled["lost"] > 0
@@ -67,7 +67,7 @@ def test_a_lowered_durability_alone_is_refused_before_anything_is_written(home: 
 
 def test_the_same_delay_loses_nothing_while_the_rules_stand(home: Path):
     set_link(home, link_name("idc", "cloud"), DELAY)
-    done = biyi(home, "drill", "run", "site-loss", "--site", "idc", "--json")
+    done = biyi(home, "drill", "run", "site-loss", "--site", "idc", "--execute", "--json")
     drilled = json.loads(done.stdout)
     assert (drilled["lost"], drilled["overlapping_epochs"], drilled["unknown_unresolved"]) == (0, 0, 0)
     assert done.returncode == 0, json.dumps(drilled, indent=1)

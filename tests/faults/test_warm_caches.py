@@ -68,7 +68,7 @@ async def compare(home: Path, site: Site) -> int:
 
 
 def test_a_lost_site_neither_loses_nor_doubles_a_row_of_either_cache(home: Path) -> None:
-    drill = biyi(home, "drill", "run", "site-loss", "--site", "idc", "--json")
+    drill = biyi(home, "drill", "run", "site-loss", "--site", "idc", "--execute", "--json")
     assert drill.returncode == 0, drill.stderr
     assert json.loads(drill.stdout)["failed_back"] is True
     status = biyi(home, "cache", "status", "--json")

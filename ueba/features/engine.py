@@ -20,11 +20,11 @@ THREADS = 2
 
 
 @contextmanager
-def open_duckdb(folder: Path | None = None) -> Iterator[Any]:
+def open_duckdb(folder: Path | None = None, memory_limit: str = MEMORY_LIMIT) -> Iterator[Any]:
     """Open an embedded engine; what does not fit into memory lies in `folder` meanwhile."""
     options = {"temp_directory": str(folder)} if folder else {}
     backend = ibis.duckdb.connect(
-        threads=THREADS, memory_limit=MEMORY_LIMIT, preserve_insertion_order=False, **options
+        threads=THREADS, memory_limit=memory_limit, preserve_insertion_order=False, **options
     )
     try:
         yield backend

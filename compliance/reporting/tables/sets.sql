@@ -1,15 +1,31 @@
 -- What every table is computed from, as of the evening of {day}: named sets, put before each table's query.
 -- {since} is the evening of the last filing (exclusive); amounts in fen. Own share only for joint loans: what we
--- have lent is our part of the principal less our part of all that was paid, as the ledger splits it.
-products as materialized (
+-- have lent is our part of the principal less our part of all that was paid, as the ledger splits it. What happened
+-- after the evening (a repayment, a new plan, a lower rate, a reversal) changes nothing of it.
+products as (
     select * from unnest({products}::text[], {versions}::integer[], {names}::text[], {account_types}::text[],
         {repay_modes}::text[], {frequencies}::text[], {merged}::boolean[], {methods}::text[])
         as p (product, product_version, product_name, account_type, repay_mode, frequency, merged, method)
 ),
+-- Settled that evening, and open again since: a repayment of theirs was reversed later.
+reopened as (
+    select b.loan_id, max(r.booked_on) as settled_on
+    from (
+        select distinct b.loan_id from core.reversals x join core.repayments b using (repayment_id)
+        where x.reversed_on > {day} and b.booked_on <= {day} and not exists (
+            select from core.loan_snapshots s where s.loan_id = b.loan_id and s.on_date = {day})
+    ) as b join core.repayments r on r.loan_id = b.loan_id and r.booked_on <= {day}
+    where not exists (
+        select from core.reversals y where y.repayment_id = r.repayment_id and y.reversed_on <= {day})
+    group by b.loan_id
+),
 loan as (
-    select l.loan_id, l.contract_id, l.customer_id, l.product, l.product_version, l.drawn_on, l.rate_annual,
-        l.principal_fen, l.plan_version, l.region, l.channel, l.anytime,
-        case when l.settled_on <= {day} then l.settled_on end as settled_on,
+    select l.loan_id, l.contract_id, l.customer_id, l.product, l.product_version, l.drawn_on, l.principal_fen,
+        l.region, l.channel, l.anytime, l.plan_version > 1 as replanned,
+        case when l.plan_version = 1 then l.rate_annual else coalesce((
+            select c.rate_before from core.rate_changes c where c.loan_id = l.loan_id and c.decided_on > {day}
+            order by c.plan_version limit 1), l.rate_annual) end as rate_annual,
+        case when l.settled_on <= {day} then l.settled_on else u.settled_on end as settled_on,
         case when l.written_off_on <= {day} then l.written_off_on end as written_off_on,
         o.share, o.principal_fen as own_fen, coalesce(s.balance_fen, 0) as balance_fen,
         case when s.loan_id is null then 0 when o.share = 1 then s.balance_fen
@@ -19,8 +35,10 @@ loan as (
     from core.loans l
     join core.loan_funders o on o.loan_id = l.loan_id and o.funder = 'own'
     left join core.loan_snapshots s on s.loan_id = l.loan_id and s.on_date = {day}
+    left join reopened u on u.loan_id = l.loan_id
     where l.drawn_on <= {day}
         and (l.settled_on is null or l.settled_on > {since})
+        and (u.settled_on is null or u.settled_on > {since})
         and (l.written_off_on is null or l.written_off_on > {since})
         and not exists (select from core.draw_voids v where v.loan_id = l.loan_id and v.voided_on <= {day})
 ),

@@ -73,9 +73,11 @@ class Collection(Group):
     vendor_reviews_per_year: Count = told(_MEASURE, "Reviews of each vendor a year.")
     tiers: Annotated[tuple[Tier, ...], Field(min_length=1)]
     contact_person: Literal["never", "if_unreachable"] = told(
-        _COLLECTION, "Whether a contact person may be asked for the debtor's whereabouts."
+        "core_app.servicing.contact", "Whether a contact person may be asked for the debtor's whereabouts."
     )
-    hardship_days: Count = told(_COLLECTION, "Days collection rests after a hardship request.")
+    hardship_days: Count = told(
+        "core_app.servicing.hardship", "Days collection rests after a hardship request."
+    )
 
 
 class Documents(Group):

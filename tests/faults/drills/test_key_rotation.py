@@ -19,7 +19,7 @@ def drilled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]
     try:
         up = biyi(home, "stand", "up", "--no-backups")
         assert up.returncode == 0, up.stderr
-        done = biyi(home, "drill", "run", "key-rotation", "--json")
+        done = biyi(home, "drill", "run", "key-rotation", "--execute", "--json")
         assert done.stdout, done.stderr
         plain: dict[str, Any] = json.loads(done.stdout)
         assert done.returncode == 0, json.dumps(plain, indent=1)

@@ -48,7 +48,7 @@ def lost(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lost]:
         assert up.returncode == 0, up.stderr
         taken = biyi(home, "backup", "now", "--cell", "a", "--full")
         assert taken.returncode == 0, taken.stderr
-        drill = biyi(home, "drill", "run", "site-loss", "--site", "idc", "--json")
+        drill = biyi(home, "drill", "run", "site-loss", "--site", "idc", "--execute", "--json")
         plain = json.loads(drill.stdout)
         assert plain["lost"] == 0, json.dumps(plain, indent=1)
         history = read_history(Path(plain["evidence"]) / "history.jsonl")

@@ -37,7 +37,7 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module", params=["idc", pytest.param("cloud", marks=pytest.mark.slow)])
 def drilled(request: pytest.FixtureRequest, stand: Path) -> dict[str, Any]:
-    done = biyi(stand, "drill", "run", "site-loss", "--site", request.param, "--json")
+    done = biyi(stand, "drill", "run", "site-loss", "--site", request.param, "--execute", "--json")
     assert done.stdout.count("\n") == 1, done.stderr
     plain: dict[str, Any] = json.loads(done.stdout)
     assert done.returncode == 0, json.dumps(plain, indent=1)

@@ -36,7 +36,9 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module", params=["idc", "cloud"])
 def drilled(request: pytest.FixtureRequest, stand: Path) -> dict[str, Any]:
-    done = biyi(stand, "drill", "run", "ueba-loss", "--site", request.param, "--json", within_s=240)
+    done = biyi(
+        stand, "drill", "run", "ueba-loss", "--site", request.param, "--execute", "--json", within_s=240
+    )
     assert done.stdout.count("\n") == 1, done.stderr
     plain: dict[str, Any] = json.loads(done.stdout)
     assert done.returncode == 0, json.dumps(plain, indent=1)

@@ -25,8 +25,11 @@ DRAWN_FEN = 1_200_000
 BANK = "bank_east"
 
 
-async def live_a_month(client: Any, core: Any, cells: Any) -> list[str]:
-    """Lend on the 15th, repay a little, close the evening of the month's last day; returns the loans' ids."""
+async def live_a_month(client: Any, core: Any, cells: Any, *, settle: Sequence[int] = ()) -> list[str]:
+    """Lend on the 15th, repay a little, close the evening of the month's last day; returns the loans' ids.
+
+    `settle`: places in what is returned of the loans that are repaid whole.
+    """
     set_day(cells, TODAY)
     dice = random.Random(8)
     drawn = [loan for _ in range(2) for loan in await lend_some(client, dice, TODAY, {})]
@@ -39,6 +42,10 @@ async def live_a_month(client: Any, core: Any, cells: Any) -> list[str]:
         status, body, _ = await repay(client, loan_id, min(33_333, int(shown["outstanding_fen"])))
         assert status == 201, body
     loans = [*(loan.loan_id for loan in drawn), str(joint["loan_id"])]
+    for loan_id in (loans[place] for place in settle):
+        _, shown, _ = await client.get(f"/v1/loans/{loan_id}")
+        status, body, _ = await repay(client, loan_id, int(shown["outstanding_fen"]))
+        assert status == 201, body
     await close_evening(core, cells, loans, MONTH_END)
     return loans
 

@@ -97,6 +97,16 @@ async def see_application(client: Any, known: Known) -> list[dict[str, Any]]:
     return await look(client, f"/applications/{known.application_id}/looks", {})
 
 
+async def see_complaint(client: Any, known: Known) -> list[dict[str, Any]]:
+    body = {"customer_id": known.customer_id, "about": "fees", "words": "The fee was not shown to me."}
+    status, made, _ = await client.post("/v1/complaints", body)
+    assert status == 201, made
+    path = f"/v1/staff/complaints/{made['complaint_id']}/looks"
+    status, shown, _ = await client.send("POST", path, json=WHY)
+    assert status == 201, shown
+    return [{"look_id": shown["look_id"], "customer_id": shown["customer_id"], "fields": shown["person"]}]
+
+
 async def unmask(client: Any, known: Known) -> list[dict[str, Any]]:
     return await look(client, f"/customers/{known.customer_id}/unmaskings", {"fields": ["phone", "name"]})
 
@@ -136,6 +146,7 @@ SCENARIOS: dict[str, tuple[str, Scenario]] = {
     "POST /v1/staff/customers/{customer_id}/looks": ("view", see_customer),
     "POST /v1/staff/loans/{loan_id}/looks": ("view", see_loan),
     "POST /v1/staff/applications/{application_id}/looks": ("view", see_application),
+    "POST /v1/staff/complaints/{complaint_id}/looks": ("view", see_complaint),
     "POST /v1/staff/customers/{customer_id}/unmaskings": ("unmask", unmask),
     "POST /v1/staff/searches": ("search_hit", search_phone),
     "POST /v1/staff/assigned": ("list_row", see_assigned),

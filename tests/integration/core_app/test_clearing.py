@@ -20,7 +20,15 @@ from core_app.funding.clearing import (
 from core_app.funding.fake_bank import DEBITS as DEBITS_PATH
 from core_app.funding.fake_bank import PAYMENTS as PAYMENTS_PATH
 from core_app.funding.match import match_channels
-from tests.integration.core_app.partners import Bank, running_banks
+from tests.integration.core_app.lending import draw
+from tests.integration.core_app.partners import (
+    Bank,
+    draw_contract,
+    make_partner,
+    publish,
+    running_banks,
+    sign_joint,
+)
 from tests.integration.core_app.test_debits import (
     ANSWER_S,
     INSTALMENT_FEN,
@@ -124,6 +132,35 @@ async def test_what_banks_booked_agrees_with_orders_and_ledger_and_what_does_not
     ]
     assert await unmatched(core, day, 5) == {"debits": (0, 1, 4)}
     assert await on_account(cells, "1002") == 5, "what is disputed is not moved"
+
+
+async def test_a_joint_loans_payout_is_held_for_each_funder_and_a_disputed_one_is_not_moved(
+    client: Any, core: Any, cells: Any, tmp_path: Path
+) -> None:
+    await publish(core, make_partner("bank_east", {"total_fen": 10_000_000}))
+    assert (await draw_contract(client, await sign_joint(client)))[0] == 201
+    loan = await draw(client)
+    async with running_banks(tmp_path, ANSWER_S, "bank_a", "bank_b") as banks:
+        days = {clock_day()}
+        await look_until_final([make_payer(core, banks)], cells)
+        files = [await fetch(banks[0], PAYMENTS_PATH, day) for day in sorted(days | {clock_day()})]
+    ((disputed,),) = await cells.rows(
+        f"select order_id from core.payout_orders where loan_id = '{loan['loan_id']}'"
+    )
+    found = []
+    for file in files:
+        lines = {order: fen + (order == disputed) for order, fen in file.lines.items()}
+        found += await clear(core, replace(file, lines=lines))
+    assert [one.split(":")[0] for one in found] == [disputed]
+    held = await cells.rows(
+        """select funder, account, sum(amount_fen)::bigint from core.entries
+           where account in ('1002', '100201') group by funder, account having sum(amount_fen) <> 0"""
+    )
+    assert sorted(held) == [
+        ("bank_east", "100201", -840_000),
+        ("own", "1002", -1_200_000),
+        ("own", "100201", -360_000),
+    ]
 
 
 def test_a_file_that_was_changed_or_is_none_is_refused() -> None:

@@ -26,6 +26,12 @@ FORBIDDEN = {
         "delete from core.outbox",
         "update core.customers set name = '\\x00'",
         "update core.notices set state = 'delivered'",
+        "update core.contacts set refused_by = '{}'",
+        "delete from core.contact_outcomes",
+        "update core.collection_tasks set customer_id = 'C'",
+        "update core.complaints set received_at = now(), words = ''",
+        "update core.complaint_acts set words = ''",
+        "update core.alert_tasks set value = 0",
         "alter table core.customers disable row level security",
         "select * from audit.entries",
         "insert into audit.entries (line) values ('x')",
@@ -39,6 +45,9 @@ FORBIDDEN = {
         "select * from core.applications",
         "select * from core.entries",
         "select * from core.outbox",
+        "select * from core.contacts",
+        "select * from core.complaints",
+        "update core.collection_tasks set state = 'done'",
         "insert into core.staff_looks (look_id) values ('S000')",
         "insert into core.staff_look_runs (look_id, customer_id) values ('S000', 'C')",
         "update core.staff_looks set purpose = 'other'",
@@ -92,6 +101,11 @@ FORBIDDEN = {
         "insert into core.notices (notice_id) values ('N')",
         "update core.notices set customer_id = 'C', medium = 'sms'",
         "delete from core.notices",
+        "update core.contacts set refused_by = '{}'",
+        "select words from core.complaints",
+        "select customer_id from core.complaints",
+        "update core.complaints set decide_by = '2099-01-01'",
+        "select words from core.complaint_acts",
         "update core.loans set principal_fen = 0",
         "update core.business_date set on_date = now()",
         "alter table core.customers disable row level security",
@@ -265,6 +279,42 @@ async def test_the_sender_of_notices_sees_who_gets_a_text_message_and_no_other(
     assert await look() == (1, 1)
     cells.run_sql(database, "update core.notices set state = 'delivered'")
     assert await look() == (0, 0)
+
+
+async def test_who_calls_by_machine_sees_the_phone_while_a_call_is_ordered_and_no_call_of_people(
+    client: Any, core: Any, cells: Any
+) -> None:
+    await draw(client)
+    [(loan_id, customer_id)] = await cells.rows("select loan_id, customer_id from core.loans")
+    cell = core.cell_of_id(Letter.LOAN, loan_id)
+    database = cells.databases[cell]
+
+    async def look() -> tuple[int, int, int]:
+        async with await connect(cells, "biyi_notices", cell) as sender:
+            tasks = await (await sender.execute("select task_id from core.collection_tasks")).fetchall()
+            loans = await (await sender.execute("select loan_id from core.loans")).fetchall()
+            phones = await (await sender.execute("select phone from core.customers")).fetchall()
+            return len(tasks), len(loans), len(phones)
+
+    def order(channel: str) -> None:
+        task_id = f"T{loan_id[1:5]}{channel.encode().hex():0>32}"
+        cells.run_sql(
+            database,
+            "insert into core.collection_tasks (task_id, loan_id, customer_id, channel, script,"
+            " strategy_version, days_past_due, on_date, quiet_from, quiet_until, due_at, give_up_at,"
+            f" changed_by, idempotency_key) values ('{task_id}', '{loan_id}', '{customer_id}', '{channel}',"
+            " 'x', 1, 1, '2026-02-16', 22, 8, now(), now(), 'idc', 'k')",
+        )
+
+    assert await look() == (0, 0, 0)
+    order("person")
+    assert await look() == (0, 0, 0), "a call that a person makes is none of its business"
+    order("letter")
+    assert await look() == (1, 1, 0), "a letter needs no phone"
+    order("sms")
+    assert await look() == (2, 1, 1)
+    cells.run_sql(database, "update core.collection_tasks set state = 'done'")
+    assert await look() == (2, 0, 0)
 
 
 async def test_the_portals_role_sees_a_customer_only_where_it_recorded_a_look(

@@ -44,6 +44,7 @@ CORRUPTIONS = [
         "overdue-within-balance",
     ),
     ("delete from core.outbox where key = '{loan}' and topic = 'loan.drawn'", "drawn-is-captured"),
+    ("delete from core.outbox where topic = 'loan.repaid'", "change-is-captured"),
     ("update core.contracts set amount_fen = 1 where contract_id in ({contract})", "iou-within-contract"),
     ("update core.loan_funders set share = 0.9 where funder = 'bank_east'", "partner-share"),
 ]
@@ -61,6 +62,7 @@ BAD_COLUMNS = [
     ("503", "contract", "''", "contract: is not empty"),
     ("503", "kind", "E'a\\nb'", "kind: has no control characters"),
     ("503", "amount", "-1", "amount: is in its range"),
+    ("503", "amount", "1.5", "amount: is in its range"),
     ("503", "rate", "1.01", "rate: is in its range"),
     ("503", "periods", "-1", "periods: is in its range"),
     ("503", "periods", "null", "periods: is in its range"),

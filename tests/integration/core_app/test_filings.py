@@ -16,6 +16,7 @@ from tests.integration.core_app.conftest import TODAY
 from tests.integration.core_app.filing_house import (
     MONTH_END,
     close_evening,
+    corrupt,
     evening,
     live_a_month,
     open_house,
@@ -64,17 +65,70 @@ async def test_a_month_is_filed_whole_and_everything_agrees(
         assert path.stat().st_mode & 0o077 == 0
 
 
-async def test_the_same_books_give_the_same_bytes_also_after_business_went_on(
-    loans: list[str], core: Any, cells: Any, client: Any, tmp_path: Path
+async def make_all(core: Any, cells: Any, out: Path, *days: Any) -> dict[Kind, Any]:
+    """Make every filing of an evening; nothing of it may be wrong."""
+    house = open_house(core, cells, out)
+    made = {kind: await make_filing(house, kind, evening(core, *days)) for kind in Kind}
+    assert {kind: one.findings for kind, one in made.items()} == {kind: [] for kind in Kind}
+    return made
+
+
+LOWERED = """
+insert into core.rate_changes (loan_id, plan_version, rate_before, rate_after, from_period, begins, document,
+    document_sm3, decided_on, idempotency_key)
+select loan_id, 2, rate_annual, rate_annual / 2, 2, '{day}', '', decode(repeat('00', 32), 'hex'), '{day}', 'r'
+from core.loans where loan_id = '{loan}';
+insert into core.instalments (loan_id, plan_version, period, begins, due, principal_fen, interest_fen,
+    principal_before_fen, interest_before_fen, fee_fen, fee_before_fen, made_on)
+select loan_id, 2, period, begins, due, principal_fen, interest_fen / 2, principal_before_fen,
+    interest_before_fen / 2, fee_fen, fee_before_fen, '{day}'
+from core.instalments where loan_id = '{loan}' and period > 1;
+update core.loans set rate_annual = rate_annual / 2, plan_version = 2 where loan_id = '{loan}'"""
+"""A reward, written down: a year of payments on time is more than a test has time for."""
+
+
+async def test_an_evening_is_filed_as_it_was_whatever_became_of_its_loans(
+    core: Any, cells: Any, client: Any, tmp_path: Path
 ) -> None:
-    first = await make_filing(open_house(core, cells, tmp_path / "1"), Kind.EAST, evening(core))
-    set_day(cells, dt.date(2026, 2, 3))
-    body = {"loan_id": loans[1], "amount_fen": 5_000}
-    status, answer, _ = await client.post("/v1/repayments", body)
-    assert status == 201, answer
-    second = await make_filing(open_house(core, cells, tmp_path / "2"), Kind.EAST, evening(core))
-    assert first.sm3 == second.sm3
-    assert second.findings == []
+    loans = await live_a_month(client, core, cells, settle=[5])
+    early, bill, shorter, voided, bounced, cheaper = (loans[place] for place in (0, 1, 4, 3, 5, 7))
+    first = await make_all(core, cells, tmp_path / "1")
+    day = dt.date(2026, 2, 3)
+    set_day(cells, day)
+    _, payoff, _ = await client.get(f"/v1/loans/{early}/payoff")
+    _, shown, _ = await client.get(f"/v1/loans/{shorter}")
+    half_fen = shown["balance_fen"] // 2
+    whole = f"select repayment_id from core.repayments where loan_id = '{bounced}'"
+    for path, wish in (
+        ("repayments", {"loan_id": bill, "amount_fen": 5_000}),
+        ("prepayments", {"loan_id": early, "mode": "full", "amount_fen": payoff["total_fen"]}),
+        ("prepayments", {"loan_id": shorter, "mode": "keep_instalment", "amount_fen": half_fen}),
+        ("reversals", {"repayment_id": (await cells.rows(whole))[0][0], "reason": "bounced_debit"}),
+    ):
+        status, answer, _ = await client.post(f"/v1/{path}", wish)
+        assert status == 201, answer
+    seen_at = f"select changed_at from core.payout_orders where loan_id = '{voided}'"
+    command = make_command(core, "void-after-the-evening", "void", {"loan_id": voided})
+    await void_draw(core, command, Void(voided, "refused", (await cells.rows(seen_at))[0][0]))
+    corrupt(cells, LOWERED.format(loan=cheaper, day=day))
+    second = await make_all(core, cells, tmp_path / "2")
+    assert {kind: one.sm3 for kind, one in second.items()} == {kind: one.sm3 for kind, one in first.items()}
+    await close_evening(core, cells, loans, day)
+    later = await make_all(core, cells, tmp_path / "3", MONTH_END, day)
+    before, rows = (
+        {
+            row["iou"]: row
+            for row in read_rows(open_house(core, cells, tmp_path / out), made[Kind.EAST], "503")
+        }
+        for out, made in (("2", second), ("3", later))
+    )
+    assert rows.keys() == before.keys() - {voided}
+    assert (before[bounced]["ended"], rows[bounced]["ended"]) == ("20260125", "99991231")
+    assert (before[early]["ended"], rows[early]["ended"]) == ("99991231", "20260203")
+    assert rows[early]["maturity"] == before[early]["maturity"]
+    assert int(rows[shorter]["periods"]) < int(before[shorter]["periods"])
+    assert rows[cheaper]["periods"] == before[cheaper]["periods"], "the first is of the plan before"
+    assert float(rows[cheaper]["rate"]) == float(before[cheaper]["rate"]) / 2
 
 
 async def test_the_next_month_rolls_forward_from_the_last(
@@ -89,9 +143,21 @@ async def test_the_next_month_rolls_forward_from_the_last(
     made = await make_filing(house, Kind.EAST, evening(core, MONTH_END, day))
     assert made.findings == []
     assert {row["core_date"] for row in read_rows(house, made, "410")} == {"20260216"}
-    assert any(int(row["missed"]) > 0 for row in read_rows(house, made, "503"))
+    late = next(row for row in read_rows(house, made, "503") if row["iou"] == loans[4])
+    assert (late["missed_in_a_row"], late["missed"]) == ("1", "1")
     bureau = await make_filing(house, Kind.PBOC, evening(core, MONTH_END, day))
     assert bureau.findings == []
+    end = dt.date(2026, 3, 3)
+    set_day(cells, end)
+    _, shown, _ = await client.get(f"/v1/loans/{loans[4]}")
+    status, answer, _ = await client.post(
+        "/v1/repayments", {"loan_id": loans[4], "amount_fen": shown["next_due_fen"]}
+    )
+    assert status == 201, answer
+    await close_evening(core, cells, loans, end)
+    paid = read_rows(house, await make_filing(house, Kind.EAST, evening(core, day, end)), "503")
+    late = next(row for row in paid if row["iou"] == loans[4])
+    assert (late["missed_in_a_row"], late["missed"]) == ("0", "1"), "what was paid late stays counted"
 
 
 async def test_a_day_that_is_not_closed_is_not_filed(core: Any, cells: Any, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 Each fixture makes one adapter; an adapter of a real vendor is a further parameter of it.
 """
 
+import datetime as dt
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,6 +37,10 @@ from core_app.decisions.outside_source import (
 from core_app.notices.fake_gateway import FakeMessageGateway
 from core_app.notices.gateway import Delivery, Message, MessageGateway
 from core_app.products.references import read_sources
+from core_app.servicing.fake_opinions import FakeOpinionFeed
+from core_app.servicing.fake_voice import FakeVoiceRobot
+from core_app.servicing.opinions import OpinionFeed, Post
+from core_app.servicing.voice import Call, Called, VoiceRobot
 
 NAME, KNOWN, STRANGER = "张三丰", "11010519491231002X", "110105194912310038"
 SOURCES = read_sources().by_id
@@ -170,6 +175,44 @@ async def test_what_goes_wrong_with_a_bot_is_handed_over() -> None:
         await FakeServiceBot(down=True).ask("prepay", "en")
     for bot in (None, FakeServiceBot(down=True)):
         assert (await ask_bot(bot, "prepay", "en")).hands_over
+
+
+@pytest.fixture(params=["fake"])
+def robot(tmp_path: Path) -> VoiceRobot:
+    return FakeVoiceRobot(tmp_path / "calls", silent=frozenset({"13800138001"}))
+
+
+async def test_a_robot_places_a_call_once_says_who_answered_and_remembers(
+    robot: VoiceRobot, tmp_path: Path
+) -> None:
+    call = Call("U000-1", "Words.", "13800138000")
+    assert [await robot.call(call) for _ in range(3)] == [Called.ANSWERED] * 3
+    assert await robot.call(Call("U000-2", "Words.", "13800138001")) is Called.NO_ANSWER
+    assert await robot.call(Call("U000-3", "Words.", "not a number")) is Called.REFUSED
+    assert await robot.call(Call("U000-3", "Words.", "13800138000")) is Called.REFUSED
+    after_a_crash = FakeVoiceRobot(tmp_path / "calls")
+    assert await after_a_crash.call(Call("U000-2", "Words.", "13800138001")) is Called.NO_ANSWER
+    assert len(after_a_crash.placed()) == 3
+    assert "13800138000" not in (tmp_path / "calls").read_text(encoding="utf-8")
+    assert "13800138000" not in repr(call)
+
+
+@pytest.fixture(params=["fake"])
+def feed() -> OpinionFeed:
+    at = dt.datetime(2026, 3, 10, tzinfo=dt.UTC)
+    return FakeOpinionFeed([Post(n, "heimao", str(n), "service", at) for n in (3, 1, 2)])
+
+
+async def test_a_feed_gives_the_posts_after_a_place_in_order_and_again(feed: OpinionFeed) -> None:
+    for _ in range(2):
+        assert [post.place for post in await feed.read(0, 2)] == [1, 2]
+    assert [post.place for post in await feed.read(2, 9)] == [3]
+    assert list(await feed.read(3, 9)) == []
+
+
+async def test_a_letter_needs_no_phone_and_is_delivered_once(gateway: MessageGateway) -> None:
+    letter = Message("U000-4", "letter", "Text.", "C0123456789abcdef01234567")
+    assert [await gateway.send(letter) for _ in range(2)] == [Delivery.DELIVERED] * 2
 
 
 async def test_a_gateway_delivers_a_number_once_and_remembers_what_it_said(

@@ -1,6 +1,9 @@
 """Quotes, the cost table and rules over HTTP; product versions published into cells."""
 
+import datetime as dt
 import json
+from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import psycopg
@@ -12,7 +15,9 @@ from core_app.documents import compute_sm3
 from core_app.products.catalogue import FOLDER, read_product
 from core_app.products.model import Product
 from core_app.products.published import publish_version
+from core_app.rules.legal import make_rulebook
 from runbooks.product import publish_to_cell
+from tests.integration.core_app.conftest import serve_api
 from tests.integration.core_app.lending import apply, confirm, draw, register, repay
 
 QUOTE = {"product": "instalment-12", "amount_fen": 1_200_000, "periods": 12}
@@ -81,6 +86,31 @@ async def test_a_rule_refuses_a_quote_with_its_id_value_limit_day_and_source(cli
     assert broken["limit"].startswith("one of: household_goods")
     assert broken["source"]
     assert problem["errors"][0]["path"] == "body.purpose"
+
+
+async def test_a_posting_that_a_rule_of_its_day_forbids_is_refused_and_leaves_no_row(
+    client: Any, core: Any, cells: Any
+) -> None:
+    (old,) = (row for row in core.catalogue.rulebook.rows if row.key == "penalty.multiple.max")
+    ended = old.model_copy(update={"last_day": dt.date(2026, 3, 24)})
+    newer = old.model_copy(update={"first_day": dt.date(2026, 3, 25), "value": Decimal("1.4")})
+    stricter = make_rulebook([*(row for row in core.catalogue.rulebook.rows if row != old), ended, newer])
+    changed = replace(core, catalogue=replace(core.catalogue, rulebook=stricter))
+    loan = await draw(client)
+    async with serve_api(changed, None) as bound:
+        set_business_date(cells, "2026-03-25")  # two instalments are late: penalty is due
+        before = await cells.counts()
+        status, problem, _ = await repay(bound, loan["loan_id"], 30_000)
+        assert status == 422
+        (broken,) = problem["rules"]
+        assert (broken["rule"], broken["found"], broken["on"]) == (
+            "penalty.multiple.max",
+            "1.5",
+            "2026-03-25",
+        )
+        assert await cells.counts() == before
+        set_business_date(cells, "2026-03-24")
+        assert (await repay(bound, loan["loan_id"], 30_000))[0] == 201
 
 
 async def test_an_application_for_a_forbidden_or_foreign_use_is_recorded_with_the_rule(client: Any) -> None:

@@ -18,7 +18,7 @@ from tests.integration.core_app.people import token_of
 
 # What random bodies cannot know are business rules: a well-formed request may rightly be refused.
 EXCLUDED = "positive_data_acceptance"
-_OTHERS = "limits|pre-screens|reversals|write-offs"
+_OTHERS = "limits|pre-screens|reversals|strategies|write-offs"
 STAFF = f"^/v1/(staff|{_OTHERS})"
 ENDING = "/(logout|password)$"  # they would end the session that the rest is asked with
 _LOOKING = "customers|loans|applications|looks|searches|exports|assigned"
@@ -40,12 +40,15 @@ async def write_document(client: Any, folder: Path) -> Path:
         f"/v1/staff/customers/{customer['customer_id']}/looks",
         json={"purpose": "customer_request"},
     )
+    complaint = {"customer_id": customer["customer_id"], "about": "fees", "words": "The fee was not shown."}
+    _, complaint, _ = await client.post("/v1/complaints", complaint)
     text = json.dumps((await client.get("/openapi.json"))[1], ensure_ascii=False)
     real = {
         "C": customer["customer_id"],
         "A": waiting["application_id"],
         "L": loan["loan_id"],
         "S": look[1]["look_id"],
+        "G": complaint["complaint_id"],
     }
     for letter, object_id in real.items():
         text = re.sub(f'"{letter}(1f3-)?0123456789abcdef[0-9a-f]*"', f'"{object_id}"', text)

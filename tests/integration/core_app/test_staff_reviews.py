@@ -106,6 +106,34 @@ async def test_a_case_is_listed_with_its_reasons_and_without_a_name(reviews: Rev
     assert "li.wei" not in json.dumps([listed, detail])
 
 
+async def test_the_watch_list_is_that_of_the_newest_published_day(reviews: Reviews) -> None:
+    assert await reviews.call("deng", "GET", "/watch-list") == (200, {"day": "2026-04-30", "watched": []})
+    card = Jsonb({"watched": {"e0123456789abcdef0123": "2026-04-28"}})
+    async with await psycopg.AsyncConnection.connect(
+        reviews.cells.server.dsn(reviews.cells.databases["a"], "biyi_staff")
+    ) as connection:
+        await connection.execute(_PUBLISH, [DAY + dt.timedelta(days=1), uuid.uuid4().hex * 2, card])
+    watched = [{"subject": "e0123456789abcdef0123", "since": "2026-04-28"}]
+    assert await reviews.call("chen", "GET", "/watch-list") == (
+        200,
+        {"day": "2026-05-01", "watched": watched},
+    )
+    assert (await reviews.call("li", "GET", "/watch-list"))[0] == 403
+
+
+async def test_a_comment_is_kept_told_and_holds_no_number_of_a_person(reviews: Reviews) -> None:
+    said = "A campaign of the branch; the manager showed its plan."
+    status, _ = await reviews.act("deng", "open", "ab" * 16, comment=said)
+    assert status == 200
+    _, detail = await reviews.call("chen", "GET", f"/cases/{reviews.case}")
+    assert [one["comment"] for one in detail["acts"]] == [said]
+    told = await reviews.rows("select payload ->> 'comment' from core.outbox where topic = 'staff.reviewed'")
+    assert told == [(said,)]
+    assert (await reviews.act("deng", "open", "ab" * 16, comment="another"))[0] == 409
+    for wrong in ("call 138 0013 8000", "", "x" * 501):
+        assert (await reviews.act("deng", "propose", disposition="data_fault", comment=wrong))[0] == 422
+
+
 async def test_a_disposition_takes_two_people(reviews: Reviews) -> None:
     assert (await reviews.act("deng", "open"))[0] == 200
     proposal = {"disposition": "explained", "family": "volume", "until": "2026-05-31"}

@@ -78,6 +78,31 @@ async def test_a_lost_answer_is_asked_for_by_the_other_site_and_filed_once(
     assert (await states(cells))[-1] == "accepted"
 
 
+async def test_who_finds_a_batch_being_sent_asks_before_telling_it_again(writer: Any, tmp_path: Path) -> None:
+    class ToldOnce(FakeRegulator):
+        async def submit(self, batch_id: str, manifest: Any) -> Any:
+            assert batch_id not in self.filed(), "it was told what it already had"
+            return await super().submit(batch_id, manifest)
+
+    batch = await prepare(writer, GOOD, "idc")
+    with pytest.raises(RegulatorSilent):
+        await submit(writer, ToldOnce(tmp_path, faults(Fault.LOSE_ANSWER)), batch, "idc")
+    assert (await submit(writer, ToldOnce(tmp_path), batch, "cloud")).state is State.ACCEPTED
+
+
+async def test_what_the_regulator_holds_is_not_taken_for_ours_by_its_id_alone(
+    writer: Any, tmp_path: Path
+) -> None:
+    batch = await prepare(writer, GOOD, "idc")
+    with pytest.raises(RegulatorSilent):
+        await submit(writer, FakeRegulator(tmp_path, faults(Fault.TIME_OUT)), batch, "idc")
+    fake = FakeRegulator(tmp_path)
+    await fake.submit(batch, {"sm3": "bb"})
+    with pytest.raises(FilingRefused, match="holds another content"):
+        await submit(writer, fake, batch, "cloud")
+    assert (await read_standings(writer, batch))[0].state is State.SENDING
+
+
 async def test_two_sites_that_send_at_once_file_once(writer: Any, cells: Any, tmp_path: Path) -> None:
     batch = await prepare(writer, GOOD, "idc")
     fakes = {site: FakeRegulator(tmp_path) for site in ("idc", "cloud")}
@@ -147,6 +172,15 @@ async def test_a_feedback_file_is_kept_with_the_end_of_the_batch_once(
     second = await prepare(writer, OTHER, "idc", "the class was wrong")
     assert (await submit(writer, fake, second, "cloud")).state is State.ACCEPTED
     assert await read_remarks(writer, second) == []
+
+
+async def test_an_odd_feedback_file_does_not_keep_a_batch_from_its_end(writer: Any, tmp_path: Path) -> None:
+    batch = await prepare(writer, GOOD, "idc")
+    odd = [Remark("", "", "", ""), Remark("5" * 99, "k" * 999, "f" * 99, "t\0" + "t" * 999)]
+    fake = FakeRegulator(tmp_path, faults(Fault.REJECT), odd)
+    assert (await submit(writer, fake, batch, "idc")).state is State.REJECTED
+    kept = await read_remarks(writer, batch)
+    assert kept == [Remark("-", "", "", "-"), Remark("5" * 20, "k" * 200, "f" * 60, "t" * 500)]
 
 
 async def test_a_correction_needs_an_end_and_something_to_correct(writer: Any) -> None:

@@ -61,6 +61,10 @@ async def test_a_published_day_is_what_the_reviewers_see(core: Any, scored: Scor
         assert [one["subject"] for one in listed["cases"]] == [one["subject"] for one in made.cases]
         first = listed["cases"][0]["case_id"]
         _, detail, _ = await client.send("GET", f"/v1/staff/cases/{first}", headers=deng)
+        assert detail["document"]["scores"] == [{"day": str(day), "score": round(detail["score"], 1)}]
+        _, watched, _ = await client.send("GET", "/v1/staff/watch-list", headers=chen)
+        assert watched["day"] == str(day)
+        assert {one["subject"]: one["since"] for one in watched["watched"]} == made.card["watched"]
         reasons = [*detail["document"]["today"], *detail["document"]["accumulated"]]
         assert reasons
         assert {"own_usual", "peers_usual", "value", "since"} <= set(reasons[0])

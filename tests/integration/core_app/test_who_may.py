@@ -53,7 +53,9 @@ def test_what_takes_two_people_takes_another_role_or_person() -> None:
     }
     assert two == {
         "/v1/write-offs": "supervisor",
+        "/v1/strategies": "supervisor",
         "/v1/staff/exports": "supervisor",
+        "/v1/staff/complaints/{complaint_id}/special-extensions": "supervisor",
         "/v1/staff/customers/{customer_id}/unmaskings": "supervisor",
         "/v1/staff/accounts/{staff}/roles": "security_admin",
         "/v1/staff/accounts/{staff}/enable": "security_admin",
@@ -108,6 +110,7 @@ def fill(path: str, customer_id: str) -> str:
         "approval_id": nothing,
         "product": "instalment-12",
         "case_id": f"W-{nothing}",
+        "complaint_id": f"G000-{nothing}",
     }
     return path.format_map(values)
 

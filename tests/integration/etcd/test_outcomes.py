@@ -2,54 +2,13 @@
 
 import asyncio
 import signal
-import subprocess
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
 from replication.etcd import Etcd, EtcdUnavailable, Outcome
-from runbooks.stand.binaries import find_etcd
+from tests.integration.etcd.members import Member, until_it_serves
 from tests.integration.frozen import freeze
-from tests.integration.postgres.places import free_port, until
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """One etcd of its own."""
-
-    url: str
-    process: subprocess.Popen[bytes]
-
-
-@pytest.fixture
-def member(tmp_path: Path) -> Iterator[Member]:
-    url, peer = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
-    flags = {
-        "name": "only", "data-dir": str(tmp_path / "etcd"), "listen-client-urls": url,
-        "advertise-client-urls": url, "listen-peer-urls": peer, "initial-advertise-peer-urls": peer,
-        "initial-cluster": f"only={peer}", "log-level": "error",
-    }  # fmt: skip
-    command = [str(find_etcd()[0]), *(f"--{name}={value}" for name, value in flags.items())]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        yield Member(url, process)
-    finally:
-        process.send_signal(signal.SIGCONT)
-        process.kill()
-        process.wait()
-
-
-async def until_it_serves(etcd: Etcd) -> None:
-    async def serves() -> bool:
-        try:
-            await etcd.put("/test/up", "x")
-        except EtcdUnavailable:
-            return False
-        return True
-
-    await until(serves, "etcd serves", seconds=60)
+from tests.integration.postgres.places import free_port
 
 
 async def test_a_swap_on_the_present_revision_is_done_and_on_an_old_one_refused(member: Member):

@@ -4,26 +4,32 @@ The wheel has no OpenSSL. Taken is the build in $BIYI_PG_TLS_BIN, else the syste
 postgresql`), of whatever major: only how it listens and whom it lets in is put to the test.
 """
 
+import asyncio
 import datetime as dt
 import os
 import re
 import shutil
+import socket
+import ssl
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from cryptography import x509
 
 from replication.model import Site
-from replication.postgres import hba
+from replication.postgres import hba, renewal
 from replication.postgres.copy import ADMIN, Copy, give_to_owner
 from replication.postgres.observe import connect_admin
+from replication.postgres.renewal import keep_telling, tell_renewed
 from replication.settings import PlaceSettings
-from replication.tls import CURRENT, PARTNERS, REVOKED
+from replication.tls import CURRENT, PARTNERS, REVOKED, Identity
 from replication.transport import OWN, plan_calling, plan_listening
 from runbooks.stand.certificates import (
     ensure_certificates,
@@ -33,6 +39,8 @@ from runbooks.stand.certificates import (
     tls_dir,
 )
 from tests.integration.postgres.places import free_port, make_home, until
+from tests.unit.infra.kubelet import mount_renewed
+from tests.unit.replication.test_observe import SETTINGS
 
 PASSWORD = f"pw-{ADMIN}"
 OF_A_HANDSHAKE = "unknown ca|certificate|closed the connection|reset by peer"
@@ -198,3 +206,78 @@ async def test_a_revoked_certificate_opens_nothing_after_the_next_reload() -> No
         await until(is_refused, "the revoked certificate is refused", 5)
         async with await call(house.called_by("payer"), sslcrl=""):  # of the new generation
             pass
+
+
+def renew(house: House, pod: Path) -> None:
+    """Renew a pod's certificates under its processes, as the kubelet does."""
+    mount_renewed(house.home, pod / "tls")
+    for path in (pod, *pod.rglob("*")):
+        give_to_owner(house.copy, path)
+
+
+def shown_by(house: House) -> int:
+    """Return the serial number of the certificate that the server shows to who connects now."""
+    identity = Identity(tls_dir(house.home, "cloud"), "payer")
+    context = identity.to("api")
+    assert isinstance(context, ssl.SSLContext)
+    with socket.create_connection(("127.0.0.1", house.copy.place.port), timeout=5) as raw:
+        raw.sendall(bytes((0, 0, 0, 8, 4, 210, 22, 47)))  # SSLRequest
+        assert raw.recv(1) == b"S"
+        inward, outward = ssl.MemoryBIO(), ssl.MemoryBIO()
+        end = context.wrap_bio(inward, outward)
+        while True:
+            try:
+                end.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                raw.sendall(outward.read())
+                inward.write(raw.recv(1 << 14))
+        shown = end.getpeercert(binary_form=True)
+    assert shown is not None
+    return x509.load_der_x509_certificate(shown).serial_number
+
+
+async def test_a_renewed_certificate_is_shown_without_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_house() as house:
+        assert house.copy.place.tls_dir is not None
+        pod = house.home / "pod"
+        (pod / "tls").mkdir(parents=True)
+        for name in (CURRENT, REVOKED, f"{OWN}.crt", f"{OWN}.key"):
+            meant = {CURRENT: "..data", REVOKED: REVOKED}.get(name, name.replace(OWN, "api"))
+            (pod / name).symlink_to(f"tls/{meant}")
+        renew(house, pod)
+        house = replace(house, copy=replace(house.copy, place=replace(house.copy.place, tls_dir=pod)))
+        settings = plan_listening(house.copy.place)
+        with (house.copy.data_dir / "postgresql.conf").open("a") as conf:
+            conf.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
+        told: dict[str, tuple[str, int]] = {}
+        assert tell_renewed([house.copy], told) == ["a-cloud-0"], "a server that is found running is told"
+        assert tell_renewed([house.copy], told) == []
+        first = serial_of(pod)
+
+        async def shows(serial: int) -> bool:
+            return shown_by(house) == serial
+
+        await until(partial(shows, first), "the pod's certificate is shown", 5)
+        put_in_force(house.home, issue(house.home, dt.datetime.now(dt.UTC)))
+        assert shown_by(house) == first
+        renew(house, pod)
+        assert serial_of(pod) != first
+        assert tell_renewed([house.copy], told) == ["a-cloud-0"]
+        await until(partial(shows, serial_of(pod)), "the renewed certificate is shown", 5)
+        put_in_force(house.home, issue(house.home, dt.datetime.now(dt.UTC)))
+        monkeypatch.setattr(renewal, "LOOK_SECONDS", 0.05)
+        own = {
+            "site": Site.CLOUD,
+            "places": (house.copy.place,),
+            "pg_bin": BUILD,
+            "run_as": house.copy.run_as,
+        }
+        agents = asyncio.create_task(keep_telling(replace(SETTINGS, **own)))
+        renew(house, pod)
+        await until(partial(shows, serial_of(pod)), "the agent told of the next renewal", 5)
+        agents.cancel()
+
+
+def serial_of(pod: Path) -> int:
+    return x509.load_pem_x509_certificate((pod / f"{OWN}.crt").read_bytes()).serial_number

@@ -7,6 +7,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg_pool import AsyncConnectionPool
 
 from core_app import router_line
 from core_app.router_line import Line, Sessions
@@ -40,7 +41,12 @@ async def test_sessions_are_begun_one_after_another_and_the_first_one_serves(
     """As after a take-over: everyone waits, and nothing is open yet."""
     connect, probe = psycopg.AsyncConnection.connect, Line._probe
     probing = contextvars.ContextVar("probing", default=False)
-    beginning, peak = Counter[str](), Counter[str]()
+    beginning, peak, pools = Counter[str](), Counter[str](), []
+
+    class CountedPool(AsyncConnectionPool[Any]):
+        def __init__(self, **named: Any) -> None:
+            pools.append(self)
+            super().__init__(**named)
 
     async def watched(*words: Any, **named: Any) -> Any:
         kind = "probe" if probing.get() else "pool"
@@ -59,6 +65,7 @@ async def test_sessions_are_begun_one_after_another_and_the_first_one_serves(
             probing.reset(token)
 
     monkeypatch.setattr(psycopg.AsyncConnection, "connect", watched)
+    monkeypatch.setattr(router_line, "AsyncConnectionPool", CountedPool)
     monkeypatch.setattr(Line, "_probe", probed)
     async with scene.router(Sessions(4, 4)) as router:
         waiting = [asyncio.create_task(router.write("a", add(f"k{n}"))) for n in range(12)]
@@ -68,7 +75,9 @@ async def test_sessions_are_begun_one_after_another_and_the_first_one_serves(
             return await count_sessions(scene) == 4
 
         await until(all_open, "four sessions are open")
-    assert peak == {"pool": 1, "probe": 1}, "each kind begins one at a time; the two may overlap"
+    # On a machine that is very busy a probe may time out; then another pool begins beside the old one's end.
+    assert peak["probe"] == 1
+    assert 1 <= peak["pool"] <= len(pools), "each pool begins one at a time"
 
 
 async def test_sessions_on_demand_begin_with_the_first_transaction(scene: Scene) -> None:
@@ -117,3 +126,22 @@ async def test_sessions_for_nobody_who_waits_begin_after_those_of_customers(scen
 def test_impossible_numbers_of_sessions_are_refused(least: int, most: int) -> None:
     with pytest.raises(ValueError, match="needs 1 <= least <= most"):
         Sessions(least, most)
+
+
+async def test_a_line_is_looked_at_again_after_an_error_that_nobody_foresaw(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(router_line, "_AGAIN_SECONDS", 0.05)
+    probe, asked = Line._probe, Counter[str]()
+
+    async def failing_once(line: Line) -> bool:
+        asked["probes"] += 1
+        if asked["probes"] == 1:
+            raise RuntimeError("a descriptor is in use")
+        return await probe(line)
+
+    monkeypatch.setattr(Line, "_probe", failing_once)
+    async with scene.router(Sessions(1, 1)) as router:
+        await serving(router, 1)
+        assert (await router.write("a", add("after"))).value is True
+    assert asked["probes"] > 1

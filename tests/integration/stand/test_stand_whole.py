@@ -12,7 +12,10 @@ import aiohttp
 import psutil
 import pytest
 
-from replication.model import Site
+from infra.workloads.keys import GIVEN
+from replication.model import DATA_SITES, Site
+from replication.postgres.observe import connect_admin
+from replication.settings import read_site_settings
 from replication.tls import CURRENT, Identity
 from runbooks.stand.certificates import tls_dir
 from runbooks.stand.doors import context_for, doors_of, knock
@@ -22,6 +25,7 @@ from runbooks.stand.sites import data_directories, kill_site, live_processes
 from runbooks.stand.status import read_status
 from runbooks.stand.topology import StandError, read_stand, socket_of
 from runbooks.stand.up import down, start_site, up
+from tests.integration.postgres.places import until
 from tests.integration.stand.strangers import (
     NOT_AN_ANSWER,
     expired,
@@ -87,6 +91,40 @@ def test_every_tcp_listener_is_a_known_door_and_every_other_a_private_socket(hom
     assert {os.path.dirname(path) for path in named} == folders
     assert all(os.stat(folder).st_mode & 0o077 == 0 for folder in folders)
     assert {str(socket_of(stand, name)) for name in ("idc/copy:a-idc-0", "cloud/valkey")} <= named
+
+
+PROCESS_OF = {
+    "biyi-agent": "copy",
+    "biyi-exposure": "copy",
+    "biyi-core": "api",
+    "biyi-payer": "payer",
+    "biyi-notices": "payer",
+    "biyi-notary": "notary",
+    "biyi-projector": "projector",
+    "biyi-watcher": "watcher",
+}
+"""Who calls itself so at a copy; whatever else there is are copies that stream."""
+
+
+async def test_each_process_logs_in_as_no_role_but_those_that_a_cluster_gives_it(home: Path):
+    """On the stand all share a file of passwords, so that it is only seen here what each of them takes."""
+    await up(home, UpOptions(backups=False))
+    settings = {site: read_site_settings(home / site / "site.json") for site in DATA_SITES}
+    seen: set[tuple[str, str]] = set()
+
+    async def all_seen() -> bool:
+        for site in settings.values():
+            for place in (place for place in site.own_places() if place.data_dir):
+                async with await connect_admin(place, site.passfile, timeout_seconds=5) as connection:
+                    rows = await connection.execute(
+                        "select application_name, usename from pg_stat_activity where usename is not null"
+                    )
+                    for application, role in await rows.fetchall():
+                        seen.add((PROCESS_OF.get(application, "copy"), role))
+        return {process for process, _ in seen} == set(PROCESS_OF.values())
+
+    await until(all_seen, "every process has logged in somewhere", 60)
+    assert [(process, role) for process, role in seen if role not in GIVEN[process].roles] == []
 
 
 async def test_each_door_lets_in_whom_it_is_for(home: Path):

@@ -53,6 +53,26 @@ async def test_the_same_events_again_change_nothing(servers):
     await valkey.aclose()
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"action": "search", "customer": None},
+        {"action": "login", "customer": None},
+        {"assigned": True},
+        {"case_id": "case-1"},
+    ],
+    ids=["search", "login", "assigned", "with a case"],
+)
+async def test_what_names_no_customer_or_has_a_reason_is_counted_too(servers, more):
+    valkey = servers[0].client()
+    first, second = await StreamScorer(valkey, Settings()).apply([make(1, **more), make(2)])
+    assert first.provisional is not None
+    assert second.provisional is not None
+    state = await valkey.hgetall(f"ueba:day:{DAY}:e1")
+    assert (state["events"], state["bare"]) == ("2", "1")
+    await valkey.aclose()
+
+
 async def test_many_followers_at_once_count_each_event_once(servers):
     valkey = servers[0].client()
     events = [make(n, staff=f"e{n % 7}") for n in range(400)]

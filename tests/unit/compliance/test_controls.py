@@ -178,6 +178,40 @@ def test_an_attestation_that_does_not_count_leaves_unknown(changed: dict[str, An
         assert outcomes[item.id].state is wanted
 
 
+def test_the_newest_word_of_two_people_counts_and_on_one_day_the_worse() -> None:
+    item, today = "8.1.6.1", NOW.date()
+
+    def say(mark: str, *, holds: bool, since: int = 0, **changed: Any) -> Attested:
+        one = next(one for one in attest_all() if one.item == item)
+        made = {"attestation_id": mark, "holds": holds, "valid_from": today - dt.timedelta(since)}
+        return dataclasses.replace(one, **made, **changed)
+
+    def state_of(*said: Attested) -> State:
+        return judged(all_good(), list(said))[item].state
+
+    older_no, yes = say("T1", holds=False, since=9), say("T2", holds=True, since=3)
+    assert state_of(older_no, yes) is state_of(yes, older_no) is State.MET
+    assert state_of(yes, say("T3", holds=False)) is State.NOT_MET
+    for marks in (("T4", "T5"), ("T5", "T4")):
+        assert state_of(say(marks[0], holds=True), say(marks[1], holds=False)) is State.NOT_MET
+    unconfirmed = say("T6", holds=False, confirmed_by=None)
+    assert state_of(yes, unconfirmed) is State.MET, "one person alone changes nothing"
+    assert state_of(yes, say("T7", holds=False, withdrawn=True)) is State.MET
+
+
+def test_the_newest_reading_of_a_place_counts() -> None:
+    readings, name = all_good(), "integrity"
+    broken = {**facts_of(CATALOGUE.probes[name]), "checksum_failures": 3}
+    earlier = make_reading(name, "cloud", NOW - dt.timedelta(minutes=5), broken)
+    for seen in ([earlier, *readings], [*readings, earlier]):
+        assert judged(seen)["8.1.4.7.b"].state is State.MET
+    rest = [one for one in readings if (one.probe, one.where) != (name, "cloud")]
+    good_then = make_reading(name, "cloud", NOW - dt.timedelta(minutes=5), facts_of(CATALOGUE.probes[name]))
+    bad_now = make_reading(name, "cloud", NOW, broken)
+    for seen in ([good_then, bad_now, *rest], [bad_now, good_then, *rest]):
+        assert judged(seen)["8.1.4.7.b"].state is State.NOT_MET
+
+
 def test_a_site_that_fails_is_not_made_good_by_the_other() -> None:
     readings = [one for one in all_good() if (one.probe, one.where) != ("integrity", "cloud")]
     broken = {**facts_of(CATALOGUE.probes["integrity"]), "checksum_failures": 3}
@@ -222,6 +256,54 @@ def test_the_scores_are_those_computed_by_hand() -> None:
     assert [one.trigger.id for one in score.triggers if one.state is State.NOT_MET] == ["A-19"]
     # A raised trigger comes first although the other gap costs more.
     assert [(gap.item, gap.cost) for gap in score.gaps] == [("8.1.4.1.d", 37.5), ("8.1.6.1", 50.0)]
+
+
+@pytest.mark.parametrize(
+    ("open_items", "heaviest", "points", "band"),
+    [
+        (0, 1, 100, "优 excellent"),
+        (2, 1, 90, "优 excellent"),
+        (4, 1, 80, "良 good"),
+        (6, 1, 70, "中 fair"),
+        (7, 1, 65, "差 poor"),
+        (1, 2, 90, "良 good"),
+        (5, 2, 70, "中 fair"),
+        (1, 3, 85, "差 poor"),
+    ],
+)
+def test_the_band_of_2021_follows_points_and_the_heaviest_gap(
+    open_items: int, heaviest: int, points: float, band: str
+) -> None:
+    """Twenty items of weight 1, so five points each; the first open one may weigh more."""
+    technical = [item for item in CATALOGUE.items.values() if not item.managerial][:10]
+    managerial = [item for item in CATALOGUE.items.values() if item.managerial][:10]
+    twenty = [*technical, *managerial]
+    items = {item.id: dataclasses.replace(item, weight=1) for item in twenty}
+    items[twenty[0].id] = dataclasses.replace(twenty[0], weight=heaviest)
+    outcomes = {
+        item.id: made_outcome(item.id, State.NOT_MET if place < open_items else State.MET)
+        for place, item in enumerate(twenty)
+    }
+    score = compute_score(dataclasses.replace(CATALOGUE, items=items, triggers=()), outcomes)
+    assert (score.points_2021, score.band_2021) == (points, band)
+
+
+def test_gaps_come_by_serious_risk_then_by_what_they_cost() -> None:
+    gaps = compute_score(CATALOGUE, judged([], [])).gaps
+    assert len(gaps) == 257
+    order = [(not gap.triggers, -gap.cost) for gap in gaps]
+    assert order == sorted(order)
+    assert len({cost for _, cost in order}) == 3, "one for each weight"
+
+
+def test_a_risk_that_cannot_be_excluded_keeps_2025_from_complying() -> None:
+    outcomes = judged(all_good())
+    assert compute_score(CATALOGUE, outcomes).conclusion_2025 is Conclusion.COMPLIES
+    silent = [one for one in all_good() if one.probe != "second-factor"]
+    score = compute_score(CATALOGUE, judged(silent))
+    assert score.met_percent > 90
+    assert [one.trigger.id for one in score.triggers if one.state is State.UNKNOWN] == ["A-19"]
+    assert score.conclusion_2025 is Conclusion.IN_THE_MAIN
 
 
 @pytest.mark.parametrize(
@@ -286,3 +368,24 @@ def test_a_signed_pack_whose_conclusion_does_not_follow_is_found() -> None:
         render_pack(run, CATALOGUE, signer), {signer.key_id: signer.public}, CATALOGUE
     ).findings
     assert any("do not follow from the evidence" in one for one in findings)
+
+
+def sign(seen: Seen, score_of: Seen | None = None) -> list[str]:
+    """Return what is found wrong with a pack of honest verdicts; `score_of`: whose score it claims."""
+    outcomes = judge(CATALOGUE, seen)
+    claimed = judge(CATALOGUE, score_of) if score_of else outcomes
+    signer = make_signer("idc")
+    pack = render_pack(
+        Run(1, "", "stand", seen, outcomes, compute_score(CATALOGUE, claimed)), CATALOGUE, signer
+    )
+    return verify_pack(pack, {signer.key_id: signer.public}, CATALOGUE).findings
+
+
+def test_a_signed_pack_with_an_altered_reading_or_a_better_score_is_found() -> None:
+    good = Seen(SITES, NOW, all_good(), attest_all())
+    assert sign(good) == []
+    altered = [dataclasses.replace(one, facts={**(one.facts or {}), "added": 1}) for one in good.readings[:1]]
+    found = sign(Seen(SITES, NOW, [*altered, *good.readings[1:]], attest_all()))
+    assert [one for one in found if "does not have the hash it was made with" in one] == found != []
+    worse = Seen(SITES, NOW, good.readings, attest_all()[:9])
+    assert sign(worse, score_of=good) == ["the scores do not follow from the verdicts"]

@@ -55,6 +55,8 @@ def broken_rules(row: dict[str, Any], point: str, person: Any = None, **changed:
     [
         (account(), PERIOD, ("10", "32")),
         (account(opened=dt.date(2026, 5, 1)), PERIOD, ("32",)),
+        (account(opened=dt.date(2026, 10, 31)), PERIOD, ("32",)),  # told on the evening of the last filing
+        (account(opened=dt.date(2026, 11, 1)), PERIOD, ("10", "32")),
         (account(opened=dt.date(2026, 5, 1), ended=DAY), PERIOD, ("20",)),
         (account(ended=DAY), PERIOD, ("10", "20")),
         (account(opened=dt.date(2026, 5, 1)), bureau.Period(None, DAY), ("31",)),
@@ -125,6 +127,13 @@ def test_no_rule_of_a_record_is_left_out_above() -> None:
 
 def test_a_closed_record_breaks_no_rule() -> None:
     assert broken_rules(CLOSED, "20") == []
+
+
+def test_what_was_written_off_is_closed_as_such_and_owes_the_bureau_nothing() -> None:
+    for written_off, state, status in ((False, "3", "C"), (True, "42", "G")):
+        values = bureau.make_values(CLOSED | {"written_off": written_off}, PERSON, "20", PERIOD, "ORG")
+        assert (values["state"], values["status"], values["balance_fen"]) == (state, status, 0)
+    assert broken_rules(CLOSED | {"written_off": True}, "20") == []
 
 
 def test_special_trades_are_segments_of_their_own() -> None:
@@ -321,11 +330,17 @@ def test_a_batch_ends_once_whatever_is_answered_afterwards() -> None:
     for final in (State.ACCEPTED, State.REJECTED):
         assert [plan_next(final, answer) for answer in ("accepted", "rejected", "received")] == [None] * 3
     assert plan_next(State.SENDING, None) is None
+    assert plan_next(State.RECEIVED, "received") is None, "nothing is written down twice"
 
 
 def test_ids_periods_and_hashes_are_the_same_at_both_sites() -> None:
     assert batch_id_of(Kind.EAST, DAY, 2) == "east-20261130-002"
-    assert default_since(DAY) == dt.date(2026, 10, 31)
+    for day, since in (
+        (DAY, (2026, 10, 31)),
+        (dt.date(2026, 3, 31), (2026, 2, 28)),
+        (dt.date(2026, 1, 5), (2025, 12, 31)),
+    ):
+        assert default_since(day) == dt.date(*since)
     one = Made(Kind.EAST, DAY, None, {"a": 1, "b": 2}, {"x": {"lsn": "0/1"}}, ())
     other = Made(Kind.EAST, DAY, None, {"b": 2, "a": 1}, {"x": {"lsn": "0/2"}}, ())
     assert one.sm3 == other.sm3

@@ -195,6 +195,23 @@ def test_the_challenger_is_stored_and_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize(
+    ("pair", "decides"),
+    [
+        (None, "credit-main"),
+        (("credit-challenger", "credit-main"), "credit-challenger"),
+        (("credit-main", "credit-challenger"), "credit-main"),
+        (("credit-challenger", "credit-older"), "credit-main"),
+        (("credit-older", "credit-main"), "credit-main"),
+    ],
+)
+def test_a_strategy_counts_for_the_pair_of_the_policy_only(pair: Any, decides: str) -> None:
+    models = read_risk().models_on(dt.date(2026, 1, 15), pair)
+    assert models.challenger is not None
+    assert models.main.card.id == decides
+    assert {models.main.card.id, models.challenger.card.id} == {"credit-main", "credit-challenger"}
+
+
+@pytest.mark.parametrize(
     ("kind", "one", "other"),
     [
         ("device", "a1b2-c3d4-e5", "A1B2-C3D4-E5"),

@@ -14,8 +14,6 @@ LATER = frozenset(
     {
         "core_app.customers.segments",
         "core_app.insight.ratios",
-        "core_app.servicing.collection",
-        "core_app.servicing.complaints",
         "core_app.servicing.coupons",
         "core_app.servicing.documents",
     }

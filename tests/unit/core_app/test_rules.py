@@ -1,4 +1,4 @@
-"""The rule engine: dated rows, four stages, every excluded row refused by its own rule."""
+"""The rule engine: dated rows, five stages, every excluded row refused by its own rule."""
 
 import datetime as dt
 from decimal import Decimal
@@ -287,7 +287,7 @@ def test_a_bound_refuses_exactly_what_is_beyond_it_while_it_is_in_force(day: dt.
     assert bool(refusals) == (in_force and value > 1)
 
 
-def test_every_row_has_a_source_and_rules_of_all_four_stages_are_there() -> None:
+def test_every_row_has_a_source_and_rules_of_every_stage_are_there() -> None:
     assert all(RULES.by_stage[stage] for stage in Stage)
     assert all(len(row.source) > 10 for row in RULES.rows)
     days = {RULES.value("lpr1y", day) for day in (dt.date(2020, 8, 25), START)}

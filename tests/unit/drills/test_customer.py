@@ -103,6 +103,17 @@ async def test_avoids_an_entrance_that_refused_the_connection() -> None:
     assert [attempt.entrance for attempt in second.attempts] == ["cloud"]
 
 
+async def test_goes_elsewhere_when_its_entrance_has_left_meanwhile() -> None:
+    idc, cloud = Entrance("cut", "ok"), Entrance("ok")
+    async with two_entrances(idc, cloud) as customers:
+        asking = asyncio.create_task(customers.settle(PAY, "idc"))
+        await asyncio.sleep(0)
+        del customers.entrances["idc"]
+        settled = await asking
+        assert (settled.outcome, settled.attempts[-1].entrance) == (Outcome.OK, "cloud")
+        assert (await customers.settle(PAY, "idc")).attempts[0].entrance == "cloud"
+
+
 async def test_a_black_hole_costs_no_more_than_one_attempt() -> None:
     with socket.socket() as mute:
         mute.bind(("127.0.0.1", 0))

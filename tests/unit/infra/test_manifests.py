@@ -1,6 +1,7 @@
 """What both sites' clusters are asked for: Kubernetes' own schema, and what a copy's pod must be."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from compliance.protection.ring_file import is_ring
 from core_app.funding.settings import read_payer_settings
 from core_app.settings import ApiSettings
+from infra.components.witness import plan_boot
 from infra.settings import parse_settings
 from infra.topology import ZONE, plan_topology
 from infra.workloads.documents import API_PORT, HEALTH_PORT, HOME, IDENTITY, TLS
@@ -21,6 +23,7 @@ from replication.platform.objects import slice_name
 from replication.platform.settings import read_platform_settings
 from replication.settings import TlsAddress, read_site_settings
 from replication.transport import OWN, Transport, decide_transport
+from runbooks.stand.certificates import ETCD_PEER
 from tests.unit.infra.stage import EXAMPLE, Recorder, build, example
 
 SCHEMAS = Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema/v1.37.0-local-strict"
@@ -149,6 +152,58 @@ def test_the_cache_speaks_mutual_tls_only_and_has_no_key_but_its_own(
     assert [item["key"] for item in found["secrets"]["secret"]["items"]] == ["valkey"]
     given = [source["secret"]["name"] for source in found["tls"]["projected"]["sources"]]
     assert given == ["biyi-tls", "biyi-tls-valkey"]
+
+
+@pytest.mark.parametrize("site", SITES)
+def test_a_member_of_etcd_has_no_face_without_a_certificate(sites: dict[str, Recorder], site: str) -> None:
+    spec = sites[site].named("StatefulSet", "etcd")["spec"]["template"]["spec"]
+    (member,) = spec["containers"]
+    flags = dict(word.removeprefix("--").split("=", 1) for word in member["command"][1:])
+    listening = {name: url for name, url in flags.items() if name.startswith("listen-")}
+    assert listening.keys() == {"listen-client-urls", "listen-peer-urls", "listen-metrics-urls"}
+    assert all(url.startswith("https://") and "," not in url for url in listening.values())
+    assert {one["containerPort"] for one in member["ports"]} == {2379, 2380, 2381}
+    assert flags["client-cert-auth"] == flags["peer-client-cert-auth"] == "true"
+    assert flags["peer-cert-allowed-hostname"] == ETCD_PEER
+    (tls,) = spec["volumes"]
+    sources = [source["secret"]["name"] for source in tls["projected"]["sources"]]
+    assert sources == ["biyi-tls", "biyi-tls-etcd"]
+    held = {f"{TLS}/{name}" for name in ("ca.crt", "crl.pem", "etcd.crt", "etcd.key")}
+    assert {path for path in flags.values() if path.startswith(TLS)} == held
+    for probe in ("startupProbe", "livenessProbe"):  # neither may depend on the other members
+        assert member[probe].keys() & {"httpGet", "exec", "tcpSocket"} == {"tcpSocket"}
+    asked = member["readinessProbe"]["exec"]["command"]
+    assert asked[:2] == ["etcdctl", "--endpoints=https://127.0.0.1:2379"]
+    assert {word.split("=")[1] for word in asked if TLS in word} == held - {f"{TLS}/crl.pem"}
+
+
+@pytest.mark.parametrize("site", SITES)
+def test_only_members_reach_the_port_of_members_and_only_prometheus_that_of_figures(
+    sites: dict[str, Recorder], site: str
+) -> None:
+    policies = {name: spec["spec"] for name, spec in sites[site].all("NetworkPolicy").items()}
+    who: dict[int, list[Any]] = {2380: [], 2381: []}
+    for spec in policies.values():
+        for rule in spec.get("egress", []):
+            for port in {port["port"] for port in rule["ports"]} & who.keys():
+                who[port] += spec["podSelector"]["matchExpressions"][0]["values"]
+    assert who == {2380: ["etcd"], 2381: []}
+    into = [rule for spec in policies.values() for rule in spec.get("ingress", [])]
+    (figures,) = [rule for rule in into if 2381 in {port["port"] for port in rule["ports"]}]
+    (caller,) = figures["from"]
+    assert caller["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "monitoring"}
+
+
+def test_the_witness_asks_for_certificates_as_the_sites_do(sites: dict[str, Recorder]) -> None:
+    boot = plan_boot(plan_topology(parse_settings(EXAMPLE.read_text(encoding="utf-8"), str(EXAMPLE))))
+    (run,) = re.findall(r"ExecStart=.* etcd (--name=.*)", boot)
+    flags = {word.split("=")[0]: word for word in run.split()}
+    (member,) = sites["idc"].named("StatefulSet", "etcd")["spec"]["template"]["spec"]["containers"]
+    same = {word for word in member["command"][1:] if re.search(r"cert|crl|key-file|-ca-|cipher", word)}
+    assert len(same) == 12
+    assert same <= set(flags.values())
+    assert "--listen-metrics-urls" not in flags
+    assert "http://" not in boot
 
 
 @pytest.mark.parametrize("site", SITES)

@@ -4,12 +4,14 @@ import asyncio
 import dataclasses
 import datetime as dt
 import re
+import ssl
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 import redis
+from cryptography import x509
 
 import replication
 from replication.model import CopyId, Site
@@ -18,9 +20,9 @@ from replication.postgres.copy import Copy
 from replication.postgres.observe import connect_admin
 from replication.projection.valkey import open_valkey
 from replication.settings import PlaceSettings, TlsAddress
-from replication.tls import Identity
+from replication.tls import CURRENT, Identity
 from replication.transport import Transport, decide_transport, plan_calling, plan_listening, plan_rule
-from runbooks.stand.certificates import ensure_certificates, tls_dir
+from runbooks.stand.certificates import authority_file, ensure_certificates, issue, put_in_force, tls_dir
 from tests.integration.postgres.places import PG_BIN
 from tests.unit.replication.test_observe import SETTINGS
 
@@ -187,6 +189,60 @@ async def ping(house: Path, tmp_path: Path, server: str, *, tls: bool = True) ->
             except redis.exceptions.RedisError as error:
                 said = str(error)
     return said, fake.commands
+
+
+async def test_a_session_of_valkey_begun_after_a_renewal_shows_the_renewed_certificate(
+    tmp_path: Path,
+) -> None:
+    """redis-py would go on with what it read at the first connection, until it runs out."""
+    ensure_certificates(tmp_path, dt.datetime.now(dt.UTC))
+    shown: list[int] = []
+
+    class Fake(FakeValkey):
+        async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            der = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+            shown.append(x509.load_der_x509_certificate(der).serial_number)
+            await super().answer(reader, writer)
+
+    serving = Identity(tls_dir(tmp_path, "idc"), "api").serving()
+    own = tls_dir(tmp_path, "cloud")
+    for end in ("crt", "key"):
+        (own / f"own.{end}").symlink_to(f"{CURRENT}/payer.{end}")
+    (tmp_path / "password").write_text("a-secret")
+    in_force = []
+    async with await asyncio.start_server(Fake().answer, "127.0.0.1", 0, ssl=serving) as listening:
+        at = TlsAddress("127.0.0.1", listening.sockets[0].getsockname()[1], own)
+        async with open_valkey(at, tmp_path / "password", 5.0) as client:
+            for _ in range(2):
+                assert await client.ping()
+                pem = (own / CURRENT / "payer.crt").read_bytes()
+                in_force.append(x509.load_pem_x509_certificate(pem).serial_number)
+                await client.connection_pool.disconnect()
+                put_in_force(tmp_path, issue(tmp_path, dt.datetime.now(dt.UTC)))
+    assert shown == in_force
+    assert len(set(shown)) == 2
+
+
+async def test_a_valkey_that_only_the_machine_s_own_authorities_vouch_for_hears_no_password(
+    house: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    ensure_certificates(other, dt.datetime.now(dt.UTC))
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority_file(other)))
+    fake = FakeValkey()
+    serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    serving.load_cert_chain(*(tls_dir(other, "idc") / CURRENT / f"api.{end}" for end in ("crt", "key")))
+    for end in ("crt", "key"):
+        (tmp_path / f"own.{end}").symlink_to(tls_dir(house, "cloud") / CURRENT / f"payer.{end}")
+    (tmp_path / CURRENT).symlink_to((tls_dir(house, "cloud") / CURRENT).resolve())
+    (tmp_path / "password").write_text("a-secret")
+    async with await asyncio.start_server(fake.answer, "127.0.0.1", 0, ssl=serving) as listening:
+        at = TlsAddress("127.0.0.1", listening.sockets[0].getsockname()[1], tmp_path)
+        async with open_valkey(at, tmp_path / "password", 5.0) as client:
+            with pytest.raises(redis.exceptions.ConnectionError, match="certificate verify failed"):
+                await client.ping()
+    assert fake.commands == []
 
 
 async def test_valkey_beyond_the_machine_is_called_by_mutual_tls(house: Path, tmp_path: Path) -> None:

@@ -14,12 +14,15 @@ import pytest
 from starlette.types import Message
 
 from replication.model import Site
-from runbooks.console.app import Console, make_app
+from runbooks.console.app import make_app
 from runbooks.console.drill_pages import read_book, read_drills, read_run
 from runbooks.console.entrance import Entrance, asking
 from runbooks.console.forms import HEADERS, NONCE, SESSION
+from runbooks.console.frame import Console
+from runbooks.console.jobs import Jobs
 from runbooks.console.live import PARTS, LiveAnswer, LiveParts, changed_events
 from runbooks.console.pages import Pages
+from runbooks.console.readings import Readings, running_commands
 from runbooks.console.view import Platform
 from runbooks.console.watch import LOOK_SECONDS, Watch
 from runbooks.drills.catalogue import DRILLS
@@ -47,7 +50,10 @@ async def made(evidence: Path, pages: Any = None) -> AsyncIterator[Any]:
         # Nobody listens at port 9 (discard) of this machine.
         entrance = Entrance(asking(session, "http://127.0.0.1:9", True, "console-idc"), time.monotonic)
         watch = Watch(SETTINGS, silence, read_now)
-        app = make_app(Console(pages or Pages("idc"), watch, entrance, evidence, read_now))
+        readings = Readings(running_commands(evidence, "idc"), read_now)
+        jobs = Jobs(evidence, "idc", read_now, lambda: "0" * 8)
+        shown = pages or Pages("idc")
+        app = make_app(Console("idc", shown, watch, entrance, readings, jobs, evidence, evidence, read_now))
 
         async def ask(
             method: str, path: str, cookies: str = "", body: bytes = b"", **headers: str

@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runbooks.console.app import parse_form
 from runbooks.console.forms import (
     CSP,
     HEADERS,
@@ -19,6 +18,7 @@ from runbooks.console.forms import (
     read_nonce,
     read_token,
 )
+from runbooks.console.frame import MOST_FIELDS, parse_form
 
 TOKEN, NONCE_VALUE = "s1." + "a" * 43, "n" * 43
 COOKIES = {SESSION: TOKEN, NONCE: NONCE_VALUE}
@@ -97,7 +97,7 @@ def test_any_body_is_read_as_a_form_or_as_none(body: bytes):
 
 
 def test_a_body_of_many_fields_is_no_form():
-    assert parse_form(b"&".join(b"a%d=1" % n for n in range(11))) == {}
+    assert parse_form(b"&".join(b"a%d=1" % n for n in range(MOST_FIELDS + 1))) == {}
 
 
 @given(st.text(max_size=60))

@@ -12,6 +12,7 @@ from replication.model import Site
 from runbooks.console.drill_pages import read_book, read_drills, read_run
 from runbooks.console.entrance import Person
 from runbooks.console.pages import Pages
+from runbooks.console.rights import SECTIONS
 from runbooks.console.view import FRESH_SECONDS, Platform, SiteLook, make_platform
 from runbooks.drills.catalogue import DRILLS
 from runbooks.stand.topology import site_settings
@@ -158,7 +159,10 @@ def test_exposure_is_told_in_bytes_commits_and_yuan():
 @pytest.mark.parametrize("language", ["zh", "en"])
 def test_every_page_can_be_shown_in_both_languages(language: str, tmp_path: Path):
     pages = Pages("cloud")
-    frame = {"person": Person("an.bo", "head"), "path": "/", "next_language": "en", "form_token": "0"}
+    frame = {
+        "person": Person("an.bo", "head"), "entries": SECTIONS, "path": "/", "next_language": "en",
+        "form_token": "0", "jobs": [], "choices": {"site": ["idc", "cloud"]},
+    }  # fmt: skip
     folder = tmp_path / "20261123T001821Z-site-loss-idc"
     folder.mkdir()
     header = {"drill": "site-loss", "site": "idc", "started_at": LAST.isoformat()}

@@ -1,5 +1,7 @@
 """Small day figures made by hand or by chance, without any engine."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 
@@ -50,9 +52,12 @@ def make_tables(staff: int, days: int, seed: int, roles: tuple[str, ...] = ("cle
 
 
 def change(tables: DayTables, keep: "pa.compute.Expression", seed: int) -> DayTables:
-    """Keep the rows of some days; every other day is drawn anew from the seed."""
+    """Keep the rows of some days; every other day is drawn anew from the seed, half its words never seen."""
     days = tables.staff_days["day"].to_numpy()
     other = make_tables(len(set(tables.staff_days["staff"].to_pylist())), len(set(days)), seed)
+    words = [f"new-{seed}-{one}" if one in "02468" else one for one in other.tallies["word"].to_pylist()]
+    place = other.tallies.column_names.index("word")
+    other = replace(other, tallies=other.tallies.set_column(place, "word", pa.array(words)))
     names = ("staff_days", "tallies", "bare_looks", "money_acts")
     return DayTables(
         *(

@@ -28,7 +28,8 @@ def test_a_rejected_line_is_exit_1_and_the_good_ones_are_in(tmp_path):
     file.write_text(json.dumps(GOOD) + "\n{}\n")
     found = run(tmp_path, "ingest", str(file), "--json")
     assert found.exit_code == 1
-    assert json.loads(found.stdout) == {"lines": 2, "taken": 1, "seen_before": 0, "rejected": 1, "days": 1}
+    counts = {"lines": 2, "taken": 1, "seen_before": 0, "rejected": 1, "days": 1, "kept": 0}
+    assert json.loads(found.stdout) == counts
 
 
 def test_coverage_is_red_when_a_system_is_silent(tmp_path):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.unit.ueba.made import change, make_tables, shuffle
 from ueba.evidence import Distrust, compute_evidence
-from ueba.features.tables import DayTables
+from ueba.features.tables import COUNTS, DayTables
 from ueba.settings import Baseline, Settings
 
 SHORT = Settings(baseline=Baseline(window=10, gap=3))
@@ -137,6 +137,22 @@ def test_a_new_role_is_a_new_baseline():
     before, after = compute_evidence(tables, SHORT), compute_evidence(changed, SHORT)
     assert before.periods[before.find("p00000", 100 + DAYS - 1)] == SHORT.baseline.window
     assert after.periods[after.find("p00000", 100 + DAYS - 1)] == 0
+
+
+def test_a_usual_that_begins_anew_has_no_past_and_leaves_everybody_elses():
+    """What the register's `role_since` and a confirmed change of role lead to."""
+    tables, last = make_tables(6, DAYS, 2), 100 + DAYS - 1
+    before = compute_evidence(tables, SHORT)
+    after = compute_evidence(tables, SHORT, anew=[("p00000", last - 5), ("p00000", last), ("nobody", 100)])
+    mine = after.person == after.staff.index("p00000")
+    periods = [int(after.periods[after.find("p00000", day)]) for day in (last - 6, last - 5, last - 1, last)]
+    assert periods == [SHORT.baseline.window, 0, 1, 0]
+    np.testing.assert_array_equal(before.periods[~mine], after.periods[~mine])
+    counted = [i for i, name in enumerate(before.measures) if name in COUNTS]
+    assert counted
+    np.testing.assert_array_equal(before.own[~mine][:, counted], after.own[~mine][:, counted])
+    earlier = mine & (after.day < last - 5)
+    np.testing.assert_array_equal(before.own[earlier], after.own[earlier])
 
 
 def test_days_of_an_open_case_do_not_become_usual():

@@ -3,12 +3,15 @@
 import datetime as dt
 import json
 
+import pyarrow as pa
 import pytest
 
 from core_app.staff.reviews import Act, find_case
 from ueba.errors import UebaError
-from ueba.feedback import allowed_of, distrusted_of, reviewed_of
+from ueba.feedback import allowed_of, begun_anew, distrusted_of, reviewed_of
 from ueba.journal import ActRefused, append_act, read_acts
+from ueba.settings import day_number
+from ueba.store import REGISTERS
 
 DAY = dt.date(2026, 4, 30)
 
@@ -85,6 +88,31 @@ def test_what_follows_from_reviews(file):
     assert (allowed.family, allowed.digits, allowed.until - allowed.first) == ("volume", 4.0, 20)
     assert distrusted_of(acts, DAY) == []
     assert not reviewed_of(acts)["e1"].open
+
+
+@pytest.mark.parametrize(
+    ("disposition", "anew", "distrusted"),
+    [("role_change", [("e1", day_number(DAY))], []), ("data_fault", [], [0, 0]), ("malicious", [], [-14, 9])],
+)
+def test_what_was_found_says_what_is_usual_from_then_on(file, disposition, anew, distrusted):
+    """A new role has no usual yet, a day of wrong data is none, misuse never becomes usual."""
+    register = REGISTERS["staff"].empty_table()
+    do(file, act("open"), act("propose", disposition=disposition))
+    acts, _ = read_acts(file)
+    assert begun_anew(register, acts) == [], "while it is only proposed"
+    do(file, act("confirm", "bob"))
+    acts, _ = read_acts(file)
+    assert begun_anew(register, acts) == anew
+    found = distrusted_of(acts, DAY + dt.timedelta(days=9), 14)
+    assert [day - day_number(DAY) for one in found for day in (one.first, one.last)] == distrusted
+
+
+def test_the_register_says_since_when_somebody_has_a_role():
+    entry = {"staff": "e2", "role": "clerk", "branch": "b1"}
+    register = pa.Table.from_pylist(
+        [entry, entry | {"staff": "e3", "role_since": DAY}], schema=REGISTERS["staff"]
+    )
+    assert begun_anew(register, []) == [("e3", day_number(DAY))]
 
 
 def test_a_changed_line_breaks_the_chain(file):

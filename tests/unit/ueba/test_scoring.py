@@ -20,12 +20,13 @@ from ueba.generator.organisation import date_of
 from ueba.generator.write import Plan, write_organisation
 from ueba.ingest import ingest_file
 from ueba.lines import find_lines
+from ueba.profiles import make_profiles
 from ueba.publish import make_publication
 from ueba.reasons import explain
 from ueba.scale import SCORE_DIGITS
 from ueba.scoring import fit_model, read_standing
 from ueba.settings import Baseline, QueueSettings, ScoreSettings, Settings, day_number, read_settings
-from ueba.store import Home, write_table
+from ueba.store import REGISTERS, Home, write_table
 
 pytestmark = pytest.mark.xdist_group("ueba_scoring")
 SMALL = Settings(
@@ -172,6 +173,45 @@ def test_evidence_waits_in_the_kept_scores_until_it_is_reviewed(home, labels):
     assert dict(seen.kinds) == dict(waiting.kinds)
     assert stand().fresh < waiting.fresh
     (home.root / "reviews.jsonl").unlink()
+
+
+def test_who_has_a_new_role_by_the_register_or_a_review_has_no_usual_yet(home, labels, tmp_path):
+    """The personnel register's `role_since`, then a change of role that a review found."""
+    case = case_of(labels, "L1")
+    day, staff = dt.date.fromisoformat(case["days"][0]), case["staff"][0]
+    known = once(home, case["days"][0])
+    assert known.evidence.periods[known.evidence.find(staff, day_number(day))] > 5
+    copy = Home(tmp_path / "copy")
+    shutil.copytree(home.root, copy.root)
+    entries = copy.read_register("staff").to_pylist()
+    at = next(n for n, one in enumerate(entries) if one["staff"] == staff)
+    before = make_profiles(copy, day, SMALL)[staff]
+    for since, reviewed in ((day, False), (None, True)):
+        entries[at]["role_since"] = since
+        write_table(pa.Table.from_pylist(entries, schema=REGISTERS["staff"]), copy.register("staff"))
+        if reviewed:
+            keep(copy, score(copy, case["days"][0]))
+            for act in ({"kind": "open", "by": "ann"}, {"kind": "propose", "by": "ann",
+                        "disposition": "role_change"}, {"kind": "confirm", "by": "bob"}):  # fmt: skip
+                add_act(copy, {"staff": staff, "on": day} | act)
+        found = score(copy, case["days"][0])
+        assert found.evidence.periods[found.evidence.find(staff, day_number(day))] == 0
+        after = make_profiles(copy, day, SMALL)
+        assert before["days"] > 5
+        assert after[staff]["days"] == 0
+        assert not after[staff]["words"]
+
+
+def test_what_happens_later_changes_no_score(home, labels, tmp_path):
+    """The whole path on a store that ends with the day, and on one that goes on."""
+    day = case_of(labels, "L1")["days"][0]
+    copy = Home(tmp_path / "copy")
+    shutil.copytree(home.root, copy.root, ignore=shutil.ignore_patterns("features", "scores"))
+    later = [one for one in copy.days() if one.isoformat() > day]
+    assert later
+    for one in later:
+        shutil.rmtree(copy.day_folder(one))
+    assert score(copy, day).card["scores"] == once(home, day).card["scores"]
 
 
 def test_a_silent_system_is_named(home):

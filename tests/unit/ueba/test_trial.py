@@ -50,6 +50,8 @@ def test_what_stays_under_its_line_is_said():
 def test_what_is_too_slow_or_lost_is_said():
     fast = {"stream": {"p99_ms": 40.0, "lost_or_doubled": 0}, "daily": {"seconds": 45.4}}
     assert [line.split()[0] for line in summary(fast).splitlines()] == ["holds", "holds"]
+    short = {"million": {"scored_rows": 999_999, "staff_days": 1_100_000}}
+    assert summary(short).startswith("UNDER"), "it is scored that counts, not what is there"
     lossy = fast | {"stream": {"p99_ms": 40.0, "lost_or_doubled": 1}, "daily": {"seconds": 121}}
     assert [line.split()[0] for line in summary(lossy).splitlines()] == ["UNDER", "UNDER"]
 

@@ -1,0 +1,106 @@
+"""The sections that every report has: plan, steady state, injection, promises, decisions. Pure."""
+
+import html
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from runbooks.drills.background import (
+    Background,
+    DecisionRow,
+    find_injections,
+    measure_promises,
+    measure_steady_state,
+)
+from runbooks.drills.checkers import Verdict
+from runbooks.drills.records import History
+from runbooks.drills.wording import VERDICT_WORDS
+
+MOST_DECISIONS = 200
+"""Rows of the table of decisions. Source: our choice; the journals beside the report hold the rest."""
+
+
+def render_plan(background: Background, history: History) -> str:
+    """Return the plan: the runbook's steps, its abort rule, and who approved this run."""
+    said = background.sections
+    if not said:
+        return ""
+    steps = "".join(f"<li>{html.escape(step)}</li>" for step in background.steps)
+    options = history.header.options if history.header else {}
+    people = ", ".join(
+        f"{name.replace('_', ' ')} {options[name]}" for name in ("asked_by", "approved_by") if name in options
+    )
+    facts = [("Expected time", said["Expected time"]), ("Abort rule", said["Abort rule"])]
+    facts += [("Who approves", said["Who approves"]), ("This run", people or "no approval is recorded")]
+    rows = "".join(f"<tr><th>{name}</th><td>{html.escape(text)}</td></tr>" for name, text in facts)
+    return _section("Plan", "计划", f"<ol>{steps}</ol><table>{rows}</table>")
+
+
+def render_steady_state(history: History, origin_ns: int) -> str:
+    """Return what the load was like before the injection, and who served each cell."""
+    steady = measure_steady_state(history, origin_ns)
+    if steady is None:
+        return _section("Steady state", "稳态", "<p>No load ran before the injection.</p>")
+    text = (
+        f"<p>{steady.seconds:.1f} s of load before it: {steady.per_second:.1f} operations a second, "
+        f"{steady.failed} failed, p50 {steady.p50_ms:.0f} ms, p99 {steady.p99_ms:.0f} ms.</p>"
+    )
+    rows = "".join(
+        f"<tr><td>{html.escape(cell)}</td><td>{html.escape(served)}</td></tr>"
+        for cell, served in steady.cells.items()
+    )
+    head = "<thead><tr><th>Cell</th><th>Primary, mode, epoch</th></tr></thead>"
+    return _section("Steady state", "稳态", f"{text}<table>{head}<tbody>{rows}</tbody></table>")
+
+
+def render_injections(history: History, origin_ns: int) -> str:
+    """Return what was done to the stand; what was about to be done was on disk before it was done."""
+    rows = "".join(
+        f"<tr><td class=n>{(mark.at_ns - origin_ns) / 1e9:+.3f}</td><td>{html.escape(mark.text)}</td></tr>"
+        for mark in find_injections(history)
+    )
+    head = "<thead><tr><th class=n>Seconds</th><th>What was done</th></tr></thead>"
+    return _section("Injection", "注入", f"<table>{head}<tbody>{rows}</tbody></table>")
+
+
+def render_promises(history: History, plain: Mapping[str, Any], origin_ns: int) -> str:
+    """Return RTO, RPO and pauses beside what was promised."""
+    rows = "".join(
+        f"<tr><td>{html.escape(one.what)}<br><small lang=zh>{html.escape(one.what_zh)}</small></td>"
+        f"<td class=n>{html.escape(one.figure)}</td><td>{html.escape(one.promise)}</td>"
+        f"<td>{_chip(one.verdict)}</td></tr>"
+        for one in measure_promises(history, plain, origin_ns)
+    )
+    head = "<thead><tr><th>Figure</th><th class=n>Measured</th><th>Promised</th><th></th></tr></thead>"
+    return _section(
+        "Measured against the promise", "实测与承诺", f"<table>{head}<tbody>{rows}</tbody></table>"
+    )
+
+
+def render_decisions(decisions: Iterable[DecisionRow], origin_ns: int) -> str:
+    """Return what each agent decided, and why."""
+    found = list(decisions)
+    rows = "".join(
+        f"<tr><td class=n>{(row.at_ns - origin_ns) / 1e9:+.3f}</td><td>{html.escape(row.place)}</td>"
+        f"<td>{html.escape(row.step.replace('_', ' '))}</td><td>{html.escape(row.why.replace('_', ' '))}</td>"
+        f"<td class=n>{row.epoch}</td></tr>"
+        for row in found[:MOST_DECISIONS]
+    )
+    head = (
+        "<thead><tr><th class=n>Seconds</th><th>Agent of</th><th>Decision</th><th>Reason</th>"
+        "<th class=n>Epoch</th></tr></thead>"
+    )
+    left = len(found) - MOST_DECISIONS
+    note = f"<p class=note>{left} more stand in <code>journals/</code>.</p>" if left > 0 else ""
+    if not found:
+        return _section("Decisions and their reasons", "决策与理由", "<p>No agent had to decide.</p>")
+    body = f"<table>{head}<tbody>{rows}</tbody></table>{note}"
+    return _section("Decisions and their reasons", "决策与理由", body)
+
+
+def _chip(verdict: Verdict) -> str:
+    word_en, word_zh = VERDICT_WORDS[verdict]
+    return f'<span class="chip {verdict}">{word_en} {word_zh}</span>'
+
+
+def _section(english: str, chinese: str, body: str) -> str:
+    return f'<section><h2>{english} <small lang="zh">{chinese}</small></h2>{body}</section>'
