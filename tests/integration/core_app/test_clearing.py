@@ -14,6 +14,7 @@ from core_app.funding.clearing import (
     Clearing,
     ClearingInvalid,
     OrderSeen,
+    agrees,
     find_differences,
     read_clearing,
     write_clearing,
@@ -240,3 +241,11 @@ def test_each_kind_of_difference_is_found_and_nothing_else() -> None:
     assert "no such order" in found[3]
     assert "not in the file" in found[4]
     assert find_differences({"a": 1}, known[:1], ["a"]) == ()
+    again = replace(known[0], filed_on=DAY)
+    assert find_differences({"a": 1}, [again], []) == (
+        "a: booked by the channel, 1 fen; booked before, in its file of 2026-02-15",
+    )
+    assert agrees(known[0], 1)
+    for other in (again, replace(known[0], paid_here=False), replace(known[0], booked_fen=0)):
+        assert not agrees(other, 1)
+    assert not agrees(known[0], 2)
