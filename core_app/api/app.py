@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
 from compliance.access.errors import AccessRefused, Why
 from compliance.protection.errors import SubjectShredded
@@ -91,8 +92,7 @@ def make_app(
     metrics = ApiMetrics()
     app.add_route("/metrics", metrics.show, include_in_schema=False)
     if cache is not None:
-        route = next(r for r in walk_routes(app) if getattr(r, "endpoint", None) is get_loan_summary)
-        app.add_middleware(SummaryShortcut, core=core, cache=cache, route=route)
+        app.add_middleware(SummaryShortcut, core=core, cache=cache, route=_find_route(app, get_loan_summary))
     app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes, limit_seconds=settings.body_seconds)
     if buckets is not None:
         app.add_middleware(RateLimit, buckets=buckets)  # outside: what is refused is not even read
@@ -109,6 +109,10 @@ def make_app(
     app.add_api_route("/openapi.json", _document, include_in_schema=False)
     check_routes(app)
     return app
+
+
+def _find_route(app: FastAPI, endpoint: object) -> Route:
+    return next(route for route in walk_routes(app) if route.endpoint is endpoint)
 
 
 async def _on_shredded(request: Request, error: Exception) -> Response:
