@@ -202,7 +202,7 @@ async def test_a_cell_that_was_away_gets_what_the_first_one_kept_when_it_is_aske
 async def test_a_cell_that_comes_back_after_the_day_refuses_it_and_a_later_date_brings_them_together(
     client: Any, core: Any, cells: Any
 ) -> None:
-    await lend_and_copy(client, core, cells)
+    await lend_and_copy(client, core, cells, oldest="2025-10-19")  # in cell b it will be a day later
     asked = wish("2026-01-17")
     strategy = Strategy(**(asked | {"valid_from": dt.date(2026, 1, 17)}))
     command = make_command(core, "take-over-3", "strategy", asked)
