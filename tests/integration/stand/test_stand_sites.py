@@ -158,7 +158,11 @@ def test_a_port_taken_by_a_stranger_is_named_with_its_purpose(made: Stand):
 
 
 async def test_valkey_refuses_who_does_not_know_the_password(stand: Stand):
-    reader, writer = await asyncio.open_unix_connection(socket_of(stand, "idc/valkey"))
+    if stand.valkey_tls_bin is None:
+        reader, writer = await asyncio.open_unix_connection(socket_of(stand, "idc/valkey"))
+    else:
+        tls = stand.calling("valkey")
+        reader, writer = await asyncio.open_connection("127.0.0.1", stand.port(Site.IDC, "valkey"), ssl=tls)
     password = stand.key_path("valkey").read_bytes().strip()
     writer.write(b"PING\r\nAUTH " + password + b"\r\nPING\r\n")
     assert (await reader.readline()).startswith(b"-NOAUTH")

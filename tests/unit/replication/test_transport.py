@@ -177,12 +177,11 @@ async def ping(house: Path, tmp_path: Path, server: str, *, tls: bool = True) ->
     serving = Identity(tls_dir(house, "idc"), server).serving() if tls else None
     own = tls_dir(house, "cloud") / "current"
     (tmp_path / "current").symlink_to(own.resolve())
-    for end in ("crt", "key"):
-        (tmp_path / f"own.{end}").symlink_to(own.resolve() / f"payer.{end}")
+    (tmp_path / "crl.pem").symlink_to(tls_dir(house, "cloud") / "crl.pem")
     (tmp_path / "password").write_text("a-secret")
     listening = await asyncio.start_server(fake.answer, "127.0.0.1", 0, ssl=serving)
     async with listening:
-        at = TlsAddress("127.0.0.1", listening.sockets[0].getsockname()[1], tmp_path)
+        at = TlsAddress("127.0.0.1", listening.sockets[0].getsockname()[1], tmp_path, "payer")
         async with open_valkey(at, tmp_path / "password", 5.0) as client:
             try:
                 said = str(await client.ping())
@@ -206,12 +205,10 @@ async def test_a_session_of_valkey_begun_after_a_renewal_shows_the_renewed_certi
 
     serving = Identity(tls_dir(tmp_path, "idc"), "api").serving()
     own = tls_dir(tmp_path, "cloud")
-    for end in ("crt", "key"):
-        (own / f"own.{end}").symlink_to(f"{CURRENT}/payer.{end}")
     (tmp_path / "password").write_text("a-secret")
     in_force = []
     async with await asyncio.start_server(Fake().answer, "127.0.0.1", 0, ssl=serving) as listening:
-        at = TlsAddress("127.0.0.1", listening.sockets[0].getsockname()[1], own)
+        at = TlsAddress("127.0.0.1", listening.sockets[0].getsockname()[1], own, "payer")
         async with open_valkey(at, tmp_path / "password", 5.0) as client:
             for _ in range(2):
                 assert await client.ping()
@@ -233,12 +230,11 @@ async def test_a_valkey_that_only_the_machine_s_own_authorities_vouch_for_hears_
     fake = FakeValkey()
     serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     serving.load_cert_chain(*(tls_dir(other, "idc") / CURRENT / f"api.{end}" for end in ("crt", "key")))
-    for end in ("crt", "key"):
-        (tmp_path / f"own.{end}").symlink_to(tls_dir(house, "cloud") / CURRENT / f"payer.{end}")
+    (tmp_path / "crl.pem").symlink_to(tls_dir(house, "cloud") / "crl.pem")
     (tmp_path / CURRENT).symlink_to((tls_dir(house, "cloud") / CURRENT).resolve())
     (tmp_path / "password").write_text("a-secret")
     async with await asyncio.start_server(fake.answer, "127.0.0.1", 0, ssl=serving) as listening:
-        at = TlsAddress("127.0.0.1", listening.sockets[0].getsockname()[1], tmp_path)
+        at = TlsAddress("127.0.0.1", listening.sockets[0].getsockname()[1], tmp_path, "payer")
         async with open_valkey(at, tmp_path / "password", 5.0) as client:
             with pytest.raises(redis.exceptions.ConnectionError, match="certificate verify failed"):
                 await client.ping()
@@ -263,5 +259,5 @@ async def test_a_valkey_that_is_not_ours_hears_no_password(
 def test_there_is_no_plain_valkey_beyond_the_machine() -> None:
     found = dataclasses.replace(SETTINGS, valkey_host="valkey")
     with pytest.raises(ValueError, match="valkey_host is valkey and tls_dir is not set"):
-        found.valkey_address()
-    assert dataclasses.replace(found, valkey_host="127.0.0.1").valkey_address() == found.valkey_port
+        found.valkey_address("api")
+    assert dataclasses.replace(found, valkey_host="127.0.0.1").valkey_address("api") == found.valkey_port
