@@ -1,8 +1,7 @@
-"""The whole stand with its caches by mutual TLS: read from, written to, renewed, and shut to everybody else."""
+"""The whole stand with its caches by mutual TLS: read, written, renewed, and shut to everybody else."""
 
 import asyncio
 import datetime as dt
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -32,9 +31,8 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module", autouse=True)
-def stand_is_up(home: Path) -> Iterator[None]:
+def stand_is_up(home: Path) -> None:
     asyncio.run(up(home, UpOptions(backups=False)))
-    yield
 
 
 async def until_warm(home: Path) -> None:
@@ -72,7 +70,7 @@ def test_the_password_alone_opens_nothing(home: Path) -> None:
         "host": "127.0.0.1",
         "port": stand.port(Site.IDC, "valkey"),
         "password": password,
-        "socket_timeout": 5,
+        "socket_timeout": 2,
     }
     for words in ({}, {"ssl": True, "ssl_cert_reqs": "none", "ssl_check_hostname": False}):
         with pytest.raises(redis.exceptions.ConnectionError), redis.Redis(**at, **words) as stranger:

@@ -29,15 +29,7 @@ from replication.backup.health import write_restore
 from replication.model import Site
 from replication.settings import CellSettings, PlaceSettings
 from tests.unit.compliance import probed_house
-from tests.unit.compliance.probed_house import (
-    NOW,
-    House,
-    add_full,
-    keep_cache,
-    listen,
-    make_certificate,
-    server_context,
-)
+from tests.unit.compliance.probed_house import NOW, House, add_full, listen, make_certificate, server_context
 
 CATALOGUE = read_catalogue()
 
@@ -319,9 +311,9 @@ FORGERIES = [
     Forgery("tls", "no door is known", forget("doors"), OPEN),
     Forgery("mutual-tls", "lets strangers in", let_strangers_in, NO),
     Forgery("mutual-tls", "no door is known", forget("doors"), OPEN),
-    Forgery("mutual-tls", "its cache listens in clear", keep_cache(None), NO),
-    Forgery("mutual-tls", "others reach its cache's socket", keep_cache(0o770), NO),
-    Forgery("mutual-tls", "its cache's socket is nowhere", keep_cache(0), OPEN),
+    Forgery("mutual-tls", "its cache listens in clear", probed_house.keep_cache(None), NO),
+    Forgery("mutual-tls", "others reach its cache's socket", probed_house.keep_cache(0o770), NO),
+    Forgery("mutual-tls", "its cache's socket is nowhere", probed_house.keep_cache(0), OPEN),
     Forgery("ports", "another socket", listen_elsewhere, NO),
     Forgery("ports", "no socket at all", forget("listening"), NO),
     Forgery("ports", "the system does not say", refuse_to_say, OPEN),

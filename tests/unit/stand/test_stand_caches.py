@@ -1,4 +1,4 @@
-"""How the stand reaches its caches: by mutual TLS where a build can, else by a private socket, and it says which."""
+"""How the stand reaches its caches: by mutual TLS where a build can, else by a private socket; it says."""
 
 import stat
 from pathlib import Path
