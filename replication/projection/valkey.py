@@ -75,6 +75,8 @@ class _OurConnection(SSLConnection):
 
     async def connect(self) -> None:
         """Connect; redis.ConnectionError when the other end is not ours, or is so no more."""
+        if self.is_connected:  # the pool asks before each command; a context costs milliseconds
+            return
         files = self.ssl_context
         generation = Path(str(files.ca_certs)).parent.resolve()  # one, even if it changes meanwhile
         context = ssl.create_default_context(cafile=generation / "ca.crt")
