@@ -64,12 +64,15 @@ def is_genuine(receipt: Mapping[str, Any], signers: Mapping[str, bytes]) -> bool
 def find_sites_without(receipts: Sequence[Mapping[str, Any]], sites: Collection[str]) -> dict[str, list[str]]:
     """Return the sites of which no receipt is there, by customer: one site's word is not the other's.
 
-    `receipts` are genuine ones; those of one customer count together when they are of one request.
+    `receipts` are genuine ones. Those of one request count together, and one whole request is enough.
     """
     found: dict[tuple[str, str], set[str]] = {}
     for one in receipts:
         found.setdefault((str(one["customer_id"]), str(one["request_sm3"])), set()).add(str(one["site"]))
-    return {customer: sorted(set(sites) - told) for (customer, _), told in found.items() if set(sites) - told}
+    whole = {customer for (customer, _), told in found.items() if told >= set(sites)}
+    return {
+        customer: sorted(set(sites) - told) for (customer, _), told in found.items() if customer not in whole
+    }
 
 
 def _text(body: Mapping[str, Any]) -> bytes:
