@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from compliance.protection import ring as rings
-from compliance.protection import ring_file, ring_keeper
 from compliance.protection.approvals import (
     Approval,
     Operation,
@@ -42,8 +41,30 @@ def approve(holder: str, request: Request = REQUEST, key: str = "") -> Approval:
     return Approval(holder, HOLDERS[key or holder].sign(request.text(), secrets.token_bytes(32)))
 
 
-def lost_power(*_: Any) -> None:
-    raise OSError("the power is gone")
+def lose_power(patched: pytest.MonkeyPatch, cut: str) -> None:
+    """Have the machine fail at the first step of a kind: a new ring, an old key, the nonce of a signature."""
+    fails = {"before the ring": "replace", "before the old key dies": "unlink", "before the receipt": "draw"}
+    rename, unlink, draw = Path.replace, Path.unlink, secrets.token_bytes
+
+    def check(step: str, *, met: bool) -> None:
+        if met and fails[cut] == step:
+            raise OSError("the power is gone")
+
+    def replacing(path: Path, target: Path) -> Path:
+        check("replace", met=target.name == "ring.json")
+        return rename(path, target)
+
+    def unlinking(path: Path) -> None:
+        check("unlink", met=path.name.startswith("kek-"))
+        unlink(path)
+
+    def drawing(length: int) -> bytes:
+        check("draw", met=length == 32)
+        return draw(length)
+
+    patched.setattr(Path, "replace", replacing)
+    patched.setattr(Path, "unlink", unlinking)
+    patched.setattr(secrets, "token_bytes", drawing)
 
 
 def test_two_holders_are_enough_and_a_request_survives_its_file() -> None:
@@ -130,13 +151,8 @@ def test_a_shredding_that_was_cut_off_goes_on_to_its_receipt_and_leaves_no_old_k
     sealed = vault.encrypt(CUSTOMER_NAME, CUSTOMER, "张三")
     dead, kept = keeper.head().kek, [approve("li"), approve("wang")]
     copy = (tmp_path / "ring.json").read_bytes()  # in a backup of the directory, say
-    where = {
-        "before the ring": (ring_file, "_write"),
-        "before the old key dies": (ring_file, "_destroy"),
-        "before the receipt": (ring_keeper, "sign_receipt"),
-    }[cut]
     with monkeypatch.context() as patched:
-        patched.setattr(*where, lost_power)
+        lose_power(patched, cut)
         with pytest.raises(OSError, match="power"):
             keeper.carry_out(REQUEST, kept, NOW)
     receipt = keeper.carry_out(REQUEST, kept, NOW)
@@ -156,7 +172,7 @@ def test_another_change_of_the_ring_is_not_taken_for_the_shredding(
 ) -> None:
     keeper, kept = make_keeper(tmp_path, PUBLIC), [approve("li"), approve("wang")]
     with monkeypatch.context() as patched:
-        patched.setattr(ring_file, "_write", lost_power)
+        lose_power(patched, "before the ring")
         with pytest.raises(OSError, match="power"):
             keeper.carry_out(REQUEST, kept, NOW)
     keeper.grow("core.customers")

@@ -14,7 +14,10 @@ from compliance.protection.key_file import ensure_key_file
 from compliance.protection.receipt import Destroyed, sign_receipt
 from compliance.protection.ring_file import make_ring, read_ring, site_signing_key
 from compliance.protection.ring_keeper import LocalKeeper
+from replication.model import Site
 from runbooks.keys import cli
+from runbooks.stand.topology import write_stand
+from tests.unit.stand.making import a_stand
 
 NOW = dt.datetime(2026, 11, 22, 9, tzinfo=dt.UTC)
 GONE = "C" + "0" * 24
@@ -22,13 +25,14 @@ GONE = "C" + "0" * 24
 
 @pytest.fixture
 def keepers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, LocalKeeper]:
-    made = {}
+    monkeypatch.setenv("BIYI_HOME", str(tmp_path))
+    stand, made = a_stand(home=tmp_path), {}
+    write_stand(stand)
     for site, ring in rings.plant_rings(("idc", "cloud"), os.urandom).items():
-        path = tmp_path / site / "ring.json"
+        path = stand.ring_path(Site(site))
         ensure_key_file(path.parent / "root.key")
         make_ring(path, ring, {"kind": "file", "file": "root.key"})
         made[site] = LocalKeeper(path)
-    monkeypatch.setattr(cli, "_keepers", lambda: made)
     return made
 
 
