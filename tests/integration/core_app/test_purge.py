@@ -11,6 +11,7 @@ from core_app.day_end.service import DayEnd
 from core_app.decisions.purge import Purged, find_ends, purge_expired
 from tests.integration.core_app.lending import apply, confirm, register, repay
 
+ONE_DAY = dt.timedelta(days=1)
 EVIDENCE = {"device": "PURGE-00000001", "ip": "10.9.8.7"}
 COUNTS = """
 select (select count(*) from core.evidence),
@@ -30,19 +31,26 @@ async def decide(client: Any) -> tuple[str, Any]:
     return customer_id, await apply(client, customer_id, evidence=EVIDENCE)
 
 
-async def last_days_kept(cells: Any, core: Any) -> tuple[dt.date, dt.date]:
-    """Return the last evenings on which everything, and something, of now is still kept.
+async def last_evenings(cells: Any, core: Any) -> tuple[list[dt.date], list[dt.date]]:
+    """Return, of each row of evidence and of each report, the last evening on which it is still kept.
 
     Evidence counts from the day on the clock, a report from the business date, which may be the day before.
     """
-    rows = await cells.rows(
-        """select max((at at time zone 'Asia/Shanghai')::date) from core.evidence
-           union all select max(asked_on) from core.bureau_inquiries"""
-    )
-    newest = [day for (day,) in rows if day is not None]
-    days = int(core.catalogue.rulebook.value("keep.device_evidence", max(newest)))
-    assert days == int(core.catalogue.rulebook.value("keep.bureau_report", max(newest)))
-    return min(newest) + dt.timedelta(days=days), max(newest) + dt.timedelta(days=days)
+    found = []
+    for key, asked in (
+        ("keep.device_evidence", "select (at at time zone 'Asia/Shanghai')::date from core.evidence"),
+        ("keep.bureau_report", "select asked_on from core.bureau_inquiries"),
+    ):
+        days = [day for (day,) in await cells.rows(asked)]
+        found.append([day + dt.timedelta(days=int(core.catalogue.rulebook.value(key, day))) for day in days])
+    evidence, reports = found
+    return evidence, reports
+
+
+async def when_all_is_over(cells: Any, core: Any) -> dt.date:
+    """Return the first evening on which nothing of now is kept."""
+    evidence, reports = await last_evenings(cells, core)
+    return max(evidence + reports) + ONE_DAY
 
 
 async def purge(core: Any, day: dt.date, **more: Any) -> Purged:
@@ -53,29 +61,36 @@ async def purge(core: Any, day: dt.date, **more: Any) -> Purged:
 async def test_what_is_over_is_purged_on_the_record_and_once(client: Any, core: Any, cells: Any) -> None:
     await decide(client)
     await decide(client)
-    everything, last = await last_days_kept(cells, core)
-    assert await purge(core, last - dt.timedelta(days=400)) == Purged(0, 0)
-    assert await purge(core, everything) == Purged(0, 0), "the last evening"
+    evidence, reports = await last_evenings(cells, core)
+    assert await purge(core, min(evidence + reports) - dt.timedelta(days=400)) == Purged(0, 0)
     assert await counts(cells) == (4, 2, 0)
-    over = last + dt.timedelta(days=1)
-    for _ in range(2):  # repeated, it answers as before and does nothing
-        assert await purge(core, over, at_once=1) == Purged(4, 2)
-        assert await counts(cells) == (0, 0, 2)
+    evenings = sorted({last + more for last in evidence + reports for more in (dt.timedelta(0), ONE_DAY)})
+    before = Purged(0, 0)
+    for evening in evenings:
+        over = Purged(sum(last < evening for last in evidence), sum(last < evening for last in reports))
+        newly = Purged(over.evidence - before.evidence, over.reports - before.reports)
+        for _ in range(2):  # repeated, it answers as before and does nothing
+            assert await purge(core, evening, at_once=1) == newly, evening
+            assert await counts(cells) == (4 - over.evidence, 2 - over.reports, over.reports)
+        before = over
+    assert before == Purged(4, 2)
     lines = await cells.rows("select line from audit.entries where line like '%decisions.purged%'")
-    told = [json.loads(line) for (line,) in lines]
-    ends = find_ends(core.catalogue.rulebook, over)
-    counted = [one["body"] for one in told if one["body"]["day"] == over.isoformat()]
-    assert {one["evidence_before"] for one in counted} == {ends.evidence_before.isoformat()}
+    told = [json.loads(line)["body"] for (line,) in lines]
+    counted = [one for one in told if dt.date.fromisoformat(one["day"]) in evenings]
+    for one in counted:
+        ends = find_ends(core.catalogue.rulebook, dt.date.fromisoformat(one["day"]))
+        assert one["evidence_before"] == ends.evidence_before.isoformat()
+        assert one["reports_before"] == ends.reports_before.isoformat()
     assert (sum(one["evidence"] for one in counted), sum(one["reports"] for one in counted)) == (4, 2)
 
 
 async def test_what_a_loan_rests_on_stays_until_it_is_settled(client: Any, core: Any, cells: Any) -> None:
     _, decided = await decide(client)
     _, contract, _ = await client.post("/v1/contracts", confirm(decided))
-    over = (await last_days_kept(cells, core))[1] + dt.timedelta(days=1)
+    over = await when_all_is_over(cells, core)
     assert await purge(core, over) == Purged(0, 0)
     _, loan, _ = await client.post("/v1/draws", {"contract_id": contract["contract_id"]})
-    assert await purge(core, over + dt.timedelta(days=1)) == Purged(0, 0)
+    assert await purge(core, over + ONE_DAY) == Purged(0, 0)
     status, _, _ = await repay(client, loan["loan_id"], loan["outstanding_fen"])
     assert status == 201
     assert await purge(core, over + dt.timedelta(days=2)) == Purged(2, 1)
@@ -83,7 +98,7 @@ async def test_what_a_loan_rests_on_stays_until_it_is_settled(client: Any, core:
 
 async def test_a_day_end_purges_what_is_over_on_its_evening(client: Any, core: Any, cells: Any) -> None:
     customer_id, _ = await decide(client)
-    over = (await last_days_kept(cells, core))[1] + dt.timedelta(days=1)
+    over = await when_all_is_over(cells, core)
     cells.set_business_date(str(over))
     await DayEnd(core, core.cell_of_customer(customer_id), lambda *_: None).run()
     assert await counts(cells) == (0, 0, 1)

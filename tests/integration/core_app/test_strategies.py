@@ -55,8 +55,10 @@ async def look_back(client: Any, model: str) -> tuple[int, ...]:
     return tuple(found[name] for name in (*names, *loans))
 
 
-async def lend_and_copy(client: Any, core: Any, cells: Any, oldest: str = "2025-10-18") -> None:
-    """Leave one loan, and a hundred and five more applications that both models scored.
+async def lend_and_copy(
+    client: Any, core: Any, cells: Any, oldest: str = "2025-10-18", by_both: int = 60
+) -> None:
+    """Leave one loan, and `by_both` and 45 more applications that both models scored.
 
     Ten of them on the `oldest` day, by default the last that is looked back to from 2026-01-15.
     """
@@ -66,7 +68,7 @@ async def lend_and_copy(client: Any, core: Any, cells: Any, oldest: str = "2025-
     application_id = decided["application_id"]
     database = cells.databases[core.cell_of_id(Letter.APPLICATION, application_id)]
     for main, challenger, count, day in (
-        (600, 550, 60, "2026-01-10"),
+        (600, 550, by_both, "2026-01-10"),
         (550, 549, 30, "2026-01-10"),
         (549, 550, 10, oldest),
         (400, 400, 5, "2026-01-10"),
@@ -121,18 +123,21 @@ async def test_a_challenger_takes_over_by_two_people_on_a_day_in_all_cells_and_h
     status, problem, _ = await client.post("/v1/strategies", wish("2026-01-17"))
     assert (status, problem["errors"][0]["path"]) == (409, "body.model")
     assert problem["errors"][0]["found"].startswith("0 applications that both")
-    await lend_and_copy(client, core, cells)
+    await lend_and_copy(client, core, cells, oldest="2026-01-01", by_both=53)
+    status, problem, _ = await client.post("/v1/strategies", wish("2026-01-17"))
+    assert (status, problem["errors"][0]["found"].split()[0]) == (409, "99")
+    await apply(client, await register(client))  # the hundredth
     status, kept, _ = await client.post("/v1/strategies", wish("2026-01-17"), "take-over-1")
-    assert (status, kept["other"], kept["back_test"]["decided"]) == (201, MAIN, 106)
-    assert await cells.rows(KEPT) == [(1, CHALLENGER, MAIN, "2026-01-17", "106")] * 2
+    assert (status, kept["other"], kept["back_test"]["decided"]) == (201, MAIN, 100)
+    assert await cells.rows(KEPT) == [(1, CHALLENGER, MAIN, "2026-01-17", "100")] * 2
     assert await deciding(client, core) == {(MAIN, CHALLENGER)}
     cells.set_business_date("2026-01-17")
     assert await deciding(client, core) == {(CHALLENGER, MAIN)}
     assert (await client.post("/v1/strategies", wish("2026-01-17"), "take-over-1"))[:2] == (201, kept)
-    for model in (MAIN, CHALLENGER, MAIN):  # of one day the last one counts
+    for model in (CHALLENGER, MAIN):  # of one day the last one counts
         status, back, _ = await client.post("/v1/strategies", wish("2026-01-19", model))
         assert status == 201
-    assert (back["number"], back["other"]) == (4, CHALLENGER)
+    assert (back["number"], back["other"]) == (3, CHALLENGER)
     assert await deciding(client, core) == {(CHALLENGER, MAIN)}
     cells.set_business_date("2026-01-19")
     assert await deciding(client, core) == {(MAIN, CHALLENGER)}
