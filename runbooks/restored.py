@@ -62,6 +62,7 @@ LENDING_CHECKS = Checks(
         TableCheck("core", "hardships", ("loan_id", "asked_on"), "at", fixed=True),
         TableCheck("core", "complaints", ("complaint_id",), "at", fixed=False),
         TableCheck("core", "complaint_acts", ("complaint_id", "number"), "at", fixed=True),
+        TableCheck("core", "opinion_checks", ("feed", "on_date"), "at", fixed=True),
         TableCheck("core", "alert_tasks", ("task_id",), "at", fixed=False),
         TableCheck("core", "clearings", ("channel", "kind", "on_date"), "at", fixed=True),
         TableCheck("core", "day_end_progress", ("on_date", "step", "chunk"), "at", fixed=True),

@@ -63,6 +63,7 @@ TABLES = {
         "complaints",
         "complaint_acts",
         "opinion_feeds",
+        "opinion_checks",
         "alert_tasks",
         "clearing_lines",
         "clearings",
