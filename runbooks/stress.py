@@ -28,6 +28,7 @@ from core_app.stress.read import (
     read_shipped,
     read_tables,
 )
+from core_app.stress.runoff import CashDay
 from core_app.stress.scenario import NO_SHOCK, Finance, Scenario, check_use, make_schema
 from core_app.stress.shock import Outcome, Portfolio, stress
 from replication.etcd import EtcdUnavailable
@@ -92,19 +93,22 @@ def _plain(one: Tested) -> dict[str, Any]:
             "later_principal_fen": runoff.later_principal_fen,
             "inflow_30_fen": runoff.inflow_30_fen,
             "due_30_fen": runoff.due_30_fen,
-            "days": [
-                [
-                    day.on.isoformat(),
-                    day.principal_fen,
-                    day.interest_fen,
-                    day.out_fen,
-                    day.net_fen,
-                    day.balance_fen,
-                ]
-                for day in runoff.days
-            ],
+            "columns": ["on", "principal_fen", "interest_fen", "out_fen", "net_fen", "balance_fen"],
+            "months": [_row(month) for month in runoff.months],
+            "days": [_row(day) for day in runoff.days],
         },
     }
+
+
+def _row(day: CashDay) -> list[str | int | None]:
+    return [
+        day.on.isoformat(),
+        day.principal_fen,
+        day.interest_fen,
+        day.out_fen,
+        day.net_fen,
+        day.balance_fen,
+    ]
 
 
 @contextmanager

@@ -56,6 +56,19 @@ class Runoff:
     dearer_fen: int | None
 
     @property
+    def months(self) -> tuple[CashDay, ...]:
+        """Return the days added up by calendar month, each dated its last day within the horizon."""
+        found: list[CashDay] = []
+        for day in self.days:
+            last = found[-1] if found else None
+            if last is None or (last.on.year, last.on.month) != (day.on.year, day.on.month):
+                found.append(day)
+            else:
+                came = last.principal_fen + day.principal_fen, last.interest_fen + day.interest_fen
+                found[-1] = CashDay(day.on, *came, last.out_fen + day.out_fen, day.net_fen, day.balance_fen)
+        return tuple(found)
+
+    @property
     def lowest(self) -> CashDay:
         """Return the first of the days with the least cash."""
         return min(self.days, key=lambda one: one.net_fen)

@@ -197,6 +197,9 @@ def test_without_a_shock_all_that_is_planned_comes_on_its_day() -> None:
         (0, 0, 0),
     ]
     assert found.days[-1].balance_fen == 10 + 5 + 1 - 4
+    assert [month.on for month in found.months[:2]] == [dt.date(2026, 9, 30), dt.date(2026, 10, 31)]
+    assert sum(month.principal_fen for month in found.months) == 5
+    assert (found.months[0].out_fen, found.months[-1].net_fen) == (4, 2)
     assert found.later_principal_fen == 7
 
 
