@@ -211,21 +211,36 @@ def yuan(fen: int | None) -> str:
 
 
 def _show(portfolio: Portfolio, tested: Sequence[Tested]) -> None:
-    table = Table(
-        "情景 scenario", "拨备 provisions", "损失 loss", "最低现金 lowest cash", "于 on", "突破 breached",
-        caption=f"{portfolio.day}, yuan; cash: what came in less what went out since then",
-    )  # fmt: skip
+    table = Table(title=f"{portfolio.day}, 元 yuan")
+    for name in (
+        "情景 scenario",
+        "拨备 provisions",
+        "冲减资本 off capital",
+        "最低净现金 lowest cash",
+        "于 on",
+    ):
+        table.add_column(
+            name, no_wrap=name != "情景 scenario", justify="left" if name[0] in "情于" else "right"
+        )
     for one in tested:
         lowest = one.outcome.runoff.lowest
-        name = one.scenario.name
-        broken = [s.indicator.id for s in one.outcome.standings if s.state is State.BREACHED]
-        table.add_row(
-            f"{name.zh} {name.en}", yuan(one.outcome.provision_fen), yuan(one.outcome.loss_fen),
-            yuan(lowest.net_fen), str(lowest.on), ", ".join(broken) or "-",
-        )  # fmt: skip
-    Console().print(table)
+        name = f"{one.scenario.name.zh} {one.scenario.name.en}"
+        made = yuan(one.outcome.provision_fen), yuan(one.outcome.loss_fen)
+        table.add_row(name, *made, yuan(lowest.net_fen), str(lowest.on))
+    Console(width=max(100, Console().width)).print(table)
+    books = _broken(tested[0])
+    click.echo(f"without a shock already beyond their bounds: {', '.join(books) or 'none'}")
+    for one in tested[1:]:
+        more = [name for name in _broken(one) if name not in books]
+        short = one.outcome.runoff.first_short
+        cash = f"; short of cash from {short.on}" if short else ""
+        click.echo(f"{one.scenario.id}: breaks {', '.join(more) or 'nothing more'}{cash}")
     unknown = sorted(
         {s.indicator.id for o in tested for s in o.outcome.standings if s.state is State.UNKNOWN}
     )
     if unknown:
         click.echo(f"unknown until finance states what they need (--finance): {', '.join(unknown)}")
+
+
+def _broken(one: Tested) -> list[str]:
+    return [s.indicator.id for s in one.outcome.standings if s.state is State.BREACHED]

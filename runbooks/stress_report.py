@@ -67,6 +67,8 @@ def _draw_provisions(tested: Sequence[Tested]) -> str:
         balances.invert_yaxis()
         for axes in (balances, provisions):
             axes.grid(axis="x")
+            axes.xaxis.set_major_formatter("{x:,.0f}")
+            axes.tick_params(axis="x", labelsize=8)
         return _to_svg(figure)
 
 
@@ -81,6 +83,7 @@ def _draw_cash(tested: Sequence[Tested]) -> str:
         axes.set_xlabel("days after the evening")
         axes.set_ylabel("cash since the evening, yuan")
         axes.grid(axis="y")
+        axes.yaxis.set_major_formatter("{x:,.0f}")
         axes.legend(fontsize=8, frameon=False)
         return _to_svg(figure)
 

@@ -124,6 +124,19 @@ def test_what_finance_did_not_state_is_unknown_and_never_within() -> None:
     assert found["reserve_adequacy"].state is State.BREACHED, "nothing is in this portfolio's books"
 
 
+def test_capital_that_is_used_up_breaks_every_bound_on_it() -> None:
+    finance = make_finance(tier1_capital_fen=3_000, net_capital_fen=3_500, interbank_fen=1, cash_fen=0)
+    finance = finance.model_copy(update={"other_assets_fen": 0})
+    scenario = make_scenario(defaults=[{"of": "normal", "share": "0.1", "to": "substandard"}])
+    portfolio = Portfolio(DAY, (make_group(normal=100_000),), by_partner_fen={"bank_east": 1})
+    outcome = run(portfolio, scenario, finance)
+    assert outcome.loss_fen == 3_500, "tier-1 capital is 500 below nothing, net capital is nothing"
+    found = standings(outcome)
+    for name in ("leverage", "partner_share", "interbank"):
+        assert found[name].state is State.BREACHED, name
+    assert found["partner_share"].value is None
+
+
 def test_liquidity_counts_what_comes_and_what_falls_due_within_thirty_days() -> None:
     flows = (
         Flow("p", "r", DAY + dt.timedelta(days=30), 400, 50),
