@@ -67,7 +67,7 @@ _BALANCES = """
 select %(cell)s, substr(l.loan_id, 2, 3), l.product, l.channel, l.region, s.days_past_due,
        sum(core.own_part(s.loan_id, s.balance_fen))::bigint
 from core.loan_snapshots s join core.loans l using (loan_id)
-where s.on_date = (select max(on_date) from core.loan_snapshots) and s.balance_fen > 0
+where s.on_date = (select on_date - 1 from core.business_date) and s.balance_fen > 0
 group by 2, 3, 4, 5, 6 order by 2, 3, 4, 5, 6
 """
 
@@ -134,7 +134,7 @@ async def read_items(
 
 
 async def read_balances(connection: Connection, cell: str) -> list[Balance]:
-    """Return a cell's newest evening: our parts by days past due, in the groups that day-end rounds by."""
+    """Return the newest evening that a cell has closed: our parts by days past due, in the groups that day-end rounds by."""
     rows = await (await connection.execute(_BALANCES, {"cell": cell})).fetchall()
     return [Balance(_group(row[:5]), *row[5:]) for row in rows]
 

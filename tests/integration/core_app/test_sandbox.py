@@ -43,6 +43,7 @@ async def test_a_draft_says_what_it_would_refuse_and_which_figures_move_and_writ
         await pay_something(client, dice, loan)
     set_day(cells, LATE)
     await close_chunks_of(core, loans, LATE)
+    set_day(cells, LATE + dt.timedelta(days=1))
     before = await sums_of_tables(cells)
     connect, names, when = connecting(cells), core.router.cells, (LATE, 60)
     unchanged = await try_rules(connect, names, [draft("cap.all_in", "0.24")], when)
