@@ -134,7 +134,7 @@ async def read_items(
 
 
 async def read_balances(connection: Connection, cell: str) -> list[Balance]:
-    """Return the newest evening that a cell has closed: our parts by days past due, in the groups that day-end rounds by."""
+    """Return the newest evening a cell has closed: our parts by days past due, grouped as day-end rounds."""
     rows = await (await connection.execute(_BALANCES, {"cell": cell})).fetchall()
     return [Balance(_group(row[:5]), *row[5:]) for row in rows]
 
