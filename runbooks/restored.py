@@ -54,6 +54,7 @@ LENDING_CHECKS = Checks(
         TableCheck("core", "consents", ("consent_id",), "at", fixed=True),
         TableCheck("core", "limit_reviews", ("review_id",), "at", fixed=True),
         TableCheck("core", "strategies", ("number",), "at", fixed=True),
+        TableCheck("core", "customer_segments", ("place_id",), "at", fixed=True),
         TableCheck("core", "pre_screens", ("pre_screen_id",), "at", fixed=True),
         TableCheck("core", "notices", ("notice_id",), "at", fixed=False),
         TableCheck("core", "collection_tasks", ("task_id",), "at", fixed=False),

@@ -93,6 +93,10 @@ class ApplicationRequest(BaseModel):
         default=None, description="A partner bank's score; a scorecard may weigh it as `partner.score`."
     )
     evidence: DeviceEvidence | None = Field(default=None, description="Device evidence, as far as known.")
+    monthly_income_fen: AmountFen | None = Field(
+        default=None,
+        description="Mean monthly income after tax, in fen; asked for by some products, not kept.",
+    )
 
 
 class QuoteRequest(BaseModel):
@@ -105,6 +109,9 @@ class QuoteRequest(BaseModel):
     amount_fen: AmountFen
     periods: int = Field(gt=0, le=60, description="Months; one of the product's.")
     purpose: Purpose | None = Field(default=None, description="Use of the money, one of the product's.")
+    customer_id: Text | None = Field(
+        default=None, description="Whose segment prices it; absent: the product's rate for everybody."
+    )
 
 
 class ContractRequest(BaseModel):
@@ -183,6 +190,16 @@ class ReasonAnswer(BaseModel):
     source: str | None = None
 
 
+class PriceAnswer(BaseModel):
+    """The rate, and where it comes from: a cell of the published grid, or the product's own rate."""
+
+    rate_annual: str = Field(examples=["0.16"])
+    segment: str | None = Field(description="The segment that it is the price of; null: everybody's.")
+    grid: str = Field(description="Product and version that publish it.", examples=["instalment-12 v2"])
+    path: str = Field(examples=["pricing.grid.0.rate_annual"])
+    why: dict[str, str]
+
+
 class ApplicationAnswer(BaseModel):
     """The decision; `limit_fen` is the largest single loan the customer could have now."""
 
@@ -190,6 +207,7 @@ class ApplicationAnswer(BaseModel):
     decision: str = Field(examples=["approved", "refused"])
     reasons: list[ReasonAnswer]
     limit_fen: int
+    price: PriceAnswer
     cost_table: dict[str, Any] = Field(description="What the borrower is shown before signing.")
     cost_table_sm3: str = Field(description="SM3 of its canonical JSON, in hex.")
 
@@ -210,6 +228,7 @@ class QuoteAnswer(BaseModel):
 
     product: str
     product_version: int
+    price: PriceAnswer
     schedule: list[InstalmentAnswer]
     annual_cost_simple: str = Field(examples=["0.1800"])
     annual_cost_compound: str = Field(examples=["0.1956"])

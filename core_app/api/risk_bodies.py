@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from core_app.api.bodies import REQUEST, DeviceEvidence, ReasonAnswer, Text
+from core_app.api.bodies import REQUEST, DeviceEvidence, Purpose, ReasonAnswer, Text
 from core_app.money import MAX_FEN
 
 
@@ -57,6 +57,31 @@ class LimitRequest(BaseModel):
     temporary_to: Day | None = Field(default=None, description="Last business date of an increase.")
     reason: Text = Field(description="Why, without personal data.")
     staff: Staff = Field(description="Who sets it.")
+
+
+class SegmentRequest(BaseModel):
+    """The segment that a customer is in for some days."""
+
+    model_config = REQUEST | ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "customer_id": "C0123456789abcdef01234567",
+                    "segment": "returning",
+                    "first_day": "2026-12-01",
+                    "last_day": "2027-11-30",
+                    "reason": "settled two loans, never past due",
+                    "staff": "li.wei",
+                }
+            ]
+        }
+    )
+    customer_id: Text = Field(description="As answered by POST /v1/customers.")
+    segment: Purpose | None = Field(description="A segment that exists on its first day; null: none.")
+    first_day: Day | None = Field(default=None, description="First business date; absent: today.")
+    last_day: Day | None = Field(default=None, description="Last business date; absent: no end.")
+    reason: Text = Field(description="Why, without personal data.")
+    staff: Staff = Field(description="Who sets it; another person has to approve.")
 
 
 class PreScreenRequest(BaseModel):
@@ -140,6 +165,7 @@ class DecidedAnswer(BaseModel):
     reasons: list[ReasonAnswer]
     limit_fen: int
     decided_on: str
+    segment: str | None = Field(description="The segment that it was priced by.")
     steps: list[StepAnswer]
 
 
@@ -171,6 +197,15 @@ class PreScreenAnswer(BaseModel):
     listed: bool
     valid_from: str
     valid_to: str | None
+
+
+class SegmentAnswer(BaseModel):
+    """A customer's segment; of two rows for one day the later one counts."""
+
+    customer_id: str
+    segment: str | None = Field(examples=["returning"])
+    first_day: str
+    last_day: str | None
 
 
 class BackTestCounts(BaseModel):

@@ -10,6 +10,7 @@ from compliance.access.roles import Party, Role
 from core_app.api import risk_bodies
 from core_app.api.answering import IdempotencyKey, command_of, core_of, created, problems, respond, shown
 from core_app.api.guard import GuardedRoute, allow, staff_of
+from core_app.customers.placing import Place, place_customer
 from core_app.decisions.evidence import index_evidence
 from core_app.decisions.pre_screen import PreScreen, set_pre_screen
 from core_app.decisions.service import show_application
@@ -92,6 +93,19 @@ async def post_pre_screen(
     core = core_of(request)
     wish = PreScreen(**body.model_dump())
     return respond(await set_pre_screen(core, command_of(core, key, "pre-screen", body), wish))
+
+
+@router.post("/segments", summary="Put a customer into a segment", **created(risk_bodies.SegmentAnswer))
+@allow(Role.CREDIT, approved_by=Role.SUPERVISOR)
+async def post_segment(request: Request, key: IdempotencyKey, body: risk_bodies.SegmentRequest) -> Response:
+    """Put a customer into a segment for some days, or out of all; takes two people, for it sets prices.
+
+    It counts from the next quote and application on; what was applied for before keeps its price.
+    """
+    _need_own_name(request, body.staff)
+    core = core_of(request)
+    wish = Place(**body.model_dump())
+    return respond(await place_customer(core, command_of(core, key, "segment", body), wish))
 
 
 def _need_own_name(request: Request, staff: str) -> None:

@@ -71,10 +71,11 @@ async def get_customer(request: Request, customer_id: Annotated[str, Path(max_le
 async def post_quote(request: Request, body: bodies.QuoteRequest) -> Response:
     """Price a loan drawn today: schedule, all-in cost, cost table. Nothing is recorded; no key is needed.
 
+    With a customer it is the price of the customer's segment, and says where it comes from.
     A rule that forbids the loan is named with what was found, its limit, the day and its source.
     """
     wish = LoanWish(body.product, body.amount_fen, body.periods, body.purpose)
-    return respond(await quote_loan(core_of(request), wish))
+    return respond(await quote_loan(core_of(request), wish, body.customer_id))
 
 
 @router.post("/applications", summary="Apply for a loan", **created(bodies.ApplicationAnswer))
@@ -95,6 +96,7 @@ async def post_application(
         authorisation=body.bureau_authorisation,
         evidence=body.evidence.model_dump(exclude_none=True) if body.evidence else {},
         partner=PartnerScore(**body.partner_score.model_dump()) if body.partner_score else None,
+        monthly_income_fen=body.monthly_income_fen,
     )
     command = command_of(core, key, "application", body)
     if not is_customer_id(body.customer_id):  # refused there, in words of its own

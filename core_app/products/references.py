@@ -1,10 +1,11 @@
-"""What products refer to by name, read once a process: forms, flows, data sources."""
+"""What products refer to by name, read once a process: forms, flows, data sources, segments."""
 
 from functools import cache
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from core_app.customers.segments import Segment, Segments, find_unknown_segments
 from core_app.decisions.sources import Source, Sources, make_sources
 from core_app.products.forms import Papers, Referred, make_papers
 from core_app.products.model import Product
@@ -13,6 +14,8 @@ from core_app.yaml_documents import parse_yaml, read_text
 _HERE = Path(__file__).parent
 _SOURCES_FILE = _HERE.parent / "decisions" / "documents" / "sources.yaml"
 _REFERRED = TypeAdapter(Referred)
+_SEGMENTS_FILE = _HERE.parent / "customers" / "segments.yaml"
+_SEGMENTS: TypeAdapter[tuple[Segment, ...]] = TypeAdapter(Segments)
 _SOURCES = TypeAdapter(list[Source])
 
 
@@ -29,10 +32,17 @@ def read_sources(file: Path = _SOURCES_FILE) -> Sources:
     return make_sources(rows)
 
 
+@cache
+def read_segments() -> tuple[Segment, ...]:
+    """Return all customer segments, whenever they exist; DocumentInvalid names the field's path."""
+    return parse_yaml(_SEGMENTS_FILE.name, read_text(_SEGMENTS_FILE), _SEGMENTS)
+
+
 def find_dangling(product: Product) -> tuple[str, ...]:
     """Return every name in a product that refers to nothing, or to what does not fit it, with its path."""
     unknown = read_sources().find_unknown(product)
     return (
         *read_papers().find_faults(product),
+        *find_unknown_segments(product, read_segments()),
         *(f"risk.data_sources: {name}, which is not in the registry of sources" for name in unknown),
     )

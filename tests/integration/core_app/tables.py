@@ -54,6 +54,7 @@ TABLES = {
         "source_answers",
         "limit_reviews",
         "pre_screens",
+        "customer_segments",
         "strategies",
         "notices",
         "collection_tasks",
