@@ -112,6 +112,7 @@ class QuoteRequest(BaseModel):
     customer_id: Text | None = Field(
         default=None, description="Whose segment prices it; absent: the product's rate for everybody."
     )
+    coupon_id: Text | None = Field(default=None, description="A coupon of the customer, to show its worth.")
 
 
 class ContractRequest(BaseModel):
@@ -161,6 +162,10 @@ class RepaymentRequest(BaseModel):
     )
     loan_id: Text = Field(description="As answered by POST /v1/draws.")
     amount_fen: AmountFen
+    coupon_id: Text | None = Field(
+        default=None,
+        description="A coupon of the borrower that pays a part of the interest; in cash comes the rest.",
+    )
 
 
 class CustomerAnswer(BaseModel):
@@ -223,6 +228,17 @@ class InstalmentAnswer(BaseModel):
     total_fen: int
 
 
+class CouponWorthAnswer(BaseModel):
+    """What a coupon takes off the first repayment; null for a loan repaid anytime, where it depends."""
+
+    coupon_id: str
+    kind: str = Field(examples=["fifty_off"])
+    discount_fen: int | None
+    annual_cost_simple: str | None = Field(examples=["0.1712"])
+    annual_cost_compound: str | None = Field(examples=["0.1853"])
+    note: dict[str, str]
+
+
 class QuoteAnswer(BaseModel):
     """The price of a loan drawn today; a loan repaid anytime has no schedule."""
 
@@ -232,6 +248,9 @@ class QuoteAnswer(BaseModel):
     schedule: list[InstalmentAnswer]
     annual_cost_simple: str = Field(examples=["0.1800"])
     annual_cost_compound: str = Field(examples=["0.1956"])
+    coupon: CouponWorthAnswer | None = Field(
+        default=None, description="Only where a coupon was asked for; the cost above is without it."
+    )
     cost_table: dict[str, Any]
     cost_table_sm3: str
 
@@ -271,6 +290,9 @@ class RepaymentAnswer(BaseModel):
     penalty_fen: int
     fee_fen: int = 0
     balance_fen: int
+    coupon_id: str | None = Field(default=None, description="The coupon that was used, where one was.")
+    discount_fen: int | None = Field(default=None, description="What it paid of the interest.")
+    cash_fen: int | None = Field(default=None, description="What the borrower pays: the rest.")
 
 
 class LoanAnswer(BaseModel):

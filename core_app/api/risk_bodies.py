@@ -84,6 +84,31 @@ class SegmentRequest(BaseModel):
     staff: Staff = Field(description="Who sets it; another person has to approve.")
 
 
+class CouponRequest(BaseModel):
+    """A coupon to be issued to a customer."""
+
+    model_config = REQUEST | ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "customer_id": "C0123456789abcdef01234567",
+                    "kind": "fifty_off",
+                    "valid_from": "2026-12-01",
+                    "valid_to": "2026-12-31",
+                    "reason": "first loan",
+                    "staff": "li.wei",
+                }
+            ]
+        }
+    )
+    customer_id: Text = Field(description="As answered by POST /v1/customers.")
+    kind: Purpose = Field(description="A kind of coupon that may be issued today.")
+    valid_from: Day | None = Field(default=None, description="First business date of use; absent: today.")
+    valid_to: Day = Field(description="Last business date of use.")
+    reason: Text = Field(description="Why, without personal data.")
+    staff: Staff = Field(description="Who issues it; another person has to approve.")
+
+
 class PreScreenRequest(BaseModel):
     """A customer that staff puts on the list of a product, or takes off it."""
 
@@ -206,6 +231,25 @@ class SegmentAnswer(BaseModel):
     segment: str | None = Field(examples=["returning"])
     first_day: str
     last_day: str | None
+
+
+class CouponAnswer(BaseModel):
+    """A coupon; `used_by` is the repayment that it was used in."""
+
+    coupon_id: str = Field(examples=["V1f3-0123456789abcdef0123456789abcdef"])
+    customer_id: str
+    kind: str = Field(examples=["fifty_off"])
+    benefit: dict[str, Any] = Field(examples=[{"gives": "amount_off_interest", "amount_fen": 5000}])
+    valid_from: str
+    valid_to: str
+    used_by: str | None
+
+
+class CouponsAnswer(BaseModel):
+    """Every coupon of a customer, the first to end first."""
+
+    customer_id: str
+    coupons: list[CouponAnswer]
 
 
 class BackTestCounts(BaseModel):

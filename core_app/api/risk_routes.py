@@ -19,6 +19,7 @@ from core_app.errors import refuse_field
 from core_app.limits.service import LimitChange, set_limit, show_limits, void_contract
 from core_app.limits.tree import Level
 from core_app.read_models.read import show_windows
+from core_app.servicing.coupon_desk import Issue, issue_coupon, show_coupons
 
 router = APIRouter(prefix="/v1", default_response_class=Response, route_class=GuardedRoute)
 
@@ -106,6 +107,30 @@ async def post_segment(request: Request, key: IdempotencyKey, body: risk_bodies.
     core = core_of(request)
     wish = Place(**body.model_dump())
     return respond(await place_customer(core, command_of(core, key, "segment", body), wish))
+
+
+@router.post("/coupons", summary="Issue a coupon", **created(risk_bodies.CouponAnswer))
+@allow(Role.OPERATIONS, approved_by=Role.SUPERVISOR)
+async def post_coupon(request: Request, key: IdempotencyKey, body: risk_bodies.CouponRequest) -> Response:
+    """Issue a coupon to a customer; takes two people, for it is our money.
+
+    It takes something off the interest of one repayment, where the product takes its kind: never off fees.
+    """
+    _need_own_name(request, body.staff)
+    core = core_of(request)
+    wish = Issue(**body.model_dump())
+    return respond(await issue_coupon(core, command_of(core, key, "coupon", body), wish))
+
+
+@router.get(
+    "/customers/{customer_id}/coupons",
+    summary="Show a customer's coupons",
+    **shown(risk_bodies.CouponsAnswer),
+)
+@allow(*_CLIENTS)
+async def get_coupons(request: Request, customer_id: Annotated[str, Path(max_length=64)]) -> Response:
+    """Show every coupon: what it gives, when it may be used, and the repayment it was used in."""
+    return respond(await show_coupons(core_of(request), customer_id))
 
 
 def _need_own_name(request: Request, staff: str) -> None:

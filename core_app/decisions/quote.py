@@ -13,6 +13,7 @@ from core_app.customers.segments import find_misfit
 from core_app.decisions.rules import Reason, reason_of
 from core_app.disclosure.charges import Charges, compute_charges
 from core_app.disclosure.cost_table import make_cost_table
+from core_app.disclosure.coupon_worth import show_worth
 from core_app.documents import Canonical
 from core_app.errors import refuse_field
 from core_app.ids import is_customer_id
@@ -25,6 +26,8 @@ from core_app.router import CellUnavailable
 from core_app.rules.engine import judge, refuse_by_rules
 from core_app.rules.legal import Stage
 from core_app.rules.measure import Offer, measure_quote
+from core_app.servicing.coupon_desk import SELECT_COUPON, fetch_coupon
+from core_app.servicing.coupons import find_fault
 
 _TODAY = "select coalesce(on_date, %s::date) from core.business_date"
 # On the day of the customer's chunk; without a customer on the cell's.
@@ -89,12 +92,22 @@ def find_other_reasons(
     return (Reason("product.purposes", wish.purpose, f"one of: {', '.join(purposes)}"),)
 
 
-async def quote_loan(core: LendingCore, wish: LoanWish, customer_id: str | None = None) -> Done:
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Whom a price is for, as far as said; `coupon_id` is one of the customer's coupons."""
+
+    customer_id: str | None = None
+    coupon_id: str | None = None
+
+
+async def quote_loan(core: LendingCore, wish: LoanWish, asker: Asker | None = None) -> Done:
     """Price a loan drawn today, with the products and the business date of the first cell that answers.
 
     With a customer: of their cell, by their segment. Refused (422) when the product does not have it, is not
-    offered to the segment, or a rule forbids it.
+    offered to the segment, a rule forbids it, or the coupon may not be used.
     """
+    asker = asker or Asker()
+    customer_id = asker.customer_id
     if customer_id is not None and not is_customer_id(customer_id):
         raise refuse_field("body.customer_id", "a text that is no customer id", "a customer id")
     chunk = None if customer_id is None else core.chunk_of_customer(customer_id)
@@ -104,6 +117,7 @@ async def quote_loan(core: LendingCore, wish: LoanWish, customer_id: str | None 
         who = {"today": calendar, "chunk": chunk, "customer_id": customer_id}
         days = await connection.execute(_ASK, who)
         asked = await ask_on_sale(core, connection, wish.product, calendar, chunk)
+        asked_coupon = await connection.execute(SELECT_COUPON, [asker.coupon_id])
         row = await days.fetchone()
         today, known, segment = row if row else (calendar, None, None)
         if customer_id is not None and known is None:
@@ -119,6 +133,11 @@ async def quote_loan(core: LendingCore, wish: LoanWish, customer_id: str | None 
             raise refuse_by_rules(refusals)
         charges = compute_charges(product, wish.amount_fen, wish.periods, today)
         body = {"price": price.show(product)} | _show_quote(product, charges, wish.periods)
+        if asker.coupon_id is not None:
+            coupon = await fetch_coupon(asked_coupon)
+            if (fault := find_fault(coupon, customer_id or "", product, today)) is not None or coupon is None:
+                raise refuse_field("body.coupon_id", *(fault or ("nothing", "a coupon")))
+            body["coupon"] = show_worth(product, charges, coupon, today)
         return Answer(200, body, epoch, replayed=False)
 
     if customer_id is None:

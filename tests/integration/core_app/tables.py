@@ -55,6 +55,8 @@ TABLES = {
         "limit_reviews",
         "pre_screens",
         "customer_segments",
+        "coupon_events",
+        "coupons",
         "strategies",
         "notices",
         "collection_tasks",

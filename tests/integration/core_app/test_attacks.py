@@ -62,6 +62,7 @@ def own_requests(ids: dict[str, str]) -> list[tuple[str, str, Any]]:
     reads = [
         f"/v1/customers/{ids['customer_id']}",
         f"/v1/customers/{ids['customer_id']}/limits",
+        f"/v1/customers/{ids['customer_id']}/coupons",
         f"/v1/customers/{ids['customer_id']}/bills/instalment-12",
         f"/v1/applications/{ids['application_id']}",
         *(f"/v1/loans/{ids['loan_id']}{end}" for end in OF_A_LOAN),

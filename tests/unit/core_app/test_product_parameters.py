@@ -13,7 +13,6 @@ PARAMETERS = tuple(list_parameters())
 LATER = frozenset(
     {
         "core_app.insight.ratios",
-        "core_app.servicing.coupons",
         "core_app.servicing.documents",
     }
 )
