@@ -252,6 +252,23 @@ class CouponsAnswer(BaseModel):
     coupons: list[CouponAnswer]
 
 
+class RfmAnswer(BaseModel):
+    """A customer's tier by recency, frequency and amount of draws, with what it rests on.
+
+    Frequency and amount are those of `since`, the evening on which the tier or a fifth last changed.
+    """
+
+    customer_id: str
+    on: str
+    since: str | None
+    tier: str = Field(examples=["core", "active", "ordinary", "dormant", "none"])
+    recency_days: int | None = Field(description="Days from the last draw to `on`.")
+    frequency: int
+    amount_fen: int
+    fifths: dict[str, int | None] = Field(examples=[{"recency": 5, "frequency": 3, "amount": 4}])
+    version: int | None = Field(description="Version of the rule.")
+
+
 class BackTestCounts(BaseModel):
     """What two models made of the same applications, and what became of the loans, in all cells."""
 

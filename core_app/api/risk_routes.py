@@ -1,5 +1,6 @@
 """The routes of decisions, limits and windows."""
 
+import datetime as dt
 import json
 from typing import Annotated
 
@@ -16,6 +17,7 @@ from core_app.decisions.pre_screen import PreScreen, set_pre_screen
 from core_app.decisions.service import show_application
 from core_app.decisions.strategy import Strategy, set_strategy, show_back_test
 from core_app.errors import refuse_field
+from core_app.insight.rfm import show_tier
 from core_app.limits.service import LimitChange, set_limit, show_limits, void_contract
 from core_app.limits.tree import Level
 from core_app.read_models.read import show_windows
@@ -131,6 +133,23 @@ async def post_coupon(request: Request, key: IdempotencyKey, body: risk_bodies.C
 async def get_coupons(request: Request, customer_id: Annotated[str, Path(max_length=64)]) -> Response:
     """Show every coupon: what it gives, when it may be used, and the repayment it was used in."""
     return respond(await show_coupons(core_of(request), customer_id))
+
+
+@router.get(
+    "/customers/{customer_id}/rfm",
+    summary="Show a customer's tier by recency, frequency and amount",
+    **shown(risk_bodies.RfmAnswer),
+)
+@allow(Party.CHANNEL)
+async def get_rfm(
+    request: Request,
+    customer_id: Annotated[str, Path(max_length=64)],
+    day: Annotated[
+        dt.date | None, Query(description="Evening; absent: the newest.", examples=["2026-11-30"])
+    ] = None,
+) -> Response:
+    """Show the tier that day-end kept, on the newest evening or on an earlier one."""
+    return respond(await show_tier(core_of(request), customer_id, day))
 
 
 def _need_own_name(request: Request, staff: str) -> None:

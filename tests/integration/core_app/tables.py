@@ -55,6 +55,7 @@ TABLES = {
         "limit_reviews",
         "pre_screens",
         "customer_segments",
+        "rfm_tiers",
         "coupon_events",
         "coupons",
         "strategies",
