@@ -204,7 +204,7 @@ async def test_a_due_reminder_is_worded_by_the_borrowers_group_which_is_kept(
     assert assigned is not None
     assert group in (assigned.group, None)
     gateway = FakeMessageGateway(tmp_path / "book")
-    for day in days(-4, 1):
+    for day in days(-4, 0):
         await close(core, cells, loan, day)
         await send(core, gateway, 2)
     texts = [line["text"] for line in gateway.delivered().values()]
