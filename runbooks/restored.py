@@ -58,6 +58,7 @@ LENDING_CHECKS = Checks(
         TableCheck("core", "coupons", ("coupon_id",), "at", fixed=False),
         TableCheck("core", "coupon_events", ("event_id",), "at", fixed=True),
         TableCheck("core", "rfm_tiers", ("customer_id", "on_date"), "at", fixed=True),
+        TableCheck("core", "partner_scores", ("score_id",), "at", fixed=True),
         TableCheck("core", "pre_screens", ("pre_screen_id",), "at", fixed=True),
         TableCheck("core", "notices", ("notice_id",), "at", fixed=False),
         TableCheck("core", "collection_tasks", ("task_id",), "at", fixed=False),

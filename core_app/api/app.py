@@ -19,6 +19,7 @@ from core_app.api.customer_routes import router as customer_v1
 from core_app.api.guard import check_routes, walk_routes
 from core_app.api.metrics import ApiMetrics, Measured
 from core_app.api.openapi import describe
+from core_app.api.partner_routes import router as partners_v1
 from core_app.api.problem import make_answer, make_problem, read_validation_errors
 from core_app.api.rate_limit import Buckets, RateLimit
 from core_app.api.review_routes import router as reviews_v1
@@ -84,6 +85,7 @@ def make_app(
     app.include_router(reviews_v1)
     app.include_router(collection_v1)
     app.include_router(complaints_v1)
+    app.include_router(partners_v1)
     app.add_api_route("/healthz", _healthz, include_in_schema=False)
     app.add_api_route("/readyz", _readyz, include_in_schema=False)
     metrics = ApiMetrics()

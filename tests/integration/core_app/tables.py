@@ -56,6 +56,7 @@ TABLES = {
         "pre_screens",
         "customer_segments",
         "rfm_tiers",
+        "partner_scores",
         "coupon_events",
         "coupons",
         "strategies",

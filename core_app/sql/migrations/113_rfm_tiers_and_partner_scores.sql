@@ -22,4 +22,24 @@ create trigger rfm_tiers_append_only before update or delete or truncate on core
 
 grant select, insert on core.rfm_tiers to biyi_app;
 grant select on core.rfm_tiers to biyi_report;
+
+-- What partner banks' models say of customers: events that variables take, known from `received_on` on.
+create table core.partner_scores (
+    score_id        bigint generated always as identity primary key,
+    customer_id     text not null references core.customers,
+    partner         text not null,
+    model_kind      text not null,
+    model_version   text not null,
+    score           integer not null check (score between 0 and 1000),
+    scored_on       date not null,
+    standard        integer not null,
+    received_on     date not null check (received_on >= scored_on),
+    idempotency_key text not null,
+    at              timestamptz not null default now()
+);
+create index partner_scores_of_customer on core.partner_scores (customer_id, received_on);
+create trigger partner_scores_append_only before update or delete or truncate on core.partner_scores
+    for each statement execute function core.refuse_change();
+grant select, insert on core.partner_scores to biyi_app;
+grant select on core.partner_scores to biyi_report;
 select core.guard_rows();
