@@ -64,8 +64,8 @@ def random_registry(chance: random.Random, count: int) -> Registry:
     return make_registry(definitions)
 
 
-async def write_history(owner: Any, chance: random.Random, customers: list[str]) -> None:
-    """Random applications, contracts, loans, plans and repayments; some on the day asked for, some after."""
+async def write_scores(owner: Any, chance: random.Random, customers: list[str]) -> None:
+    """Partners' scores, some of one day."""
     for number in range(20):
         day = FIRST + dt.timedelta(days=chance.randrange(DAYS))
         await owner.execute(
@@ -77,6 +77,11 @@ async def write_history(owner: Any, chance: random.Random, customers: list[str])
                 chance.randrange(1_000), day - dt.timedelta(days=chance.randrange(9)), day,
             ],
         )  # fmt: skip
+
+
+async def write_history(owner: Any, chance: random.Random, customers: list[str]) -> None:
+    """Random applications, contracts, loans, plans and repayments; some on the day asked for, some after."""
+    await write_scores(owner, chance, customers)
     for number in range(40):
         day = FIRST + dt.timedelta(days=chance.randrange(DAYS))
         row = {
