@@ -62,7 +62,7 @@ with drawn as (
     select distinct on (r.customer_id) r.customer_id, r.tier, r.recency_fifth, r.frequency_fifth,
         r.amount_fifth, r.version
     from core.rfm_tiers r where r.on_date < %(day)s order by r.customer_id, r.on_date desc
-)
+), kept as (
 insert into core.rfm_tiers (customer_id, on_date, recency_days, frequency, amount_fen, recency_fifth,
     frequency_fifth, amount_fifth, tier, version, idempotency_key)
 select coalesce(t.customer_id, n.customer_id), %(day)s, t.recency_days, coalesce(t.frequency, 0),
@@ -71,6 +71,9 @@ select coalesce(t.customer_id, n.customer_id), %(day)s, t.recency_days, coalesce
 from tiered t full join newest n using (customer_id)
 where (t.recency_fifth, t.frequency_fifth, t.amount_fifth, coalesce(t.tier, 'none'), %(version)s)
     is distinct from (n.recency_fifth, n.frequency_fifth, n.amount_fifth, n.tier, n.version)
+returning 1
+)
+select count(*) from kept
 """
 
 _SHOW = """
@@ -130,7 +133,7 @@ async def grade_customers(core: LendingCore, cell: str, day: dt.date, rule: RfmR
         await connection.execute(_ALLOW_TIME)
         if (earlier := await read_earlier_answer(connection, claim)) is not None:
             return earlier
-        changed = (await connection.execute(GRADE, values)).rowcount
+        (changed,) = await (await connection.execute(GRADE, values)).fetchone() or (0,)
         body = {"day": day.isoformat(), "changed": changed, "version": rule.version}
         return await finish_command(connection, claim, 201, body, Told("rfm.graded", key, body))
 

@@ -4,9 +4,7 @@ from typing import Any
 
 import pytest
 
-from runbooks.product import publish_to_cell
 from tests.integration.core_app.lending import PRODUCT, apply, confirm, register, repay
-from tests.integration.core_app.test_rules_at_the_api import make_version
 from tests.integration.core_app.versions import publish_change
 
 GRID = [
@@ -132,15 +130,6 @@ async def test_an_income_is_asked_for_by_the_products_that_name_one_and_not_kept
         " where (s::text || a::text) ~ '499987|500013'"
     )
     assert kept == (0,)
-
-
-async def test_a_version_with_a_cell_above_the_cap_is_not_published(core: Any, cells: Any) -> None:
-    pricing = {"grid": [{"segment": "saver", "periods": 12, "rate_annual": "0.25"}], "all_in_ceiling": "0.3"}
-    with pytest.raises(
-        Exception, match=r"pricing\.grid\.0\.rate_annual: 0\.2500; cap\.all_in allows <= 0\.24"
-    ):
-        await publish_to_cell(core, core.router.cells[0], make_version(2, pricing=pricing))
-    assert await cells.rows("select count(*) from core.product_versions") == [(0,)]
 
 
 @pytest.mark.parametrize(
