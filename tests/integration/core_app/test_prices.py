@@ -126,11 +126,11 @@ async def test_an_income_is_asked_for_by_the_products_that_name_one_and_not_kept
         decided = await apply(client, customer_id, 600_000, **more)
         found.append([(one["rule"], one["value"]) for one in decided["reasons"]])
     assert found == [[("income", "not said")], [("income", "lower")], []]
-    (kept,) = await cells.rows(
+    kept = await cells.rows(
         "select count(*) from core.decision_steps s join core.applications a using (application_id)"
         " where (s::text || a::text) ~ '499987|500013'"
     )
-    assert kept == (0,)
+    assert kept == [(0,), (0,)]
 
 
 @pytest.mark.parametrize(

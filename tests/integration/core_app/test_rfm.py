@@ -41,7 +41,7 @@ async def lend(hand: Hand, customer: str, *draws: tuple[int, int]) -> None:
     """Write draws, each so many days before DAY and of so many fen."""
     for number, (days_ago, fen) in enumerate(draws):
         await hand.put(
-            "loans", loan_id=f"L{customer}-{number}", customer_id=customer, principal_fen=fen,
+            "loans", loan_id=f"L{customer}-{days_ago}-{number}", customer_id=customer, principal_fen=fen,
             drawn_on=DAY - dt.timedelta(days=days_ago), rate_annual="0.18", interest_fen=0,
         )  # fmt: skip
 
@@ -101,7 +101,7 @@ async def test_the_window_ends_to_the_day_and_what_was_voided_or_comes_later_doe
     await lend(hand, "C1", (99, 700), (100, 7_000))  # the last day within a window of 100, the first beyond
     await lend(hand, "C2", (-1, 900))  # tomorrow
     await lend(hand, "C3", (5, 900))
-    await hand.put("draw_voids", loan_id="LC3-0")
+    await hand.put("draw_voids", loan_id="LC3-5-0")
     assert await grade(core) == 1
     rows = await hand.connection.execute(
         "select customer_id, recency_days, frequency, amount_fen from core.rfm_tiers"
@@ -117,7 +117,7 @@ async def test_a_row_is_kept_of_the_evenings_of_a_change_only_and_once(hand: Han
     assert await grade(core, next_day) == 0
     await lend(hand, "C2", (-2, 400))
     assert await grade(core, next_day + dt.timedelta(days=1)) == 2
-    await hand.put("draw_voids", loan_id="LC1-0")
+    await hand.put("draw_voids", loan_id="LC1-10-0")
     last = next_day + dt.timedelta(days=2)
     assert await grade(core, last) == 1
     assert await tiers(hand, last) == {"C1": (None, None, None, "none")}
