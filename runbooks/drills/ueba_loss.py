@@ -33,7 +33,7 @@ from core_app.staff.service import look
 from replication.model import DATA_SITES, Site, other_data_site
 from replication.projection.valkey import open_valkey
 from replication.settings import SiteSettings
-from replication.tls import calling
+from replication.tls import OPERATOR, calling
 from runbooks.drills.audit_check import check_audit
 from runbooks.drills.checkers import Finding, Verdict, check_all, overall
 from runbooks.drills.history import read_history
@@ -227,7 +227,7 @@ async def _read_counts(settings: SiteSettings, staff: Sequence[str], days: set[i
         raise DrillRefused(f"{settings.site} has no Valkey")
     names = read_pseudonyms(settings.key_file)
     found = {}
-    async with open_valkey(settings.valkey_address(), settings.valkey_passfile, 2.0) as valkey:
+    async with open_valkey(settings.valkey_address(OPERATOR), settings.valkey_passfile, 2.0) as valkey:
         for name in staff:
             ids: set[str] = set()
             looks = 0
