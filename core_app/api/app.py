@@ -50,6 +50,19 @@ _ACCESS_STATUS = {
 }
 
 
+_ROUTERS = (
+    v1,
+    customer_v1,
+    risk_v1,
+    access_v1,
+    staff_v1,
+    reviews_v1,
+    collection_v1,
+    complaints_v1,
+    partners_v1,
+)
+
+
 def make_app(
     core: LendingCore,
     settings: ApiSettings,
@@ -80,15 +93,8 @@ def make_app(
     app.state.settings = settings
     app.state.buckets = buckets
     app.state.portal = portal
-    app.include_router(v1)
-    app.include_router(customer_v1)
-    app.include_router(risk_v1)
-    app.include_router(access_v1)
-    app.include_router(staff_v1)
-    app.include_router(reviews_v1)
-    app.include_router(collection_v1)
-    app.include_router(complaints_v1)
-    app.include_router(partners_v1)
+    for router in _ROUTERS:
+        app.include_router(router)
     app.add_api_route("/healthz", _healthz, include_in_schema=False)
     app.add_api_route("/readyz", _readyz, include_in_schema=False)
     metrics = ApiMetrics()
