@@ -30,14 +30,16 @@ _ORDERS = {
 select o.order_id, o.amount_fen, o.state = 'paid' and o.channel = %(channel)s,
        -coalesce((select sum(e.amount_fen) from core.entries e
                   where e.loan_id = o.loan_id and e.transaction_id = o.loan_id
-                      and e.account = %(bank)s), 0)::bigint
+                      and e.account = %(bank)s), 0)::bigint,
+       (select c.on_date from core.clearing_lines c where c.order_id = o.order_id)
 from core.payout_orders o where o.order_id = any(%(orders)s)
 """,
     "debits": """
 select o.order_id, o.amount_fen, o.state = 'paid' and o.channel = %(channel)s,
        coalesce((select sum(e.amount_fen) from core.entries e
                  where e.loan_id = o.loan_id and e.account = %(bank)s
-                     and e.idempotency_key in ('debit-' || o.order_id, 'debited-' || o.order_id)), 0)::bigint
+                     and e.idempotency_key in ('debit-' || o.order_id, 'debited-' || o.order_id)), 0)::bigint,
+       (select c.on_date from core.clearing_lines c where c.order_id = o.order_id)
 from core.debit_orders o where o.order_id = any(%(orders)s)
 """,
 }
@@ -133,7 +135,8 @@ async def clear_cell(core: LendingCore, cell: str, clearing: Clearing) -> Done:
         known = [OrderSeen(*row) for row in await orders.fetchall()]
         missing = [order_id for (order_id,) in await expected.fetchall()]
         differences = list(find_differences(lines, known, missing))
-        ours = {order.order_id for order in known}
+        # Only the channel that paid an order takes its line: another's claim must not stand in its way.
+        ours = {order.order_id for order in known if order.paid_here}
         body = _body(clearing, lines, differences)
         kept = {
             "kind": clearing.kind,

@@ -44,12 +44,16 @@ class ClearingSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class OrderSeen:
-    """One of our orders: its amount, whether it is paid by this channel, what the ledger has of it."""
+    """One of our orders: its amount, whether it is paid by this channel, what the ledger has of it.
+
+    `filed_on`: the day of an earlier file of the channel that paid it in which it stood.
+    """
 
     order_id: str
     amount_fen: int
     paid_here: bool
     booked_fen: int
+    filed_on: dt.date | None = None
 
 
 def write_clearing(clearing: Clearing) -> str:
@@ -89,8 +93,8 @@ def _read_kind(text: str) -> Kind:
 
 
 def agrees(order: OrderSeen, fen: int) -> bool:
-    """Say whether file, order and ledger have the same of an order that is paid by this channel."""
-    return order.paid_here and fen == order.amount_fen == order.booked_fen
+    """Say whether file, order and ledger have the same of an order that this channel paid, once."""
+    return order.paid_here and order.filed_on is None and fen == order.amount_fen == order.booked_fen
 
 
 def find_differences(
@@ -103,13 +107,15 @@ def find_differences(
     orders = {order.order_id: order for order in known}
     found = []
     for order_id, fen in sorted(lines.items()):
-        order = orders.get(order_id)
+        order, said = orders.get(order_id), f"{order_id}: booked by the channel, {fen} fen"
         if order is None:
-            found.append(f"{order_id}: booked by the channel, {fen} fen; we have no such order")
+            found.append(f"{said}; we have no such order")
         elif not order.paid_here:
-            found.append(f"{order_id}: booked by the channel, {fen} fen; with us not paid by it")
+            found.append(f"{said}; with us not paid by it")
+        elif order.filed_on is not None:
+            found.append(f"{said}; booked before, in its file of {order.filed_on}")
         elif order.amount_fen != fen:
-            found.append(f"{order_id}: booked by the channel, {fen} fen; ordered {order.amount_fen} fen")
+            found.append(f"{said}; ordered {order.amount_fen} fen")
         elif order.booked_fen != fen:
             found.append(f"{order_id}: paid, {fen} fen; the ledger has {order.booked_fen} fen")
     found += [

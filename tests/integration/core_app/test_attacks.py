@@ -1,5 +1,6 @@
 """Attacks on the API: other people's objects, stolen and forged tokens, injection, hostile bodies."""
 
+import asyncio
 import itertools
 import json
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import pytest
 from compliance.access.bearer import Claims, make_bearer
 from compliance.access.roles import ADMINISTRATORS, BUSINESS, Party, Role
 from core_app.api.openapi import operations
+from core_app.api.rate_limit import CLIENT_HEADER
 from core_app.staff.portal import make_portal
 from tests.integration.core_app.lending import apply, confirm, make_person
 from tests.integration.core_app.people import LI, STAFF_ONLY, bearer_of, seat
@@ -289,7 +291,8 @@ async def test_no_parameter_of_any_route_reaches_sql(client: Any, core: Any, cel
     who = "select staff, roles from access.accounts where cardinality(roles) > 0"
     powers, tables = sorted(await cells.rows(who)), set(await cells.counts())
     tried: set[tuple[str, str]] = set()
-    for path, method, place, name in sorted(parameters(), key=lambda one: is_last(one[0])):
+    asked = sorted(parameters(), key=lambda one: is_last(one[0]))
+    for ordinal, (path, method, place, name) in enumerate(asked):
         operation = APP.state.document["paths"][path][method]
         callers = set(operation["x-biyi-callers"])
         own = LI["Authorization"] if path.startswith(STAFF_ONLY) else f"Bearer {client.channel}"
@@ -299,18 +302,21 @@ async def test_no_parameter_of_any_route_reaches_sql(client: Any, core: Any, cel
         if "requestBody" in operation:
             body = json.dumps(operation["requestBody"]["content"]["application/json"]["example"]).encode()
         texts = CORPUS if place != "header" else [text for text in CORPUS if text.isprintable()][:2]
+        sent = []
         for number, text in enumerate(texts):
             quoted = quote(text, safe="", errors="surrogatepass")
             url = fill(path.replace(f"{{{name}}}", quoted), customer["customer_id"])
             url += f"?{name}={quoted}" if place == "query" else ""
-            headers = {"Authorization": own, "Idempotency-Key": f"{len(tried)}-{number}-parameter"}
+            headers = {"Authorization": own, "Idempotency-Key": f"{ordinal}-{number}-parameter"}
             headers |= {"Content-Type": "application/json"} | ({name: text} if place == "header" else {})
-            status, answer, _ = await client.send(method.upper(), url, data=body, headers=headers)
+            sent.append(client.send(method.upper(), url, data=body, headers=headers))
+        # Side by side: each waits for the database most of its time.
+        for text, (status, answer, _) in zip(texts, await asyncio.gather(*sent), strict=True):
             assert 200 <= status < 500, (path, name, text, answer)
             assert status != 401 or path in MAY_BE_UNKNOWN, (path, name, "nobody we know tried nothing")
             assert "syntax error" not in str(answer)
             assert "argon2" not in str(answer)
-            tried.add((place, name))
+        tried.add((place, name))
     assert {place for place, _ in tried} == {"path", "query", "header"}
     assert len(tried) > 15
     assert sorted(await cells.rows(who)) == powers
@@ -318,11 +324,15 @@ async def test_no_parameter_of_any_route_reaches_sql(client: Any, core: Any, cel
 
 
 def parameters() -> Iterator[tuple[str, str, str, str]]:
-    """Return path, method, place and name of every parameter that a route declares."""
+    """Return path, method, place and name of every parameter that a route declares.
+
+    The client's name stands at every route and is read in one place, before any of them: it is there once.
+    """
     for path, item in APP.state.document["paths"].items():
         for method, operation in item.items():
             for one in operation.get("parameters", []):
-                yield path, method, one["in"], one["name"]
+                if one["name"] != CLIENT_HEADER or path == "/v1/quotes":
+                    yield path, method, one["in"], one["name"]
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
+from core_app.day_end.service import DayEnd
 from core_app.errors import Refused
 from core_app.funding.clear import clear_cell
 from core_app.funding.clearing import (
     Clearing,
     ClearingInvalid,
     OrderSeen,
+    agrees,
     find_differences,
     read_clearing,
     write_clearing,
@@ -20,6 +22,7 @@ from core_app.funding.clearing import (
 from core_app.funding.fake_bank import DEBITS as DEBITS_PATH
 from core_app.funding.fake_bank import PAYMENTS as PAYMENTS_PATH
 from core_app.funding.match import match_channels
+from core_app.ids import Letter
 from tests.integration.core_app.lending import draw
 from tests.integration.core_app.partners import (
     Bank,
@@ -96,6 +99,7 @@ async def test_what_banks_booked_agrees_with_orders_and_ledger_and_what_does_not
         with pytest.raises(OSError, match="no clearing file"):
             await replace(second.channel, url="http://127.0.0.1:9").fetch_clearing(day)
         payments = [await fetch(bank, PAYMENTS_PATH, day) for bank in banks]
+    assert await unmatched(core, day, 0) == {}, "of the day that ends no file is out yet"
     assert await unmatched(core, day, 1) == {"payments": (3, 0, 0), "debits": (3, 0, 0)}
     before = await cells.counts()
     assert await clear(core, debits) == []
@@ -163,6 +167,49 @@ async def test_a_joint_loans_payout_is_held_for_each_funder_and_a_disputed_one_i
     ]
 
 
+async def test_a_wrong_banks_claim_keeps_no_order_from_custody_and_a_second_booking_is_named(
+    client: Any, core: Any, cells: Any, tmp_path: Path
+) -> None:
+    async with running_banks(tmp_path, ANSWER_S, "bank_a", "bank_b") as banks:
+        loan = await draw(client)
+        days = {clock_day()}
+        await look_until_final([make_payer(core, banks)], cells)
+        files = [
+            await fetch(bank, PAYMENTS_PATH, day) for bank in banks for day in sorted(days | {clock_day()})
+        ]
+    ((order, channel),) = await cells.rows(
+        f"select order_id, channel from core.payout_orders where loan_id = '{loan['loan_id']}'"
+    )
+    (right,) = (file for file in files if order in file.lines)
+    assert right.channel == channel
+    wrong = replace(right, channel="bank_b" if channel == "bank_a" else "bank_a")
+    named = f"{order}: booked by the channel, 1200000 fen; with us not paid by it"
+    assert await clear(core, wrong) == [named]
+    assert await on_account(cells, "100201") == 0
+    assert await unmatched(core, right.day, 1) == {"payments": (1, 0, 1)}, "the wrong file is not the order's"
+    assert await clear(core, right) == []
+    assert (await on_account(cells, "1002"), await on_account(cells, "100201")) == (0, -1_200_000)
+    assert await unmatched(core, right.day, 2) == {"payments": (0, 0, 1)}
+    again = replace(right, day=right.day + dt.timedelta(days=1))
+    assert await clear(core, again) == [
+        f"{order}: booked by the channel, 1200000 fen; booked before, in its file of {right.day}"
+    ]
+    assert (await on_account(cells, "1002"), await on_account(cells, "100201")) == (0, -1_200_000)
+
+
+async def test_a_day_end_says_what_is_unmatched_up_to_its_eve(
+    client: Any, core: Any, cells: Any, tmp_path: Path
+) -> None:
+    loan = await draw(client)
+    async with running_banks(tmp_path, ANSWER_S, "bank_a", "bank_b") as banks:
+        await look_until_final([make_payer(core, banks)], cells)
+    day = clock_day()
+    cells.set_business_date(str(day + dt.timedelta(days=1)))
+    cell = core.cell_of_id(Letter.LOAN, loan["loan_id"])
+    closed = await DayEnd(core, cell, lambda *_: None).run()
+    assert [(one.kind, one.orders, one.without_file) for one in closed.unmatched] == [("payments", 1, 1)]
+
+
 def test_a_file_that_was_changed_or_is_none_is_refused() -> None:
     clearing = Clearing("bank_a", "debits", DAY, {"D000-" + "0" * 32: 5, "D001-" + "0" * 32: 6})
     text = write_clearing(clearing)
@@ -194,3 +241,11 @@ def test_each_kind_of_difference_is_found_and_nothing_else() -> None:
     assert "no such order" in found[3]
     assert "not in the file" in found[4]
     assert find_differences({"a": 1}, known[:1], ["a"]) == ()
+    again = replace(known[0], filed_on=DAY)
+    assert find_differences({"a": 1}, [again], []) == (
+        "a: booked by the channel, 1 fen; booked before, in its file of 2026-02-15",
+    )
+    assert agrees(known[0], 1)
+    for other in (again, replace(known[0], paid_here=False), replace(known[0], booked_fen=0)):
+        assert not agrees(other, 1)
+    assert not agrees(known[0], 2)

@@ -41,6 +41,10 @@ async def test_fees_are_shown_paid_and_booked_for_whom_they_are(client: Any, cor
     schedule = contract["schedule"]
     assert [line["fee_fen"] for line in schedule] == [2_400 + 1_200] + [1_200] * 11
     assert [line["total_fen"] for line in schedule] == [113_616] + [111_216] * 10 + [111_219]
+    wish = {"product": "instalment-12", "amount_fen": 1_200_000, "periods": 12}
+    _, quote, _ = await client.post("/v1/quotes", wish)
+    assert quote["schedule"] == schedule, "a quote shows the fees that will be signed"
+    assert float(quote["annual_cost_simple"]) > 0.18, "and what they add to the cost of a year"
     _, loan, _ = await client.post("/v1/draws", {"contract_id": contract["contract_id"]})
     assert loan["outstanding_fen"] == sum(line["total_fen"] for line in schedule)
     assert await books(cells) == {"1002": -1_200_000, "1303": 1_200_000}

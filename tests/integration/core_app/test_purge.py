@@ -7,6 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from core_app.day_end.service import DayEnd
 from core_app.decisions.purge import Purged, find_ends, purge_expired
 from tests.integration.core_app.lending import apply, confirm, register, repay
 
@@ -78,6 +79,14 @@ async def test_what_a_loan_rests_on_stays_until_it_is_settled(client: Any, core:
     status, _, _ = await repay(client, loan["loan_id"], loan["outstanding_fen"])
     assert status == 201
     assert await purge(core, over + dt.timedelta(days=2)) == Purged(2, 1)
+
+
+async def test_a_day_end_purges_what_is_over_on_its_evening(client: Any, core: Any, cells: Any) -> None:
+    customer_id, _ = await decide(client)
+    over = (await last_days_kept(cells, core))[1] + dt.timedelta(days=1)
+    cells.set_business_date(str(over))
+    await DayEnd(core, core.cell_of_customer(customer_id), lambda *_: None).run()
+    assert await counts(cells) == (0, 0, 1)
 
 
 @pytest.mark.parametrize(

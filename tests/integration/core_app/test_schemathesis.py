@@ -19,6 +19,7 @@ from tests.integration.core_app.people import token_of
 # What random bodies cannot know are business rules: a well-formed request may rightly be refused.
 EXCLUDED = "positive_data_acceptance"
 _OTHERS = "coupons|limits|pre-screens|reversals|segments|strategies|write-offs"
+HOOKS = Path(__file__).with_name("schemathesis_hooks.py")
 STAFF = f"^/v1/(staff|{_OTHERS})"
 ENDING = "/(logout|password)$"  # they would end the session that the rest is asked with
 _LOOKING = "customers|loans|applications|looks|searches|exports|assigned"
@@ -92,14 +93,15 @@ async def run_schemathesis(
 
 
 async def test_made_up_requests_find_no_defect_and_nothing_undocumented(client: Any, tmp_path: Path) -> None:
-    """Every documented example, and values at and beyond each bound of each field.
+    """Every documented example, and values at and beyond each bound of each field, one of a shape.
 
     The header that every operation has and one place reads is varied at one operation. Of the methods that
-    a path does not have, one is asked for; the slow run asks for all of both.
+    a path does not have, one is asked for; the slow run asks for all of both, and for more of each shape.
     """
     document = await write_document(client, tmp_path)
     ask_for_the_shared_header_once(document)
-    (tmp_path / "schemathesis.toml").write_text('[phases.coverage]\nunexpected-methods = ["patch"]\n')
+    settings = f'hooks = "{HOOKS}"\n[phases.coverage]\nunexpected-methods = ["patch"]\n'
+    (tmp_path / "schemathesis.toml").write_text(settings)
     words = ("--phases", "examples,coverage")
     runs = [
         run_schemathesis(

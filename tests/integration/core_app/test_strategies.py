@@ -4,10 +4,12 @@ import datetime as dt
 from dataclasses import dataclass, replace
 from typing import Any
 
+import psycopg
 import pytest
 
 from core_app.commands import make_command
 from core_app.decisions.strategy import Strategy, set_strategy
+from core_app.errors import Refused
 from core_app.ids import Letter
 from core_app.router import CellUnavailable
 from tests.integration.core_app.lending import apply, confirm, register
@@ -195,3 +197,29 @@ async def test_a_cell_that_was_away_gets_what_the_first_one_kept_when_it_is_aske
     await apply(client, await register(client))  # what is tested back has grown meanwhile
     await set_strategy(core, command, strategy)
     assert await cells.rows(KEPT) == [(1, CHALLENGER, MAIN, "2026-01-17", "106")] * 2
+
+
+async def test_a_cell_that_comes_back_after_the_day_refuses_it_and_a_later_date_brings_them_together(
+    client: Any, core: Any, cells: Any
+) -> None:
+    await lend_and_copy(client, core, cells, oldest="2025-10-19")  # in cell b it will be a day later
+    asked = wish("2026-01-17")
+    strategy = Strategy(**(asked | {"valid_from": dt.date(2026, 1, 17)}))
+    command = make_command(core, "take-over-3", "strategy", asked)
+    with pytest.raises(CellUnavailable):
+        await set_strategy(replace(core, router=WithoutWritesTo("b", core.router)), command, strategy)
+    cells.run_sql(cells.databases["b"], "update core.business_date set on_date = '2026-01-16'")
+    with pytest.raises(Refused) as late:
+        await set_strategy(core, command, strategy)
+    assert [problem.path for problem in late.value.errors] == ["body.valid_from"]
+    assert len(await cells.rows(KEPT)) == 1, "the cell goes on as before"
+    assert (await client.post("/v1/strategies", wish("2026-01-18")))[0] == 201
+    cells.set_business_date("2026-01-18")
+    assert await deciding(client, core) == {(CHALLENGER, MAIN)}
+
+
+@pytest.mark.parametrize("change", ["update {} set model = 'x'", "delete from {}", "truncate {}"])
+async def test_what_was_once_set_is_never_changed(cells: Any, change: str) -> None:
+    with pytest.raises(psycopg.Error) as refused:
+        await cells.rows(change.format("core.strategies"))
+    assert refused.value.sqlstate == "BY103"

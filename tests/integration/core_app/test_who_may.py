@@ -26,6 +26,11 @@ ROUTES = [
     if route.path.startswith("/v1/") and method != "HEAD"
 ]
 FOREVER_S = 4_000_000_000
+MOVES_MONEY = (
+    *("/v1/draws", "/v1/repayments", "/v1/prepayments", "/v1/bill-repayments", "/v1/debit-agreements"),
+    *("/v1/reversals", "/v1/write-offs"),
+)
+"""Every route after which an amount stands on another account, or will be collected."""
 
 
 def test_anyone_may_log_in_and_nothing_else() -> None:
@@ -45,6 +50,14 @@ def test_administrators_reach_no_customer() -> None:
         if "looks" not in path and not declared.any_scope and "approval" not in path:
             mixed = declared.roles & ADMINISTRATORS and declared.roles - ADMINISTRATORS
             assert not mixed or path == "/v1/staff/heartbeats", path
+
+
+def test_staff_move_money_in_two_ways_and_each_is_operations_alone() -> None:
+    """Taking a repayment back, and a loan out of the books; whoever decides on limits may not."""
+    named = {path: declared.roles for _, path, declared in ROUTES if declared and path in MOVES_MONEY}
+    staff = {path: roles for path, roles in named.items() if roles}
+    assert set(named) == set(MOVES_MONEY)
+    assert staff == {"/v1/reversals": {Role.OPERATIONS}, "/v1/write-offs": {Role.OPERATIONS}}
 
 
 def test_what_takes_two_people_takes_another_role_or_person() -> None:

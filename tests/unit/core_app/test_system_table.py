@@ -100,6 +100,7 @@ def test_a_row_outside_the_licence_names_its_rules(row: list[str]) -> None:
 @pytest.mark.parametrize("row", [row for row in TABLE if row[0] in ADAPTERS], ids=lambda row: row[0])
 def test_a_row_with_an_adapter_names_port_and_fake_or_says_what_is_missing(row: list[str]) -> None:
     assert "A" in row[2]
+    assert any("_contract" in path for path, _ in TEST.findall(row[4])), "the test that both have to pass"
     ports = PORT.findall(row[3])
     for port, fake in ports:
         assert (ROOT / (port.replace(".", "/") + ".py")).exists()
