@@ -13,7 +13,7 @@ import pytest
 from compliance.access.second_factor import make_code
 from tests.faults.drills.test_site_loss import biyi
 
-pytestmark = [pytest.mark.timeout(400), pytest.mark.slow]
+pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 
 SYSTEM, SECURITY, AUDIT = "an.bo", "chen.yu", "deng.li"
 PASSWORD = "Two-people-1-drill"
