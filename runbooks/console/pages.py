@@ -1,7 +1,7 @@
 """HTML of the console: templates, the words they may use, how instants and figures are written."""
 
 import datetime as dt
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from core_app.business_calendar import SHANGHAI
+from runbooks.console.view import SiteView
 from runbooks.console.words import LANGUAGES, WORDS, other, word
 from runbooks.exposure import word_age, word_count, word_yuan
 
@@ -29,7 +30,8 @@ class Pages:
             lstrip_blocks=True,
         )
         self.environment.filters |= {
-            "clock": clock, "day": day, "bytes": word_size, "instant": instant, "figure": figure,
+            "clock": clock, "day": day, "stamp": stamp, "unseen_told": tell_unseen,
+            "bytes": word_size, "instant": instant, "figure": figure,
         }  # fmt: skip
 
     def render(self, template: str, language: str, **values: Any) -> str:
@@ -100,6 +102,20 @@ def day(instant: dt.datetime) -> str:
     return f"{instant.astimezone(SHANGHAI):%Y-%m-%d %H:%M}"
 
 
+def stamp(instant: dt.datetime) -> str:
+    """Return day and second in Beijing.
+
+    >>> stamp(dt.datetime(2026, 11, 22, 16, 31, 7, tzinfo=dt.UTC))
+    '2026-11-23 00:31:07'
+    """
+    return f"{instant.astimezone(SHANGHAI):%Y-%m-%d %H:%M:%S}"
+
+
+def tell_unseen(sites: Iterable[SiteView]) -> str:
+    """Return which sites a page says are not seen, as it tells the console when it asks again."""
+    return "+".join(sorted(site.site for site in sites))
+
+
 def instant(text: str | None) -> str:
     """Return an ISO 8601 instant as day and time in Beijing; "-" for None, what is none as it is.
 
@@ -112,7 +128,7 @@ def instant(text: str | None) -> str:
         read = dt.datetime.fromisoformat(text)
     except ValueError:
         return text
-    return f"{read.astimezone(SHANGHAI):%Y-%m-%d %H:%M:%S}" if read.tzinfo else text
+    return stamp(read) if read.tzinfo else text
 
 
 def figure(value: float | None) -> str:

@@ -81,6 +81,7 @@ _KEYS = {
 _BACKUPS = {
     "backups.archives": ("归档", "Archives"),
     "backups.good": ("可恢复", "can be restored"),
+    "backups.unseen": ("站点看不到，未核实", "site not seen: not checked"),
     "backups.bad": ("不可恢复", "cannot be restored"),
     "backups.from": ("最早可恢复", "restorable from"),
     "backups.to": ("最晚可恢复", "restorable to"),

@@ -10,6 +10,8 @@ from jinja2 import nodes
 
 from compliance.controls.catalogue import Basis
 from compliance.reporting.batch import State as Batch
+from core_app.decisions.steps import Step as DecisionStep
+from core_app.insight.read import read_alerts, read_metrics
 from core_app.staff.looks import FACTS, PERSONAL, Purpose, Subject
 from replication.failover.states import CopyState, Step, Why
 from replication.model import Mode, Site
@@ -40,6 +42,14 @@ ENUMERATED = {
     "board.": GROUPS,
     "filing.": list(Batch),
     "figure.": [],
+    "breaker.": ["closed", "open"],
+    "insight.": ["good", "bad", "odd", "none"],
+    "unit.": [unit.replace(" ", "_") for unit in ("fen", "count", "share", "share a year", "ms")],
+    "dimension.": sorted({name for one in read_metrics().values() for name in one.dimensions}),
+    "task.": sorted({rule.action for rule in read_alerts()}),
+    "of.": [],
+    "of.step.": list(DecisionStep),
+    "rule.": ["per", "least", "every", "sum"],
     "level.": list(Level),
     "because.": ["fresh", "slow", "watched", "random"],
     "case.": ["waiting", "open", "closed"],
