@@ -43,7 +43,8 @@ class Pages:
 def words_for(language: str) -> Mapping[str, Any]:
     """Return what every template may call: `w` a text, `both` a heading with the other language beside.
 
-    `change` is why a grant was written: a reason, or what an operator said.
+    `change` is why a grant was written: a reason, or what an operator said. `coded` is the word of a code
+    that others may add to (a role, an action): one without a word stands as it is.
     """
 
     def w(key: str, **filled: object) -> str:
@@ -57,8 +58,14 @@ def words_for(language: str) -> Mapping[str, Any]:
     def change(why: str) -> str:
         return word(language, f"why.{why}") if f"why.{why}" in WORDS else why.replace("_", " ")
 
+    def coded(prefix: str, code: str | None) -> str:
+        if code is None:
+            return "-"
+        key = f"{prefix}.{code}"
+        return word(language, key) if key in WORDS else code.replace("_", " ")
+
     worded: dict[str, Callable[..., Any]] = {
-        "w": w, "both": both, "change": change, "exposure": exposure_for(language),
+        "w": w, "both": both, "change": change, "coded": coded, "exposure": exposure_for(language),
     }  # fmt: skip
     return {**worded, "language": language, "html_language": LANGUAGES[language]}
 

@@ -24,6 +24,7 @@ from runbooks.console.insight import make_fired, make_metrics, make_tasks
 from runbooks.console.packs import find_evidence, read_board
 from runbooks.console.readings import Commands, Reading
 from runbooks.console.rights import find_section
+from runbooks.console.view import FRESH_SECONDS as FRESH_LOOK_SECONDS
 
 FRESH_SECONDS = 60.0
 """A reading this old is read anew while somebody looks. Source: our choice; it costs a busy second."""
@@ -39,11 +40,12 @@ Values = Callable[[Request], Awaitable[Mapping[str, Any]]]
 
 
 def _look(request: Request, commands: Commands, fresh_seconds: float = FRESH_SECONDS) -> Reading:
-    """Return the newest reading; one of before a site was lost is not fresh, however young."""
+    """Return the newest reading; one that was begun while a site still passed for seen is not fresh."""
     console = console_of(request)
     if fresh_seconds < _NEVER:
-        ages = [(console.read_now() - site.since).total_seconds() for site in find_unseen(request)]
-        fresh_seconds = min([fresh_seconds, *ages])
+        now = console.read_now()
+        known = [(now - one.since).total_seconds() - FRESH_LOOK_SECONDS for one in find_unseen(request)]
+        fresh_seconds = max(0.0, min([fresh_seconds, *known]))
     return console.readings.look(commands, fresh_seconds)
 
 

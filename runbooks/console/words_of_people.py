@@ -97,6 +97,40 @@ _REVIEW = {
     "act.ask_unmask": ("申请查看姓名", "Asked for the name"),
     "act.approve_unmask": ("批准查看姓名", "Let the name be seen"),
 }  # fmt: skip
+_CODES = {
+    "role.service": ("客服", "customer service"),
+    "role.credit": ("审批", "credit"),
+    "role.collection": ("催收", "collection"),
+    "role.operations": ("运营", "operations"),
+    "role.clerk": ("柜员", "clerk"),
+    "role.manager": ("经理", "manager"),
+    "action.view": ("查看", "view"),
+    "action.search": ("检索", "search"),
+    "action.list": ("列表", "list"),
+    "action.export": ("导出", "export"),
+    "action.unmask": ("查看明文", "clear look"),
+    "action.break_glass": ("紧急访问", "emergency access"),
+    "action.approve": ("审批", "approval"),
+    "action.pay": ("付款", "payment"),
+    "action.login": ("登录", "sign-in"),
+    "result.ok": ("成功", "done"),
+    "result.denied": ("被拒", "refused"),
+    "result.not_found": ("不存在", "does not exist"),
+    "result.failed": ("失败", "failed"),
+    "measure.customers": ("客户数", "customers"),
+    "measure.looks": ("查看次数", "looks"),
+    "measure.searches": ("检索次数", "searches"),
+    "request.name": ("查看被复核员工的姓名", "Learn whose behaviour a case is"),
+    "request.clear": ("查看客户明文", "See a customer's fields in clear"),
+    "request.export": ("导出客户名单", "Export customers"),
+    "request.account": ("变更员工账号", "Change a staff account"),
+    "request.drill": ("运行危险演练", "Run a dangerous drill"),
+    "request.other": ("其他请求", "Another request"),
+    "body.purpose": ("目的", "purpose"),
+    "body.fields": ("字段", "fields"),
+    "body.site": ("站点", "site"),
+    "body.cell": ("单元", "cell"),
+}
 _APPROVAL = {
     "approval.waiting": ("等待第二人", "Waiting for a second person"),
     "approval.none": ("没有等待批准的请求。", "Nothing waits for approval."),
@@ -216,5 +250,5 @@ _FIGURES = {
     "filing.accepted": ("已受理", "accepted"),
     "filing.rejected": ("被退回", "rejected"),
 }
-WORDS_OF_PEOPLE: Final = MappingProxyType({**_REVIEW, **_APPROVAL, **_CUSTOMER, **_FIGURES})
+WORDS_OF_PEOPLE: Final = MappingProxyType({**_REVIEW, **_CODES, **_APPROVAL, **_CUSTOMER, **_FIGURES})
 """Key -> (Chinese, English)."""

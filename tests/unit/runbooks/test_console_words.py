@@ -22,6 +22,7 @@ from runbooks.console.rights import SECTIONS as PAGES
 from runbooks.console.words import LANGUAGES, WORDS, choose_language, word
 from runbooks.drills.catalogue import SECTIONS
 from ueba.calibrate import Level
+from ueba.events import Action
 
 # Paths of our own are filled in as `page.path`, `action` and `job_path`.
 ELSEWHERE = re.compile(r"""(src|href|action)=["'](?!/|#|\{\{ (page\.path|action|job_path) )""")
@@ -48,6 +49,11 @@ ENUMERATED = {
     "dimension.": sorted({name for one in read_metrics().values() for name in one.dimensions}),
     "task.": sorted({rule.action for rule in read_alerts()}),
     "of.": [],
+    "action.": list(Action),
+    "result.": ["ok", "denied", "not_found", "failed"],
+    "measure.": [],
+    "request.": ["name", "clear", "export", "account", "drill", "other"],
+    "body.": [],
     "of.step.": list(DecisionStep),
     "rule.": ["per", "least", "every", "sum"],
     "level.": list(Level),
