@@ -4,6 +4,7 @@ import asyncio
 import datetime as dt
 import json
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -174,8 +175,17 @@ async def _evening(core: LendingCore, day: dt.datetime | None) -> dt.date:
     if day is not None:
         return day.date()
     cells = await asyncio.gather(*(read_status(core, cell) for cell in core.router.cells))
-    dates = [dt.date.fromisoformat(one["business_date"]) for one in cells if one["business_date"]]
-    return min([*dates, core.read_today()] if len(dates) < len(cells) else dates) - dt.timedelta(days=1)
+    return find_evening([one["business_date"] for one in cells], core.read_today())
+
+
+def find_evening(business_dates: Sequence[str | None], today: dt.date) -> dt.date:
+    """Return the newest day that is over in every cell; one without a date follows the calendar.
+
+    >>> find_evening(["2026-11-24", "2026-11-22", None], dt.date(2026, 11, 23))
+    datetime.date(2026, 11, 21)
+    """
+    dates = [today if one is None else dt.date.fromisoformat(one) for one in business_dates]
+    return min(dates) - dt.timedelta(days=1)
 
 
 def _plain(metric: Metric) -> dict[str, Any]:

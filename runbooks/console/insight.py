@@ -4,6 +4,7 @@ No figure is computed here: values, rules and what fired are the command's. A me
 where the rules were judged and it has a value.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -93,7 +94,7 @@ def make_tasks(run: Mapping[str, Any] | None, tasks: Mapping[str, Any] | None) -
         found.append(
             Alert(
                 _both(rule["name"]) if rule else (row["alert"], row["alert"]),
-                name_place(row["dimensions"]),
+                name_place(json.loads(row["dimensions"])),  # a text: it is part of the task's key
                 write_value(unit, row["value"]),
                 _bound(unit, rule["operator"], row["threshold"]) if rule else row["threshold"],
                 row["on_date"],

@@ -117,10 +117,10 @@ SAID: Mapping[str, Any] = {
          "dimensions": {"region": "31"}, "threshold": "0.05", "value": "0.0700", "on": "2026-11-21",
          "action": "risk_check", "owner": "chief risk officer"}]},
     "metrics tasks": {"tasks": [
-        {"task_id": 3, "alert": "region_overdue", "metric": "overdue_share", "dimensions": {"region": "31"},
+        {"task_id": 3, "alert": "region_overdue", "metric": "overdue_share", "dimensions": '{"region": "31"}',
          "value": "0.07000000", "threshold": "0.05", "on_date": "2026-11-20", "action": "risk_check",
          "owner": "chief risk officer", "closed_by": None, "note": None},
-        {"task_id": 4, "alert": "gone", "metric": "gone", "dimensions": {}, "value": "7.00000000",
+        {"task_id": 4, "alert": "gone", "metric": "gone", "dimensions": "{}", "value": "7.00000000",
          "threshold": "5", "on_date": "2026-11-20", "action": "service_check", "owner": "head of service",
          "closed_by": None, "note": None}]},
     "report status": [{"batch_id": "east-20261122-001", "kind": "east", "day": "2026-11-22", "version": 1,
