@@ -61,10 +61,10 @@ def _risk(plain: Mapping[str, Any]) -> Iterator[Figure]:
         zh, en = row["name"]["zh"], row["name"]["en"]
         if row["partner"]:
             zh, en = f"{zh}（{row['partner']}）", f"{en} ({row['partner']})"
-        text = "-" if row["value"] is None else f"{float(row['value']) * _PERCENT:.2f} %"
-        yield Figure(
-            "risk", (zh, en), (text, text), _STATES[row["state"]], _percent(row["bounds"]), row["owner"]
-        )
+        text = WORDS["unknown"] if row["state"] == "unknown" else ("-", "-")
+        if row["value"] is not None:
+            text = (f"{float(row['value']) * _PERCENT:.2f} %",) * 2
+        yield Figure("risk", (zh, en), text, _STATES[row["state"]], _percent(row["bounds"]), row["owner"])
 
 
 def _percent(bounds: str) -> str:
@@ -122,7 +122,7 @@ def _day_end(plain: Sequence[Mapping[str, Any]]) -> Iterator[Figure]:
         zh, en = WORDS["figure.day_end"]
         name = (f"{zh} {row['cell']}", f"{en} {row['cell']}")
         if "away" in row:
-            yield Figure("day_end", name, ("-", "-"), "odd")
+            yield Figure("day_end", name, WORDS["unknown"], "odd")
             continue
         late = row["days_late"]
         zh, en = WORDS["figure.late"]

@@ -62,6 +62,12 @@ _JOBS = {
     "choice.rounds": ("轮数", "Rounds"),
 }
 _KEYS = {
+    "key.primary": ("主版本", "primary"),
+    "key.arrived": ("已到达，仅可解密", "arrived: opens only"),
+    "key.old": ("旧版本，仅可解密", "old: opens only"),
+    "key.destroyed": ("已销毁", "destroyed"),
+    "key.retired": ("已退役", "retired"),
+    "key.file": ("文件", "file"),
     "keys.rings": ("密钥环", "Key rings"),
     "keys.generation": ("代次", "generation"),
     "keys.root": ("根密钥", "root key"),

@@ -162,9 +162,8 @@ def enrich(home: Path) -> None:
         "--cases",
         "1",
     )
-    for at in ("2026-03-12", "2026-03-13"):
-        biyi(home, "ueba", "score", "--home", made, "--date", at)
-        biyi(home, "ueba", "publish", "--home", made, "--date", at)
+    for step in ("score", "publish"):
+        biyi(home, "ueba", step, "--home", made, "--date", "2026-03-13")
     biyi(home, "day-end", "run", "--ahead", "--json")
     evening = business_date_at(dt.datetime.now(dt.UTC)).isoformat()
     for kind in ("east", "1104"):

@@ -9,6 +9,7 @@ import pytest
 from jinja2 import nodes
 
 from compliance.controls.catalogue import Basis
+from compliance.protection.ring import State as KeyState
 from compliance.reporting.batch import State as Batch
 from core_app.decisions.steps import Step as DecisionStep
 from core_app.insight.read import read_alerts, read_metrics
@@ -49,6 +50,7 @@ ENUMERATED = {
     "dimension.": sorted({name for one in read_metrics().values() for name in one.dimensions}),
     "task.": sorted({rule.action for rule in read_alerts()}),
     "of.": [],
+    "key.": [*KeyState, "file"],
     "action.": list(Action),
     "result.": ["ok", "denied", "not_found", "failed"],
     "measure.": [],
