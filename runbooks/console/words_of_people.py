@@ -160,6 +160,7 @@ _CUSTOMER = {
     "customer.id": ("编号", "id"),
     "customer.open": ("打开", "Open"),
     "customer.assigned": ("分配给我的客户", "My assigned customers"),
+    "customer.list": ("显示名单", "Show the list"),
     "customer.found": ("结果", "Found"),
     "customer.nobody": ("没有符合的客户；检索已记录。", "Nobody matches; the search is recorded."),
     "customer.customer": ("客户", "Customer"),
