@@ -11,14 +11,10 @@ import asyncio
 import contextlib
 import json
 import os
-import platform
 import re
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +23,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from bench.planned_moves import read_pressure
-from bench.site_loss import run
+from bench._stand import fresh_stand, percentile, write_result
 from compliance.access.roles import Role
 from compliance.access.second_factor import STEP_SECONDS, make_code
 from replication.model import Site
@@ -37,12 +32,10 @@ from runbooks.cells import MOVE_SECONDS, ask_agent, site_settings
 from runbooks.console.rights import SECTIONS
 from runbooks.lending_core import open_portal
 from runbooks.stand.certificates import tls_dir
-from runbooks.stand.home import wipe
 from runbooks.stand.sites import kill_site
 from runbooks.stand.topology import read_stand
 from tests.browser.scene import PASSWORD, seat
 
-RESULT = Path(__file__).parent / "results" / "console.json"
 PAGE_P95_SECONDS, BEHIND_SECONDS = 0.3, 1.0
 """What is promised of pages and of the live view. Source: docs/decisions/084, 097."""
 PATIENCE_SECONDS = 120.0
@@ -51,15 +44,10 @@ PEOPLE = {"wang.yun": Role.SYSTEM_ADMIN, "wang.shen": Role.AUDIT_ADMIN, "wang.ke
 Sessions = Mapping[str, aiohttp.ClientSession]
 
 
-def percentile(values: list[float], share: float) -> float:
-    """Return a percentile of seconds."""
-    ordered = sorted(values)
-    return round(ordered[min(len(ordered) - 1, int(share * len(ordered)))], 3)
-
-
 def summarise(values: list[float]) -> dict[str, float]:
     """Return median, p95 and maximum of seconds."""
-    return {"p50": percentile(values, 0.5), "p95": percentile(values, 0.95), "max": round(max(values), 3)}
+    found = {"p50": percentile(values, 0.5), "p95": percentile(values, 0.95), "max": max(values)}
+    return {name: round(value, 3) for name, value in found.items()}
 
 
 def page_owners() -> dict[str, str]:
@@ -194,27 +182,11 @@ async def measure(home: Path, loads: int, moves: int) -> dict[str, Any]:
 @click.option("--json", "as_json", is_flag=True, help="Print the result object.")
 def main(loads: int, moves: int, as_json: bool) -> None:
     """Measure and write bench/results/console.json; exit 1 when a page or the live view is late."""
-    home = Path(tempfile.mkdtemp(prefix="biyi-bench-"))
-    os.environ["BIYI_HOME"] = str(home)
-    try:
-        run(str(home), "stand", "up").check_returncode()
-        begun, before = datetime.now(UTC), read_pressure()
-        measured = asyncio.run(measure(home, loads, moves))
-        after, seconds = read_pressure(), (datetime.now(UTC) - begun).total_seconds()
-    finally:
-        run(str(home), "stand", "down")
-        wipe(home)  # data may lie outside the home when PostgreSQL's user cannot reach it
-        shutil.rmtree(home, ignore_errors=True)
-    result = {
-        "at": begun.isoformat(timespec="seconds"),
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
-        "loads": loads,
-        "moves": moves,
-        "waited_share": {name: round((after[name] - before[name]) / seconds / 1e6, 3) for name in before},
-        **measured,
-    }
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    load = os.getloadavg()[0]
+    with fresh_stand("--no-backups") as home:
+        os.environ["BIYI_HOME"] = home
+        measured = asyncio.run(measure(Path(home), loads, moves))
+    result = write_result("console", {"loads": loads, "moves": moves, **measured}, load)
     if as_json:
         click.echo(json.dumps(result, ensure_ascii=False))
     else:
