@@ -24,7 +24,7 @@ STEP_SECONDS = 30
 def staff(home: Path, *words: str, **variables: str) -> str:
     command = [sys.executable, "-c", "from runbooks.cli import main; main()", "staff", *words]
     environment = {**os.environ, "BIYI_HOME": str(home), **variables}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
