@@ -116,12 +116,13 @@ async def serve(settings: SiteSettings) -> None:
     """Project every cell until SIGTERM or SIGINT."""
     if settings.valkey_passfile is None or settings.projector_port is None:
         raise SettingsError("valkey_passfile and projector_port: a projector needs both")
+    at = settings.valkey_address("projector")
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with (
         open_identity(settings.tls_dir, "projector") as identity,
-        open_valkey(settings.valkey_address(), settings.valkey_passfile, VALKEY_SECONDS) as valkey,
+        open_valkey(at, settings.valkey_passfile, VALKEY_SECONDS) as valkey,
         health_served(settings, identity, alive_routes()),
     ):
         projectors = make_projectors(settings, valkey)
@@ -133,7 +134,7 @@ async def serve(settings: SiteSettings) -> None:
         address = (settings.listen_host, settings.projector_port)
         await web.TCPSite(runner, *address, ssl_context=identity.serving()).start()
         running = [asyncio.create_task(projector.run()) for projector in projectors.values()]
-        if isinstance(settings.valkey_address(), TlsAddress):
+        if isinstance(at, TlsAddress):
             running.append(asyncio.create_task(keep_certificates_read(valkey)))
         stopping = asyncio.create_task(stop.wait())
         # A projector that ends has met what it was not made for: the process ends with it.

@@ -180,11 +180,12 @@ class PlaceSettings:
 
 @dataclass(frozen=True, slots=True)
 class TlsAddress:
-    """A TCP address spoken to by mutual TLS only, with the certificates in `tls_dir`."""
+    """A TCP address spoken to by mutual TLS only, with the certificate of `holder` in `tls_dir`."""
 
     host: str
     port: int
     tls_dir: Path
+    holder: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,18 +261,19 @@ class SiteSettings:
         """Return the place called `name`; StopIteration is a programming error."""
         return next(p for p in self.places if p.name == name)
 
-    def valkey_address(self) -> Path | int | TlsAddress:
-        """Return where the site's Valkey listens: its Unix socket, a port of this machine, elsewhere by TLS.
+    def valkey_address(self, holder: str) -> Path | int | TlsAddress:
+        """Return where `holder`, the kind of process that asks, finds the site's Valkey.
 
-        ValueError when it is elsewhere and there are no certificates: no plain TCP leaves the machine.
+        Its Unix socket; else by TLS, wherever it is; a plain port of this machine only for servers that
+        stand alone, without any certificates. ValueError when it is elsewhere and there are none.
         """
         if self.valkey_socket is not None:
             return self.valkey_socket
-        if self.valkey_host == "127.0.0.1":
-            return self.valkey_port
-        if self.tls_dir is None:
+        if self.tls_dir is not None:
+            return TlsAddress(self.valkey_host, self.valkey_port, self.tls_dir, holder)
+        if self.valkey_host != "127.0.0.1":
             raise ValueError(f"valkey_host is {self.valkey_host} and tls_dir is not set: needs certificates")
-        return TlsAddress(self.valkey_host, self.valkey_port, self.tls_dir)
+        return self.valkey_port
 
     def own_places(self) -> tuple[PlaceSettings, ...]:
         """Return the places that this site's agent looks after."""

@@ -87,7 +87,7 @@ def plan_calling(place: PlaceSettings) -> dict[str, Any]:
 def plan_valkey(at: TlsAddress) -> dict[str, Any]:
     """Return redis-py's words for calling Valkey by mutual TLS: its certificate carries the host's name.
 
-    Neither end takes a list of revocations: a stolen certificate is good until it runs out.
+    The server takes no list of revocations: a stolen client's certificate is good there until it runs out.
     """
     return {
         "host": at.host,
@@ -96,8 +96,8 @@ def plan_valkey(at: TlsAddress) -> dict[str, Any]:
         "ssl_cert_reqs": "required",
         "ssl_check_hostname": True,
         "ssl_ca_certs": f"{at.tls_dir}/current/ca.crt",
-        "ssl_certfile": f"{at.tls_dir}/{OWN}.crt",
-        "ssl_keyfile": f"{at.tls_dir}/{OWN}.key",
+        "ssl_certfile": f"{at.tls_dir}/current/{at.holder}.crt",
+        "ssl_keyfile": f"{at.tls_dir}/current/{at.holder}.key",
     }
 
 

@@ -110,7 +110,7 @@ async def serve(site: SiteSettings) -> None:
     names = read_pseudonyms(site.key_file)
     async with (
         open_identity(site.tls_dir, "watcher") as identity,
-        open_valkey(site.valkey_address(), site.valkey_passfile, VALKEY_SECONDS) as valkey,
+        open_valkey(site.valkey_address("watcher"), site.valkey_passfile, VALKEY_SECONDS) as valkey,
         health_served(site, identity, alive_routes()),
     ):
         followers = make_followers(site, valkey, names)

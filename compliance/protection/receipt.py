@@ -2,7 +2,7 @@
 
 import datetime as dt
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +59,20 @@ def is_genuine(receipt: Mapping[str, Any], signers: Mapping[str, bytes]) -> bool
     return (
         public is not None and receipt.get("format") == FORMAT and is_signed(public, _text(body), signature)
     )
+
+
+def find_sites_without(receipts: Sequence[Mapping[str, Any]], sites: Collection[str]) -> dict[str, list[str]]:
+    """Return the sites of which no receipt is there, by customer: one site's word is not the other's.
+
+    `receipts` are genuine ones. Those of one request count together, and one whole request is enough.
+    """
+    found: dict[tuple[str, str], set[str]] = {}
+    for one in receipts:
+        found.setdefault((str(one["customer_id"]), str(one["request_sm3"])), set()).add(str(one["site"]))
+    whole = {customer for (customer, _), told in found.items() if told >= set(sites)}
+    return {
+        customer: sorted(set(sites) - told) for (customer, _), told in found.items() if customer not in whole
+    }
 
 
 def _text(body: Mapping[str, Any]) -> bytes:

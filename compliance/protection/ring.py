@@ -146,6 +146,15 @@ def shred(ring: Ring, table: str, subject: str) -> Ring:
     return _with(ring, table, punctured)
 
 
+def holds_subject(ring: Ring, table: str, subject: str) -> bool:
+    """Say whether any version of `table` still derives the key of `subject`."""
+    versions = ring.tables.get(table, ())
+    return any(
+        each.table_key is not None or (each.tree is not None and each.tree.holds(subject))
+        for each in versions
+    )
+
+
 def set_holders(ring: Ring, holders: Mapping[str, bytes]) -> Ring:
     """Return the ring with other holders: those who may approve root operations from now on."""
     return replace(ring, holders=dict(holders))

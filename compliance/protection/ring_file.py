@@ -92,6 +92,14 @@ def change_ring(path: Path, change: Callable[[Ring], Ring]) -> Ring:
         return following
 
 
+def sweep_old_keks(path: Path) -> Ring:
+    """Destroy what a change that was cut off after its new ring left of the old one; return the ring."""
+    with _locked(path):
+        ring = read_ring(path)
+        _destroy_other_keks(path, _kek_path(path, read_head(path).kek))
+        return ring
+
+
 def change_root(path: Path, root: Mapping[str, Any]) -> Ring:
     """Put a site's ring under another root; the old one opens nothing of it afterwards."""
     with _locked(path):
@@ -115,16 +123,14 @@ def _write(path: Path, ring: Ring, root: Mapping[str, Any]) -> None:
     sealed = seal_bytes(kek, json.dumps(plain).encode(), _bound(head))
     wrapped = opened.wrap(kek, _kek_context(head))
     kek_path = _kek_path(path, kek_id)
-    _write_durably(kek_path, {"wrapped": wrapped.hex()})
+    write_durably(kek_path, {"wrapped": wrapped.hex()})
     document = {
         "format": FORMAT, "site": head.site, "generation": head.generation, "root": head.root,
         "kek": kek_id, "signer": signer, "holders": holders, "states": states, "sealed": sealed.hex(),
     }  # fmt: skip
     # From the rename on the new ring counts; a crash before leaves the old one whole.
-    _write_durably(path, document)
-    for other in path.parent.glob("kek-*.json"):
-        if other != kek_path:
-            _destroy(other)
+    write_durably(path, document)
+    _destroy_other_keks(path, kek_path)
 
 
 def _open(path: Path, document: Mapping[str, Any]) -> Ring:
@@ -205,7 +211,8 @@ def _locked(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _write_durably(path: Path, document: Mapping[str, Any]) -> None:
+def write_durably(path: Path, document: Mapping[str, Any]) -> None:
+    """Write a file that only its owner can read, in one piece, and return once it is on disk."""
     aside = path.with_name(f".{path.name}.tmp")
     with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         json.dump(document, file, indent=1, sort_keys=True)
@@ -213,6 +220,12 @@ def _write_durably(path: Path, document: Mapping[str, Any]) -> None:
         os.fsync(file.fileno())
     aside.replace(path)
     _sync_directory(path.parent)
+
+
+def _destroy_other_keks(path: Path, kept: Path) -> None:
+    for other in path.parent.glob("kek-*.json"):
+        if other != kept:
+            _destroy(other)
 
 
 def _destroy(path: Path) -> None:

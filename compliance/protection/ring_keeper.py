@@ -32,9 +32,14 @@ from compliance.protection.ring_file import (
     read_head,
     read_ring,
     site_signing_key,
+    sweep_old_keks,
+    write_durably,
 )
 from compliance.protection.roots import open_bytes, seal_bytes
 from compliance.protection.sm2 import is_public_key
+
+BEGUN = "shredding.json"
+"""Beside the ring: the last shredding that began, and the key-encryption key that it destroys. No secret."""
 
 
 class RingKeeper(Protocol):
@@ -134,23 +139,50 @@ class LocalKeeper:
         holders = {name: bytes.fromhex(public) for name, public in head.holders.items()}
         first = request.operation is Operation.HOLDERS and not holders
         approved_by = () if first else check_approvals(request, approvals, holders, now)
+        if request.operation is Operation.SHRED:
+            return self._shred(request, approved_by, now)
         check_generation(request, head.site, head.generation)
         if request.operation is Operation.CHANGE_ROOT:
             change_root(self.path, json.loads(request.about[head.site]))
             return None
-        changed = change_ring(self.path, lambda ring: _changed(ring, request))
-        if request.operation is not Operation.SHRED:
-            return None
-        done = Destroyed(head.site, request.about["subject"], changed.generation, head.kek, now)
+        change_ring(self.path, lambda ring: _changed(ring, request))
+        return None
+
+    def _shred(self, request: Request, approved_by: Sequence[str], now: dt.datetime) -> dict[str, Any]:
+        """Shred and return the receipt; what was cut off before its receipt is gone on with, not refused.
+
+        The key that dies is written down first: of an old ring that may survive the cut nothing opens then.
+        """
+        head, about = self.head(), request.about
         digest = hashes.Hash(hashes.SM3())
         digest.update(request.text())
-        return sign_receipt(
-            done,
-            digest.finalize().hex(),
-            approved_by,
-            site_signing_key(changed),
-            secrets.token_bytes(32),
-        )
+        request_sm3 = digest.finalize().hex()
+        begun = self.path.with_name(BEGUN)
+        dying = _read_begun(begun, request_sm3)
+        following = head.generation - 1 == request.generations.get(head.site)
+        if dying and following and not _holds(self.path, about):
+            ring = sweep_old_keks(self.path)
+        else:
+            check_generation(request, head.site, head.generation)
+            dying = head.kek, now
+            write_durably(begun, {"request_sm3": request_sm3, "kek": head.kek, "at": now.isoformat()})
+            ring = change_ring(self.path, lambda ring: _changed(ring, request))
+        done = Destroyed(head.site, about["subject"], ring.generation, *dying)
+        return sign_receipt(done, request_sm3, approved_by, site_signing_key(ring), secrets.token_bytes(32))
+
+
+def _holds(path: Path, about: Mapping[str, str]) -> bool:
+    return rings.holds_subject(read_ring(path), about["table"], about["subject"])
+
+
+def _read_begun(path: Path, request_sm3: str) -> tuple[str, dt.datetime] | None:
+    """Return which key the shredding of this very request set out to destroy, and when; None: none began."""
+    try:
+        begun = json.loads(path.read_text())
+        found = str(begun["kek"]), dt.datetime.fromisoformat(begun["at"])
+        return found if begun["request_sm3"] == request_sm3 else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _changed(ring: rings.Ring, request: Request) -> rings.Ring:

@@ -92,7 +92,7 @@ async def _open_valkey(site: SiteSettings, patience_seconds: float) -> AsyncIter
     if site.valkey_passfile is None:
         yield None
         return
-    async with open_valkey(site.valkey_address(), site.valkey_passfile, patience_seconds) as valkey:
+    async with open_valkey(site.valkey_address("api"), site.valkey_passfile, patience_seconds) as valkey:
         yield valkey
 
 

@@ -21,6 +21,7 @@ from redis.backoff import NoBackoff
 
 from replication.projection.position import Position, Ring, RingEntry
 from replication.settings import TlsAddress
+from replication.tls import REVOKED
 from replication.transport import plan_valkey
 
 Valkey = Redis
@@ -68,14 +69,21 @@ _CERTIFICATES = ("tls-cert-file", "tls-key-file", "tls-ca-cert-file")
 class _OurConnection(SSLConnection):
     """A connection that begins with the certificates of its moment, and believes our authority alone.
 
-    redis-py's own keeps what it read first, and trusts whom the machine trusts besides.
+    redis-py's own keeps what it read first, trusts whom the machine trusts besides, and knows of no
+    revocations.
     """
 
     async def connect(self) -> None:
-        """Connect; redis.ConnectionError when the other end is not ours."""
+        """Connect; redis.ConnectionError when the other end is not ours, or is so no more."""
+        if self.is_connected:  # the pool asks before each command; a context costs milliseconds
+            return
         files = self.ssl_context
-        context = ssl.create_default_context(cafile=files.ca_certs)
-        context.load_cert_chain(str(files.certfile), files.keyfile)
+        generation = Path(str(files.ca_certs)).parent.resolve()  # one, even if it changes meanwhile
+        context = ssl.create_default_context(cafile=generation / "ca.crt")
+        context.load_verify_locations(Path(str(files.ca_certs)).parents[1] / REVOKED)
+        context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
+        certificate, key = (Path(str(name)).name for name in (files.certfile, files.keyfile))
+        context.load_cert_chain(generation / certificate, generation / key)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         files.context = context
         await super().connect()  # type: ignore[no-untyped-call]

@@ -112,6 +112,14 @@ _ALL = (
         takes=("cell",),
     ),
     Drill(
+        "peak-load",
+        "Ten times the usual customers for a minute; refused or served, nothing lost; about 100 s",
+        "十倍业务高峰一分钟",
+        "peak_load",
+        "peak-load",
+        dangerous=False,
+    ),
+    Drill(
         "cache-loss",
         "Lose a site's cache with everything in it, under load; about 40 s",
         "负载下失去站点缓存",

@@ -101,7 +101,7 @@ def judge_doors(doors: Sequence[tuple[Door, Knock, Knock]], in_force: frozenset[
     """Judge what came of knocking with the new and the old certificates at each door."""
     shut = [f"{door.name}: {new.refused}" for door, new, _ in doors if new.refused]
     stale = [door.name for door, new, _ in doors if new.serial is not None and new.serial not in in_force]
-    asked = [(door, old) for door, _, old in doors if door.caller is not None]
+    asked = [(door, old) for door, _, old in doors if door.caller is not None and door.knows_revoked]
     open_ = [door.name for door, old in asked if not old.refused]
     return (
         limit_finding("renewed_are_let_in", shut, len(doors)),

@@ -141,10 +141,16 @@ class Load:
                 raise LoadError(f"no working set of loans within {within_s:.0f} s: {self._why_not(wanted)}")
             await asyncio.gather(*(self._lend(entrances[n % len(entrances)], "prepare") for n in range(6)))
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Let customers arrive on schedule until `stop`, then wait until everyone has an answer."""
+    async def run(self, stop: asyncio.Event, *, rate: float | None = None, seed: int | None = None) -> None:
+        """Let customers arrive on schedule until `stop`, then wait until everyone has an answer.
+
+        It may run again beside itself, at another rate, with a seed of its own.
+        """
         start_s = time.monotonic()
-        for arrival in plan_arrivals(self.settings.seed, self.settings.rate, self._open):
+        plan = plan_arrivals(
+            self.settings.seed if seed is None else seed, rate or self.settings.rate, self._open
+        )
+        for arrival in plan:
             if (
                 await _stopped_before(stop, start_s + arrival.at_s)
                 or self.stats.requests >= self.settings.max_ops

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 
 from replication.projection.valkey import open_valkey
 from replication.settings import SiteSettings
+from replication.tls import OPERATOR
 from runbooks.drills.scene import DrillRefused
 from runbooks.drills.scored import Acted, Counted, find_doubled, find_lost
 from ueba.settings import day_number
@@ -42,7 +43,9 @@ async def _read_counts(
         raise DrillRefused(f"{settings.site} has no Valkey")
     names = read_pseudonyms(settings.key_file)
     found = {}
-    async with open_valkey(settings.valkey_address(), settings.valkey_passfile, _PATIENCE_S) as valkey:
+    async with open_valkey(
+        settings.valkey_address(OPERATOR), settings.valkey_passfile, _PATIENCE_S
+    ) as valkey:
         for name in staff:
             ids: set[str] = set()
             events = looks = 0

@@ -20,6 +20,7 @@ from runbooks.drills.grey_release import make_grey_release
 from runbooks.drills.key_rotation import run_key_rotation
 from runbooks.drills.link_cut import make_link_cut
 from runbooks.drills.one_fault import OneFault, run_one_fault
+from runbooks.drills.peak_load import make_peak_load
 from runbooks.drills.plan import Target
 from runbooks.drills.planned_move import run_planned_move
 from runbooks.drills.primary_crash import make_primary_crash
@@ -134,6 +135,7 @@ RUNNERS: Final[Mapping[str, Runner]] = MappingProxyType(
         "site-isolation": _one_fault(lambda target, _: make_site_isolation(_site(target))),
         "link-cut": _one_fault(lambda _target, _: make_link_cut()),
         "witness-loss": _one_fault(lambda _target, _: make_witness_loss()),
+        "peak-load": _one_fault(lambda _target, _: make_peak_load()),
         "primary-crash": _one_fault(_of_cell(make_primary_crash)),
         "cloud-burst": _one_fault(lambda _target, _: make_cloud_burst()),
         "grey-release": _one_fault(lambda _target, _: make_grey_release()),

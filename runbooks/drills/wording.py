@@ -143,6 +143,7 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
     "pauses_in_limit": ("Write pause of the moves: p99 at most 0.5 s", "迁移写停顿 p99 不超 0.5 秒"),
     "write_pauses_in_limit": ("No cell's writes paused longer than promised", "各单元写停顿均在承诺之内"),
     "nothing_was_promoted": ("No copy was promoted", "没有副本被提升"),
+    "served_as_before": ("After the peak everyone is served as before", "高峰过后服务如常"),
     "went_on_alone": ("Every cell went on without its silent copy", "各单元在副本失联后继续服务"),
     "stayed_in_sync": ("Every cell stayed in sync", "各单元始终保持同步"),
     "stayed_while_held": ("Nothing went home while fail-back was held", "保持期间没有单元回切"),

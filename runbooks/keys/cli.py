@@ -26,7 +26,7 @@ from rich.table import Table
 
 from compliance.protection.approvals import Approval, Operation, Request
 from compliance.protection.errors import ProtectionError
-from compliance.protection.receipt import is_genuine
+from compliance.protection.receipt import find_sites_without, is_genuine
 from compliance.protection.ring_keeper import LocalKeeper
 from compliance.protection.vault import open_vault
 from core_app.customers.reseal import SEALED_TABLES, TABLE, SealedTable, VersionUse, count_uses
@@ -316,12 +316,19 @@ def carry_out_command(request_file: Path, execute: bool, as_json: bool) -> None:
 @click.argument("receipts", nargs=-1, required=True, type=_file)
 @_says_what_failed
 def verify_command(receipts: tuple[Path, ...]) -> None:
-    """Say whether receipts were signed by the sites they name and not changed; exit 1 if one was not."""
+    """Say whether receipts were signed by the sites they name and not changed, and there is one of each site.
+
+    Exit 1 if one was not, or a customer's shredding has no receipt of a site.
+    """
     signers = {site: bytes.fromhex(keeper.head().signer) for site, keeper in _keepers().items()}
-    genuine = {path: is_genuine(json.loads(path.read_text(encoding="utf-8")), signers) for path in receipts}
+    plain = {path: json.loads(path.read_text(encoding="utf-8")) for path in receipts}
+    genuine = {path: is_genuine(one, signers) for path, one in plain.items()}
     for path, holds in genuine.items():
         click.echo(f"{'genuine' if holds else 'NOT GENUINE'}  {path}")
-    sys.exit(0 if all(genuine.values()) else 1)
+    missing = find_sites_without([one for path, one in plain.items() if genuine[path]], signers)
+    for customer, sites in missing.items():
+        click.echo(f"INCOMPLETE   {customer}: no receipt of {', '.join(sites)}")
+    sys.exit(0 if all(genuine.values()) and not missing else 1)
 
 
 def _word(request: Request) -> str:

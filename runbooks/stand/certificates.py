@@ -33,15 +33,15 @@ OURS = "ca"
 """The authority of the stand's own processes; the other one, `outside`, vouches for the banks."""
 WITNESS_KINDS = ("border", "etcd")
 DATA_SITE_KINDS = (
-    *WITNESS_KINDS, "agent", "api", "console", "migrate", "notary", "payer", "projector", "watcher", OPERATOR,
-    PROMETHEUS,
+    *WITNESS_KINDS, "agent", "api", "console", "migrate", "notary", "payer", "projector", "valkey", "watcher",
+    OPERATOR, PROMETHEUS,
 )  # fmt: skip
 ETCD_PEER = f"etcd-peer.{DOMAIN}"
 """DNS name that etcd asks of its peers (`--peer-cert-allowed-hostname`)."""
 _ETCD_PEERS = {"etcd", "border"}
 """etcd asks the proxy to its peers for the name that it asks of its peers."""
-_AT_AN_ADDRESS = {"api", "border", "console", "etcd"}
-"""Called by address: by customers, etcd's proxy client, browsers, etcd itself."""
+_AT_AN_ADDRESS = {"api", "border", "console", "etcd", "valkey"}
+"""Called by address: by customers, etcd's proxy client, browsers, etcd itself, Valkey's clients."""
 
 _KEY_USAGE = {
     "content_commitment": False, "data_encipherment": False, "encipher_only": False,

@@ -217,6 +217,7 @@ def _print_status(status: StandStatus) -> None:
         table.add_row(each.site, each.program, str(each.pid or ""), str(each.port), state)
     console = Console()
     console.print(table)
+    console.print(f"caches are reached by {status.caches}", soft_wrap=True, highlight=False)
     for name, text in sorted(status.links.items()):
         if text != "ok":
             console.print(f"link {name.replace('>', ' to ')}: [red]{text}[/]")

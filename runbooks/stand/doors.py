@@ -25,6 +25,7 @@ class Door:
     """A TLS listener: its port's name and number, whose certificate it shows, and whom it serves.
 
     `caller` is `(place, kind)` of somebody it lets in, None: anybody. `words` get an answer out of it.
+    `knows_revoked` is false of a server that takes no list of revocations.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Door:
     holder: str
     caller: tuple[str, str] | None
     words: bytes = _HTTP
+    knows_revoked: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,10 @@ def _doors_at(stand: Stand, site: Site) -> list[Door]:
     ]
     if site in DATA_SITES:
         doors += [Door(f"{site}/{name}", stand.port(site, name), name, None) for name in ("api", "console")]
+        if stand.valkey_tls_bin is not None:  # it answers that it wants a password
+            doors.append(
+                Door(f"{site}/valkey", stand.port(site, "valkey"), "valkey", operator, b"PING\r\n", False)
+            )
     for name, port in stand.ports.items():  # what a border relays as it is: the server's own TLS
         if name.startswith(f"{site}/to/") and isinstance(stand.address(name), int):
             kind = name.split("/")[3].removesuffix("-client")

@@ -168,11 +168,24 @@ def _renewed(stand: Stand, postgres: binaries.Postgres, options: UpOptions) -> S
             "they were, or run `biyi stand up --fresh` (it deletes the data)"
         )
     return replace(
-        stand,
+        _with_caches_as_found(stand),
         pg_bin=postgres.bin_dir,
         keeps_backups=stand.keeps_backups if options.backups is None else options.backups,
         failover=options.failover or stand.failover,
     )
+
+
+def _with_caches_as_found(stand: Stand) -> Stand:
+    """Return the stand with the server of the caches that is here now; one that runs stays what it is.
+
+    Another server may not be able to read what the last one kept: the caches are filled anew.
+    """
+    found = binaries.find_valkey_by_tls()
+    if found == stand.valkey_tls_bin or not all(is_free(stand.address(f"{at}/valkey")) for at in DATA_SITES):
+        return stand
+    for site in DATA_SITES:
+        shutil.rmtree(stand.site_dir(site) / "valkey", ignore_errors=True)
+    return replace(stand, valkey_tls_bin=found)
 
 
 def _new_stand(home: Path, postgres: binaries.Postgres, options: UpOptions) -> Stand:
@@ -206,6 +219,7 @@ def _new_stand(home: Path, postgres: binaries.Postgres, options: UpOptions) -> S
         cells=cells,
         keeps_backups=options.backups is not False,
         failover=options.failover,
+        valkey_tls_bin=binaries.find_valkey_by_tls(),
         home=home,
     )
 

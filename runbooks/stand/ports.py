@@ -13,7 +13,7 @@ DATA_SITE_NAMES = ("idc", "cloud")
 OUTSIDE = "outside"
 COPY = "copy:"
 _LOCAL = (COPY, "border-control", "valkey")
-"""Services that listen at Unix sockets; their numbers only tell the sockets apart."""
+"""Services that listen at Unix sockets (Valkey where no build has TLS); their numbers tell them apart."""
 BANKS = ("bank_a", "bank_b")
 """What lies outside all sites: the fake banks, the favoured one first."""
 LOWEST_PORT, HIGHEST_PORT = 15_000, 31_000

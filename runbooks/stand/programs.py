@@ -20,7 +20,7 @@ AGENT_PROGRAMS = ("agent", "api", "projector", "payer", "notary", "watcher", "co
 
 @dataclass(frozen=True, slots=True)
 class ServerBinaries:
-    """Where the servers' programs are, and etcd's version."""
+    """Where the servers' programs are, and etcd's version; `valkey` has no TLS (`Stand.valkey_tls_bin`)."""
 
     etcd: Path
     etcd_version: tuple[int, ...]
@@ -36,7 +36,10 @@ def plan_programs(stand: Stand, site: Site, binaries: ServerBinaries) -> tuple[P
         programs += [
             Program(
                 "valkey",
-                (str(binaries.valkey), str(stand.site_dir(site) / "valkey" / "valkey.conf")),
+                (
+                    str(stand.valkey_tls_bin or binaries.valkey),
+                    str(stand.site_dir(site) / "valkey" / "valkey.conf"),
+                ),
                 stand.port(site, "valkey"),
             ),
             Program(
@@ -151,9 +154,7 @@ def write_valkey_settings(stand: Stand, site: Site) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     password = stand.key_path("valkey").read_text().strip()
     lines = [
-        "port 0",
-        f'unixsocket "{socket_of(stand, f"{site}/valkey")}"',
-        "unixsocketperm 600",
+        *_valkey_listens(stand, site),
         f"requirepass {password}",
         f'dir "{directory}"',
         "appendonly yes",
@@ -162,3 +163,21 @@ def write_valkey_settings(stand: Stand, site: Site) -> None:
         "set-proc-title no",  # a title would overwrite the environment that tells whose process it is
     ]
     write_private(directory / "valkey.conf", "\n".join(lines) + "\n")
+
+
+def _valkey_listens(stand: Stand, site: Site) -> list[str]:
+    """Return where Valkey listens: by mutual TLS 1.3 where its build can, else at a private Unix socket."""
+    if stand.valkey_tls_bin is None:
+        return ["port 0", f'unixsocket "{socket_of(stand, f"{site}/valkey")}"', "unixsocketperm 600"]
+    own = tls_dir(stand.home, site) / CURRENT
+    return [
+        "port 0",
+        f"tls-port {stand.port(site, 'valkey')}",
+        f"bind {LOOPBACK}",
+        f'tls-cert-file "{own / "valkey.crt"}"',
+        f'tls-key-file "{own / "valkey.key"}"',
+        f'tls-ca-cert-file "{own / "ca.crt"}"',
+        "tls-auth-clients yes",
+        "tls-protocols TLSv1.3",
+        "tls-session-caching no",  # a resumed session would skip the look at who calls
+    ]

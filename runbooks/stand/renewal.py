@@ -1,25 +1,32 @@
 """Renew a running stand's certificates: new ones in force, taken over by all, only then the old revoked."""
 
+import asyncio
 import datetime as dt
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from replication.model import Site
-from replication.tls import LOADED, stamp_of
+from redis.exceptions import RedisError
+
+from replication.model import DATA_SITES, Site
+from replication.projection.valkey import open_valkey, reread_certificates
+from replication.settings import TlsAddress
+from replication.tls import LOADED, OPERATOR, stamp_of
 from runbooks.stand.certificates import issue, put_in_force, revoke_older, tls_dir
 from runbooks.stand.outside import pids_of_outside
 from runbooks.stand.ports import OUTSIDE
 from runbooks.stand.processes import is_alive, read_pids
 from runbooks.stand.sites import pids_path
-from runbooks.stand.topology import StandError
+from runbooks.stand.topology import LOOPBACK, StandError, read_stand
 
 TAKEN_OVER_S = 20.0
 """Patience with processes to take renewed files over; they look twice a second. Source: our choice."""
 _LOOK_S = 0.05
 _READ_ANEW = {"etcd", "valkey", "backup"}
-"""etcd reads its files at every handshake; the others hold no certificate."""
+"""etcd reads its files at every handshake, Valkey when it is told to; a backup holds no certificate."""
+_CACHE_S = 5.0
+"""Patience with a cache that is told. Source: our choice; it answers in milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +47,32 @@ def renew_certificates(home: Path, now: dt.datetime, say: Callable[[str], None])
     number = issue(home, now)
     put_in_force(home, number)
     _wait_until_taken_over(home, "the new certificates, so the old ones are not revoked")
+    caches = asyncio.run(_tell_caches(home))
     say("every process presents the new certificates; revoke the old ones")
     revoked = revoke_older(home, now)
     confirmed = _wait_until_taken_over(home, "the revocations")
-    return Renewal(number, revoked, confirmed)
+    return Renewal(number, revoked, (*confirmed, *caches))
+
+
+async def _tell_caches(home: Path) -> tuple[str, ...]:
+    """Have the Valkeys that speak TLS read the new certificates; StandError when one does not."""
+    stand = read_stand(home)
+    told = []
+    for site in DATA_SITES if stand.valkey_tls_bin is not None else ():
+        running = read_pids(pids_path(home, site)).get("valkey")
+        if running is None or not is_alive(running):
+            continue  # it reads them when it starts
+        at = TlsAddress(LOOPBACK, stand.port(site, "valkey"), tls_dir(home, site), OPERATOR)
+        try:
+            async with open_valkey(at, stand.key_path("valkey"), _CACHE_S) as valkey:
+                await reread_certificates(valkey)
+        except RedisError as error:
+            raise StandError(
+                f"{site} valkey did not take over the new certificates ({type(error).__name__}), so the old "
+                "ones are not revoked; end it, run `biyi stand up`, then repeat this"
+            ) from error
+        told.append(f"{site} valkey")
+    return tuple(told)
 
 
 def _wait_until_taken_over(home: Path, what: str) -> tuple[str, ...]:

@@ -236,10 +236,13 @@ def _name_of(running: Running) -> str:
 
 
 def _unrecorded(home: Path, site: Site, program: Program) -> Running | None:
-    """Return a running process of ours with that very command line that no pids.json knows."""
+    """Return a running process of ours with that very command line that no pids.json knows.
+
+    Not so the program's own path: a server may be started by a script that knows where its libraries are.
+    """
     for found in find_marked(mark_of(home, site, program.name), ()):
         with suppress(psutil.Error):
-            if tuple(psutil.Process(found.pid).cmdline()) == program.command:
+            if tuple(psutil.Process(found.pid).cmdline()[1:]) == program.command[1:]:
                 return found
     return None
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from replication.model import Site
+from runbooks.stand.binaries import OLDEST_VALKEY, VALKEY_TLS_BIN
 from runbooks.stand.control import ask_border
 from runbooks.stand.home import is_free
 from runbooks.stand.links import read_links
@@ -39,11 +40,12 @@ class ProcessStatus:
 
 @dataclass(frozen=True, slots=True)
 class StandStatus:
-    """All processes, the links that are not plainly OK, and PostgreSQL's places."""
+    """All processes, the links that are not plainly OK, PostgreSQL's places, how the caches are reached."""
 
     processes: tuple[ProcessStatus, ...]
     links: dict[str, str]
     connections: dict[Site, int]
+    caches: str
 
     @property
     def whole(self) -> bool:
@@ -67,7 +69,17 @@ def read_status(home: Path) -> StandStatus:
                 )
                 connections[Site(status.site)] = int(str(answer["connections"]))
     links = {name: state.text for name, state in read_links(home / "links.json").items()}
-    return StandStatus(processes, links, connections)
+    return StandStatus(processes, links, connections, say_caches(stand))
+
+
+def say_caches(stand: Stand) -> str:
+    """Say how the sites' Valkeys are reached, and why not by TLS where they are not."""
+    if stand.valkey_tls_bin is not None:
+        return f"mutual TLS 1.3 ({stand.valkey_tls_bin})"
+    return (
+        "Unix sockets in private directories, not TLS: the wheel's build has none, and there was none in "
+        f"{VALKEY_TLS_BIN} nor on PATH (valkey-server, redis-server {OLDEST_VALKEY[0]}+)"
+    )
 
 
 def _of_programs(stand: Stand, site: Site) -> list[ProcessStatus]:

@@ -58,6 +58,8 @@ class Stand:
     """Whether each site archives its cells' WAL and keeps base backups."""
     failover: FailoverSettings | None = None
     """Limits that differ from the program's own; None: those of the program that runs."""
+    valkey_tls_bin: Path | None = None
+    """Server of the caches whose build has TLS, found at each `up`; None: the wheel's, at Unix sockets."""
     format: int = FORMAT
     home: Path = Path()
 
@@ -99,7 +101,8 @@ class Stand:
     def address(self, name: str) -> int | Path:
         """Return where the holder of a port's name listens: TCP on the loopback, or a Unix socket."""
         owner, _, service = name.partition("/")
-        socket = socket_name(service, self.ports[name])
+        by_tls = service == "valkey" and self.valkey_tls_bin is not None
+        socket = None if by_tls else socket_name(service, self.ports[name])
         return self.ports[name] if socket is None else self.sockets_dir(Site(owner)) / socket
 
     def etcd_url(self, site: Site) -> str:
@@ -233,7 +236,7 @@ def site_settings(stand: Stand, site: Site) -> SiteSettings:
         if stand.keeps_backups
         else None,
         tls_dir=tls_dir(stand.home, site),
-        valkey_socket=socket_of(stand, f"{site}/valkey"),
+        valkey_socket=None if stand.valkey_tls_bin else socket_of(stand, f"{site}/valkey"),
         exposure_query="select commits, moved_fen from core.money_posted_since(%(since)s::text::pg_snapshot)",
     )
 

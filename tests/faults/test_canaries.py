@@ -23,7 +23,7 @@ from compliance.protection.ring_file import read_ring
 from core_app.customers.identity import compute_check_character
 from replication.model import DATA_SITES, Site
 from replication.projection.valkey import open_valkey
-from replication.tls import PROMETHEUS, Identity, public_tls
+from replication.tls import OPERATOR, PROMETHEUS, Identity, public_tls
 from runbooks.stand.certificates import tls_dir
 from runbooks.stand.topology import read_stand
 from runbooks.tokens import channel_token
@@ -100,9 +100,7 @@ async def search_cache(home: Path) -> tuple[list[str], int]:
     for site in DATA_SITES:
         settings = settings_of(home, site)
         assert settings.valkey_passfile is not None
-        async with open_valkey(
-            settings.valkey_socket or settings.valkey_port, settings.valkey_passfile, 2.0
-        ) as valkey:
+        async with open_valkey(settings.valkey_address(OPERATOR), settings.valkey_passfile, 2.0) as valkey:
             client: Any = valkey
             for key in await client.keys("*"):
                 seen += 1

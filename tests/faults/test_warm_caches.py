@@ -13,6 +13,7 @@ from core_app.read_models.loan_summary import summary_key
 from replication.model import DATA_SITES, Site
 from replication.projection.valkey import open_valkey, read_held, read_value
 from replication.settings import PlaceSettings, SiteSettings
+from replication.tls import OPERATOR
 from tests.integration.failover.town import biyi, settings_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -50,9 +51,7 @@ async def compare(home: Path, site: Site) -> int:
     settings = settings_of(home, site)
     assert settings.valkey_passfile is not None
     loans = 0
-    async with open_valkey(
-        settings.valkey_socket or settings.valkey_port, settings.valkey_passfile, 2.0
-    ) as valkey:
+    async with open_valkey(settings.valkey_address(OPERATOR), settings.valkey_passfile, 2.0) as valkey:
         for place in settings.own_places():
             rows, expected = await read_copy(place, settings)
             position = (await read_held(valkey, place.cell)).position
@@ -82,9 +81,7 @@ def test_a_wiped_valkey_of_one_site_is_filled_again_by_itself(home: Path) -> Non
     async def wipe() -> None:
         settings = settings_of(home, Site.CLOUD)
         assert settings.valkey_passfile is not None
-        async with open_valkey(
-            settings.valkey_socket or settings.valkey_port, settings.valkey_passfile, 2.0
-        ) as valkey:
+        async with open_valkey(settings.valkey_address(OPERATOR), settings.valkey_passfile, 2.0) as valkey:
             await valkey.flushall()
             async with asyncio.timeout(20):
                 for cell in ("a", "b"):

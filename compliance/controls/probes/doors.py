@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 import ssl
+import stat
 import warnings
 from collections.abc import Sequence
 from typing import TypeVar
@@ -11,6 +12,7 @@ import aiohttp
 from cryptography import x509
 
 from compliance.controls.ground import Door, Facts, Ground, SiteGround
+from replication.settings import SiteSettings
 
 T = TypeVar("T")
 PATIENCE_S = 5.0
@@ -54,7 +56,20 @@ async def read_mutual_tls(_: Ground, site: SiteGround) -> Facts:
     if dead:  # silence is no refusal
         raise ConnectionError(f"{len(dead)} doors do not answer, {dead[0]} first")
     opened = [door.name for door in mutual if await _answers(door, stranger(), door.words)]
-    return {"mutual_doors": len(mutual), "open_without_certificate": opened}
+    facts: Facts = {"mutual_doors": len(mutual), "open_without_certificate": opened}
+    return facts | _cache_facts(site.settings)
+
+
+def _cache_facts(settings: SiteSettings) -> Facts:
+    """Say how the warm cache is reached: it is the one store that is a door only where its build has TLS."""
+    if settings.valkey_passfile is None:
+        return {"cache_reached_by": "there is none", "cache_open_to_others": []}
+    socket = settings.valkey_socket
+    if socket is None:
+        clear = [] if settings.tls_dir else [f"port {settings.valkey_port} in clear"]
+        return {"cache_reached_by": "TCP" if clear else "mutual TLS", "cache_open_to_others": clear}
+    lax = [str(at) for at in (socket, socket.parent) if at.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)]
+    return {"cache_reached_by": "Unix socket (its build has no TLS)", "cache_open_to_others": lax}
 
 
 async def read_ports(_: Ground, site: SiteGround) -> Facts:

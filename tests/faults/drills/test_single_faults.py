@@ -15,6 +15,7 @@ DRILLS = (
     ("witness-loss",),
     ("cache-loss", "--site", "cloud"),
     ("primary-crash", "--cell", "b"),
+    ("peak-load",),
     ("restore", "--cell", "a"),
     ("site-isolation", "--site", "cloud"),
     ("site-evacuation", "--site", "idc"),

@@ -10,6 +10,7 @@ from compliance.access.roles import Role
 from compliance.protection.register import read_register
 from core_app.ids import Letter
 from core_app.staff.portal import make_portal
+from replication.postgres.copy import ADMIN, OWNER, REPL, ROLES
 from tests.integration.core_app.lending import draw, make_person
 from tests.integration.core_app.people import seat
 
@@ -141,6 +142,8 @@ FORBIDDEN = {
     ],
 }
 PEOPLE = sorted(FORBIDDEN)
+NOT_OF_PROCESSES = {ADMIN, OWNER, REPL}
+"""The agent's, the migrations' and the copies' own: above what is forbidden here."""
 
 
 async def register(client: Any) -> str:
@@ -149,6 +152,10 @@ async def register(client: Any) -> str:
 
 async def connect(cells: Any, user: str, cell: str = "a") -> psycopg.AsyncConnection[Any]:
     return await psycopg.AsyncConnection.connect(cells.server.dsn(cells.databases[cell], user))
+
+
+def test_every_role_that_a_process_logs_in_as_is_tried() -> None:
+    assert set(FORBIDDEN) == {*ROLES} - NOT_OF_PROCESSES
 
 
 @pytest.mark.parametrize("user", PEOPLE)

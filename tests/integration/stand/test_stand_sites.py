@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import stat
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -13,8 +14,9 @@ import pytest
 from compliance.protection.ring_file import read_ring
 from replication.etcd import Etcd, EtcdUnavailable
 from replication.model import DATA_SITES, Site
+from runbooks.stand.binaries import VALKEY_TLS_BIN, find_valkey_by_tls
 from runbooks.stand.etcd_leader import lead_at_witness, leader_site
-from runbooks.stand.home import UpOptions, prepare_stand, relocated_root, wipe
+from runbooks.stand.home import UpOptions, is_free, prepare_stand, relocated_root, wipe
 from runbooks.stand.links import HEALED, LinkMode, LinkState, links_of_site, read_links
 from runbooks.stand.processes import find_marked
 from runbooks.stand.sites import (
@@ -28,6 +30,7 @@ from runbooks.stand.sites import (
 from runbooks.stand.status import read_status
 from runbooks.stand.topology import Stand, StandError, socket_of
 from runbooks.stand.up import find_binaries
+from tests.integration.postgres.places import until
 
 PROGRAMS = ("border", "etcd", "valkey")
 CUT = LinkState(LinkMode.CUT)
@@ -158,13 +161,47 @@ def test_a_port_taken_by_a_stranger_is_named_with_its_purpose(made: Stand):
 
 
 async def test_valkey_refuses_who_does_not_know_the_password(stand: Stand):
-    reader, writer = await asyncio.open_unix_connection(socket_of(stand, "idc/valkey"))
+    if stand.valkey_tls_bin is None:
+        reader, writer = await asyncio.open_unix_connection(socket_of(stand, "idc/valkey"))
+    else:
+        tls = stand.calling("valkey")
+        reader, writer = await asyncio.open_connection("127.0.0.1", stand.port(Site.IDC, "valkey"), ssl=tls)
     password = stand.key_path("valkey").read_bytes().strip()
     writer.write(b"PING\r\nAUTH " + password + b"\r\nPING\r\n")
     assert (await reader.readline()).startswith(b"-NOAUTH")
     assert await reader.readline() == b"+OK\r\n"
     assert await reader.readline() == b"+PONG\r\n"
     writer.close()
+
+
+async def test_without_a_build_that_has_tls_the_cache_is_at_a_private_socket_until_there_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, built = tmp_path / "home", find_valkey_by_tls()
+    monkeypatch.setenv(VALKEY_TLS_BIN, "")
+    home.mkdir()
+    try:
+        made = prepare_stand(home, UpOptions())
+        start_missing(made, Site.IDC, find_binaries(), ("valkey",))
+        at = socket_of(made, "idc/valkey")
+        await until(lambda: asyncio.sleep(0, not is_free(at)), "Valkey listens", 10)
+        modes = [stat.S_IMODE(path.stat().st_mode) for path in (at, at.parent)]
+        assert modes == [0o600, 0o700]
+        reader, writer = await asyncio.open_unix_connection(at)
+        writer.write(b"PING\r\n")
+        assert (await reader.readline()).startswith(b"-NOAUTH")
+        writer.close()
+        (made.site_dir(Site.IDC) / "valkey" / "kept").touch()
+        if built is not None:
+            monkeypatch.setenv(VALKEY_TLS_BIN, str(built))
+            assert prepare_stand(home, UpOptions()).valkey_tls_bin is None, "one that runs stays as it is"
+            stop_everything(home)
+            assert prepare_stand(home, UpOptions()).valkey_tls_bin == built
+            kept = [path.name for path in (made.site_dir(Site.IDC) / "valkey").iterdir()]
+            assert kept == ["valkey.conf"], "the other server may not be able to read what this one kept"
+    finally:
+        stop_everything(home)
+        wipe(home)
 
 
 def test_keys_and_description_are_private(made: Stand):

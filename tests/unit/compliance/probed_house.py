@@ -11,7 +11,7 @@ import ipaddress
 import json
 import os
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -154,6 +154,21 @@ def site_settings(folder: Path, site: Site) -> SiteSettings:
         agent_urls={}, agent_port=1, api_port=1, valkey_port=1, pg_bin=folder, passfile=home / "pgpass",
         key_file=home / "ring.json", backup=BackupSettings(home / "backup", home / "staging"),
     )  # fmt: skip
+
+
+def keep_cache(sockets_mode: int | None) -> Callable[[House, Any, Any], None]:
+    """Give the data centre a cache at a socket in a directory of that mode, 0: nowhere; None: in clear."""
+
+    def keep(house: House, _: Any, __: Any) -> None:
+        at = None if sockets_mode is None else house.folder / "sockets" / "valkey.1"
+        if at is not None and sockets_mode:
+            at.parent.mkdir()
+            at.touch(0o600)
+            at.parent.chmod(sockets_mode)
+        changed = dataclasses.replace(house.settings["idc"], valkey_passfile=house.folder, valkey_socket=at)
+        house.settings["idc"] = changed
+
+    return keep
 
 
 def archive_of(settings: SiteSettings) -> Archive:

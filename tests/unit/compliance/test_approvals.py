@@ -18,7 +18,7 @@ from compliance.protection.approvals import (
     check_approvals,
     read_request,
 )
-from compliance.protection.errors import ApprovalRefused, SubjectShredded
+from compliance.protection.errors import ApprovalRefused, RingFileError, SubjectShredded
 from compliance.protection.fields import CUSTOMER_NAME
 from compliance.protection.key_file import ensure_key_file
 from compliance.protection.receipt import is_genuine
@@ -39,6 +39,32 @@ REQUEST = Request(
 
 def approve(holder: str, request: Request = REQUEST, key: str = "") -> Approval:
     return Approval(holder, HOLDERS[key or holder].sign(request.text(), secrets.token_bytes(32)))
+
+
+def lose_power(patched: pytest.MonkeyPatch, cut: str) -> None:
+    """Have the machine fail at the first step of a kind: a new ring, an old key, the nonce of a signature."""
+    fails = {"before the ring": "replace", "before the old key dies": "unlink", "before the receipt": "draw"}
+    rename, unlink, draw = Path.replace, Path.unlink, secrets.token_bytes
+
+    def check(step: str, *, met: bool) -> None:
+        if met and fails[cut] == step:
+            raise OSError("the power is gone")
+
+    def replacing(path: Path, target: Path) -> Path:
+        check("replace", met=target.name == "ring.json")
+        return rename(path, target)
+
+    def unlinking(path: Path) -> None:
+        check("unlink", met=path.name.startswith("kek-"))
+        unlink(path)
+
+    def drawing(length: int) -> bytes:
+        check("draw", met=length == 32)
+        return draw(length)
+
+    patched.setattr(Path, "replace", replacing)
+    patched.setattr(Path, "unlink", unlinking)
+    patched.setattr(secrets, "token_bytes", drawing)
 
 
 def test_two_holders_are_enough_and_a_request_survives_its_file() -> None:
@@ -107,8 +133,51 @@ def test_a_shredding_is_done_once_and_leaves_a_receipt_of_its_site(tmp_path: Pat
     ):
         assert not is_genuine(receipt | {field: value}, signers | {"cloud": PUBLIC["li"]})
     assert not is_genuine(receipt, {"idc": PUBLIC["zhang"]})
+    later = keeper.carry_out(REQUEST, [approve("li"), approve("wang")], NOW + dt.timedelta(minutes=9))
+    assert later is not None
+    assert later | {"signature": ""} == receipt | {"signature": ""}, "it says the same again, nothing more"
+    assert keeper.head().generation == 2
+    other = replace(REQUEST, about={"table": TABLE, "subject": "C" + "1" * 24})
     with pytest.raises(ApprovalRefused, match="generation 2, the request is for 1"):
-        keeper.carry_out(REQUEST, [approve("li"), approve("wang")], NOW)
+        keeper.carry_out(other, [approve("li", other), approve("wang", other)], NOW)
+
+
+@pytest.mark.parametrize("cut", ["before the ring", "before the old key dies", "before the receipt"])
+def test_a_shredding_that_was_cut_off_goes_on_to_its_receipt_and_leaves_no_old_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: str
+) -> None:
+    keeper = make_keeper(tmp_path, PUBLIC)
+    vault = open_vault(keeper.path)
+    sealed = vault.encrypt(CUSTOMER_NAME, CUSTOMER, "张三")
+    dead, kept = keeper.head().kek, [approve("li"), approve("wang")]
+    copy = (tmp_path / "ring.json").read_bytes()  # in a backup of the directory, say
+    with monkeypatch.context() as patched:
+        lose_power(patched, cut)
+        with pytest.raises(OSError, match="power"):
+            keeper.carry_out(REQUEST, kept, NOW)
+    receipt = keeper.carry_out(REQUEST, kept, NOW)
+    assert receipt is not None
+    assert (receipt["destroyed_kek"], receipt["generation"]) == (dead, 2)
+    assert is_genuine(receipt, {"idc": bytes.fromhex(keeper.head().signer)})
+    assert [path.name for path in tmp_path.glob("kek-*")] == [f"kek-{keeper.head().kek}.json"]
+    with pytest.raises(SubjectShredded):
+        open_vault(keeper.path).decrypt(CUSTOMER_NAME, CUSTOMER, sealed)
+    (tmp_path / "ring.json").write_bytes(copy)
+    with pytest.raises(RingFileError, match="is not there"):
+        open_vault(keeper.path)
+
+
+def test_another_change_of_the_ring_is_not_taken_for_the_shredding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper, kept = make_keeper(tmp_path, PUBLIC), [approve("li"), approve("wang")]
+    with monkeypatch.context() as patched:
+        lose_power(patched, "before the ring")
+        with pytest.raises(OSError, match="power"):
+            keeper.carry_out(REQUEST, kept, NOW)
+    keeper.grow("core.customers")
+    with pytest.raises(ApprovalRefused, match="generation 2, the request is for 1"):
+        keeper.carry_out(REQUEST, kept, NOW)
 
 
 def test_only_the_first_holders_come_without_approval(tmp_path: Path) -> None:

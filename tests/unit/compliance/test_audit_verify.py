@@ -15,6 +15,7 @@ from compliance.audit.signing import make_signer
 from compliance.audit.verify import verify_export
 from compliance.protection.sm2 import private_key_of
 from tests.unit.compliance.made_export import (
+    CHAINS,
     KEYS,
     SIGNERS,
     block_lines,
@@ -174,11 +175,34 @@ def test_blocks_of_another_cell_or_another_deployment_are_found(tmp_path: Path) 
     first = judge(tmp_path, lines)
     assert first is not None
     assert (first.defect, first.where, first.number) == (Defect.SPLICED, "a", 4)
-    whole = make_export()
-    for block, entries in whole.chains["a"]:
-        assert block.chain == "chain-of-a", entries
-    foreign = [line.replace(b"chain-of-a", b"chain-of-z") for line in lines]
-    assert judge(tmp_path, foreign) is not None
+
+
+def test_a_block_sealed_in_the_same_cell_of_another_deployment_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole in itself, of the same number and size: only the chain that it was sealed into is another."""
+    export = make_export()
+    with monkeypatch.context() as patched:
+        patched.setitem(CHAINS, "a", "chain-of-z")
+        foreign = seal("a", (3, 1, 40, 2, 5, 4))
+    export.chains["a"][1] = foreign[1]
+    first = judge(tmp_path, export.lines())
+    assert first is not None
+    assert (first.defect, first.where, first.number, first.block) == (Defect.SPLICED, "a", 4, 2)
+
+
+@pytest.mark.parametrize("of", ["b", "a"])
+def test_an_entry_from_elsewhere_is_found_beside_or_instead_of_another(tmp_path: Path, of: str) -> None:
+    """An entry of another cell, and one of the same cell sealed before, played back: both are genuine."""
+    cell = f'"cell": "{of}"'.encode()
+    genuine = next(line for line in honest() if line.startswith(b"E ") and cell in line)
+    for instead, defect in ((False, Defect.INSERTED), (True, Defect.EDITED)):
+        lines = list(honest())
+        victim = at(lines, b"E ", 10)
+        lines[victim : victim + instead] = [genuine]
+        first = judge(tmp_path, lines)
+        assert first is not None
+        assert (first.defect, first.where, first.number) == (defect, "a", 11)
 
 
 @pytest.mark.parametrize("how", ["stranger", "other site", "bits", "edited"])

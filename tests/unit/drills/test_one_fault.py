@@ -10,6 +10,7 @@ from replication.model import Site
 from runbooks.drills.cache_loss import WARM_LIMIT_S, judge_cache_loss
 from runbooks.drills.checkers import Finding, Verdict
 from runbooks.drills.link_cut import judge_link_cut
+from runbooks.drills.peak_load import judge_peak_load
 from runbooks.drills.primary_crash import judge_primary_crash
 from runbooks.drills.records import GrantNote, History, Mark, Op, Outcome
 from runbooks.drills.restore_drill import ARCHIVED_LIMIT_S, judge_restore
@@ -125,6 +126,26 @@ def test_a_crash_after_which_a_cell_waited_too_long_is_red(cell: str) -> None:
 def test_a_crash_after_which_nothing_was_written_is_red() -> None:
     ops = [*_ops("a", {0: 1}, [(10, END_S)]), *_ops("b", {0: 1})]
     assert _red(CRASH(_history(ops, AT_REST), HOMES)) == {"write_pauses_in_limit"}
+
+
+def test_a_peak_that_was_felt_only_while_it_lasted_holds() -> None:
+    ops = [*_ops("a", {0: 1}, [(11, 24)]), *_ops("b", {0: 1})]
+    assert _red(judge_peak_load(_history(ops, AT_REST), HOMES)) == set()
+
+
+@pytest.mark.parametrize(
+    ("ops", "grants", "red"),
+    [
+        ([*_ops("a", {0: 1}, [(11, 27)]), *_ops("b", {0: 1})], [], {"served_as_before"}),
+        ([replace(BOTH[-2], outcome=Outcome.FAIL), *BOTH], [], {"served_as_before"}),
+        ([op for op in BOTH if op.scheduled_ns < 25 * SECOND], [], {"served_as_before"}),
+        (BOTH, [make_grant(12, "a", "cloud", epoch=2)], {"nothing_was_promoted"}),
+    ],
+)
+def test_a_peak_that_was_felt_later_or_moved_a_cell_is_red(
+    ops: list[Op], grants: list[GrantNote], red: set[str]
+) -> None:
+    assert _red(judge_peak_load(_history(ops, [*AT_REST, *grants]), HOMES)) == red
 
 
 DARK = Mark(12 * SECOND, "dark", "", "")

@@ -256,7 +256,7 @@ def test_the_processes_can_read_the_documents_they_are_given(
         own = [place.name for place in settings.places if place.data_dir]
         assert own == ([] if name == "site-settings" else [name.removesuffix("-settings")])
         assert all(str(place.data_dir).startswith(HOME) for place in settings.places if place.data_dir)
-        assert settings.valkey_address() == TlsAddress("valkey", 6379, Path(IDENTITY))
+        assert settings.valkey_address("api") == TlsAddress("valkey", 6379, Path(IDENTITY), "api")
         assert {decide_transport(place) for place in settings.places} == {Transport.TLS}
         assert is_ring(settings.key_file)
         kept = [place.name for place in archived_places(settings)] if settings.backup else []

@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import datetime as dt
 import re
+import shutil
 import ssl
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,14 @@ from replication.projection.valkey import open_valkey
 from replication.settings import PlaceSettings, TlsAddress
 from replication.tls import CURRENT, Identity
 from replication.transport import Transport, decide_transport, plan_calling, plan_listening, plan_rule
-from runbooks.stand.certificates import authority_file, ensure_certificates, issue, put_in_force, tls_dir
+from runbooks.stand.certificates import (
+    authority_file,
+    ensure_certificates,
+    issue,
+    put_in_force,
+    revoke_older,
+    tls_dir,
+)
 from tests.integration.postgres.places import PG_BIN
 from tests.unit.replication.test_observe import SETTINGS
 
@@ -171,21 +179,23 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-async def ping(house: Path, tmp_path: Path, server: str, *, tls: bool = True) -> tuple[str, list[bytes]]:
+async def ping(
+    house: Path, tmp_path: Path, server: str, *, tls: bool = True, times: int = 1
+) -> tuple[str, list[bytes]]:
     """Ask a server with the certificate of `server`, as a payer; return what was heard on both ends."""
     fake = FakeValkey()
     serving = Identity(tls_dir(house, "idc"), server).serving() if tls else None
     own = tls_dir(house, "cloud") / "current"
     (tmp_path / "current").symlink_to(own.resolve())
-    for end in ("crt", "key"):
-        (tmp_path / f"own.{end}").symlink_to(own.resolve() / f"payer.{end}")
+    (tmp_path / "crl.pem").symlink_to(tls_dir(house, "cloud") / "crl.pem")
     (tmp_path / "password").write_text("a-secret")
     listening = await asyncio.start_server(fake.answer, "127.0.0.1", 0, ssl=serving)
     async with listening:
-        at = TlsAddress("127.0.0.1", listening.sockets[0].getsockname()[1], tmp_path)
+        at = TlsAddress("127.0.0.1", listening.sockets[0].getsockname()[1], tmp_path, "payer")
         async with open_valkey(at, tmp_path / "password", 5.0) as client:
             try:
-                said = str(await client.ping())
+                for _ in range(times):
+                    said = str(await client.ping())
             except redis.exceptions.RedisError as error:
                 said = str(error)
     return said, fake.commands
@@ -206,12 +216,10 @@ async def test_a_session_of_valkey_begun_after_a_renewal_shows_the_renewed_certi
 
     serving = Identity(tls_dir(tmp_path, "idc"), "api").serving()
     own = tls_dir(tmp_path, "cloud")
-    for end in ("crt", "key"):
-        (own / f"own.{end}").symlink_to(f"{CURRENT}/payer.{end}")
     (tmp_path / "password").write_text("a-secret")
     in_force = []
     async with await asyncio.start_server(Fake().answer, "127.0.0.1", 0, ssl=serving) as listening:
-        at = TlsAddress("127.0.0.1", listening.sockets[0].getsockname()[1], own)
+        at = TlsAddress("127.0.0.1", listening.sockets[0].getsockname()[1], own, "payer")
         async with open_valkey(at, tmp_path / "password", 5.0) as client:
             for _ in range(2):
                 assert await client.ping()
@@ -221,6 +229,42 @@ async def test_a_session_of_valkey_begun_after_a_renewal_shows_the_renewed_certi
                 put_in_force(tmp_path, issue(tmp_path, dt.datetime.now(dt.UTC)))
     assert shown == in_force
     assert len(set(shown)) == 2
+
+
+async def test_certificates_are_read_for_a_session_of_valkey_and_not_for_each_command(
+    house: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client asks for a connection before each command; a context of its own costs thirty commands."""
+    made = []
+    plain = ssl.create_default_context
+
+    def create(*words: Any, **named: Any) -> ssl.SSLContext:
+        made.append(named)
+        return plain(*words, **named)
+
+    monkeypatch.setattr(ssl, "create_default_context", create)
+    said, commands = await ping(house, tmp_path, "valkey", times=20)
+    assert said == "True"
+    assert sum(one.upper() == b"PING" for one in commands) == 20
+    assert len(made) == 1
+
+
+async def test_a_valkey_whose_certificate_is_revoked_hears_no_password(tmp_path: Path) -> None:
+    ensure_certificates(tmp_path, dt.datetime.now(dt.UTC))
+    stale = tmp_path / "stale"
+    shutil.copytree((tls_dir(tmp_path, "idc") / CURRENT).resolve(), stale)
+    put_in_force(tmp_path, issue(tmp_path, dt.datetime.now(dt.UTC)))
+    revoke_older(tmp_path, dt.datetime.now(dt.UTC))
+    fake, own = FakeValkey(), tls_dir(tmp_path, "cloud")
+    serving = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    serving.load_cert_chain(stale / "valkey.crt", stale / "valkey.key")
+    (tmp_path / "password").write_text("a-secret")
+    async with await asyncio.start_server(fake.answer, "127.0.0.1", 0, ssl=serving) as listening:
+        at = TlsAddress("127.0.0.1", listening.sockets[0].getsockname()[1], own, "payer")
+        async with open_valkey(at, tmp_path / "password", 5.0) as client:
+            with pytest.raises(redis.exceptions.ConnectionError, match="revoked"):
+                await client.ping()
+    assert fake.commands == []
 
 
 async def test_a_valkey_that_only_the_machine_s_own_authorities_vouch_for_hears_no_password(
@@ -233,12 +277,11 @@ async def test_a_valkey_that_only_the_machine_s_own_authorities_vouch_for_hears_
     fake = FakeValkey()
     serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     serving.load_cert_chain(*(tls_dir(other, "idc") / CURRENT / f"api.{end}" for end in ("crt", "key")))
-    for end in ("crt", "key"):
-        (tmp_path / f"own.{end}").symlink_to(tls_dir(house, "cloud") / CURRENT / f"payer.{end}")
+    (tmp_path / "crl.pem").symlink_to(tls_dir(house, "cloud") / "crl.pem")
     (tmp_path / CURRENT).symlink_to((tls_dir(house, "cloud") / CURRENT).resolve())
     (tmp_path / "password").write_text("a-secret")
     async with await asyncio.start_server(fake.answer, "127.0.0.1", 0, ssl=serving) as listening:
-        at = TlsAddress("127.0.0.1", listening.sockets[0].getsockname()[1], tmp_path)
+        at = TlsAddress("127.0.0.1", listening.sockets[0].getsockname()[1], tmp_path, "payer")
         async with open_valkey(at, tmp_path / "password", 5.0) as client:
             with pytest.raises(redis.exceptions.ConnectionError, match="certificate verify failed"):
                 await client.ping()
@@ -263,5 +306,5 @@ async def test_a_valkey_that_is_not_ours_hears_no_password(
 def test_there_is_no_plain_valkey_beyond_the_machine() -> None:
     found = dataclasses.replace(SETTINGS, valkey_host="valkey")
     with pytest.raises(ValueError, match="valkey_host is valkey and tls_dir is not set"):
-        found.valkey_address()
-    assert dataclasses.replace(found, valkey_host="127.0.0.1").valkey_address() == found.valkey_port
+        found.valkey_address("api")
+    assert dataclasses.replace(found, valkey_host="127.0.0.1").valkey_address("api") == found.valkey_port

@@ -115,7 +115,7 @@ def test_the_schedule_fails_while_a_drill_is_overdue(tmp_path: Path, monkeypatch
     assert "never held" in missing.output
     _leave(tmp_path, "20261109T000000Z", names[-1], {"verdict": "holds"}, now)
     assert CliRunner().invoke(drill, ["schedule"]).exit_code == 0
-    rows = json.loads(CliRunner().invoke(drill, ["history", "--json"]).output)
+    rows = json.loads(CliRunner().invoke(drill, ["history", "--limit", "100", "--json"]).output)
     assert {row["drill"] for row in rows} == set(names)
 
 

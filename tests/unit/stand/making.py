@@ -8,6 +8,6 @@ from runbooks.stand.topology import Stand
 CELLS = {"a": "idc", "b": "cloud"}
 
 
-def a_stand(copies: int = 2, home: Path = Path("/somewhere")) -> Stand:
+def a_stand(copies: int = 2, home: Path = Path("/somewhere"), valkey_tls_bin: Path | None = None) -> Stand:
     ports = choose_ports(needed_ports(CELLS, copies), 20_000, lambda _: True)
-    return Stand(copies, ports, Path("/pg/bin"), 18, "token", home=home)
+    return Stand(copies, ports, Path("/pg/bin"), 18, "token", home=home, valkey_tls_bin=valkey_tls_bin)
