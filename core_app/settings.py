@@ -33,9 +33,6 @@ class ApiSettings:
     """As above for a client that names itself. Source: our choice, half of its address's."""
     rate_client_burst: float = 1000.0
     """As above for a client that names itself. Source: our choice, 2 s of its rate."""
-    rate_asking: int = 16
-    """How many requests of a process ask for tokens at once; more wait their turn. Source: our choice, half
-    of the connections that a client of Valkey may have."""
     rate_seconds: float = 0.5
     """Patience with Valkey for tokens. Source: our choice, five times that for the cache, because a busy
     process must not take itself for a lost Valkey and open the gate to what keeps it busy."""

@@ -33,7 +33,7 @@ from core_app.products.catalogue import read_catalogue
 RESULT = Path(__file__).parent.parent / "results" / "core.json"
 CLIENTS = 16
 """Under way at once, of pgbench as of ours: enough to keep two cores busy through every commit."""
-_DRAW_ON = dt.date.fromisoformat(DAY)
+DRAWN_ON = dt.date.fromisoformat(DAY)
 
 
 def processor_seconds(ground: Ground) -> float:
@@ -100,7 +100,7 @@ async def run_day_end(ground: Ground) -> dict[str, float]:
     """Return loans a second of day-end and of its bare statements over all loans at once."""
     bare = _run_bare(ground)
     async with open_pool(ground.dsn(), 8) as pool:
-        closed = await DayEnd(make_core(pool), "a", lambda *_: None).run(_DRAW_ON)
+        closed = await DayEnd(make_core(pool), "a", lambda *_: None).run(DRAWN_ON)
     return {
         "loans": closed.loans,
         "per_second": round(closed.loans / closed.seconds, 1),
@@ -111,13 +111,13 @@ async def run_day_end(ground: Ground) -> dict[str, float]:
 
 def _run_bare(ground: Ground) -> float:
     catalogue = read_catalogue()
-    columns = product_columns(catalogue.versions.values(), _DRAW_ON) | rule_columns(
-        catalogue.rulebook, _DRAW_ON
+    columns = product_columns(catalogue.versions.values(), DRAWN_ON) | rule_columns(
+        catalogue.rulebook, DRAWN_ON
     )
     accounts = {"interest_receivable": "1132", "interest_income": "6011", "penalty_income": "6012"}
     accounts |= {"impairment_loss": "6701", "loan_loss_provision": "1304"}
     accounts |= {"fees_receivable": "112201", "fee_income": "6021"}
-    values = {"day": _DRAW_ON, "chunk": 0, "key": "bare", "first": "L000-", "last": "L400-"}
+    values = {"day": DRAWN_ON, "chunk": 0, "key": "bare", "first": "L000-", "last": "L400-"}
     with psycopg.connect(ground.dsn()) as connection:
         begun = time.monotonic()
         row = connection.execute(store.CLOSE_CHUNK, values | columns).fetchone()
@@ -140,9 +140,9 @@ def main(*, loans: int, seconds: int, rounds: int, workers: int, clients: int, a
     """Post repayments and draws through the core, and through pgbench with the same statements."""
     contracts, busy = 400_000 if seconds > 5 else 100_000, os.getloadavg()[0]
     plan = plan_equal_instalments(
-        Terms(1_200_000, read_catalogue().versions["instalment-12", 1].pricing.rate_annual, 12), _DRAW_ON
+        Terms(1_200_000, read_catalogue().versions["instalment-12", 1].pricing.rate_annual, 12), DRAWN_ON
     )
-    columns = plan_columns(plan, _DRAW_ON)
+    columns = plan_columns(plan, DRAWN_ON)
     result: dict[str, Any] = {"repayments": [], "draws": []}
     with open_ground() as ground:
         seed(ground, columns | {"loans": loans, "contracts": contracts, "day": DAY, "interest": 120_195})

@@ -10,18 +10,18 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-_INK, _WAIT, _PROMOTE, _OPEN = "#010101", "#020202", "#030303", "#040404"
-_VARIABLES = {_INK: "ink", _WAIT: "wait", _PROMOTE: "promote", _OPEN: "open"}
+INK, _WAIT, _PROMOTE, _OPEN = "#010101", "#020202", "#030303", "#040404"
+STAND_INS = {"ink": INK, "wait": _WAIT, "promote": _PROMOTE, "open": _OPEN}
 _THEMES = """<style>
  svg { --ink: #24292f; --wait: #a8b0ba; --promote: #0969da; --open: #bf5b00 }
  @media (prefers-color-scheme: dark) {
   svg { --ink: #e6edf3; --wait: #5c6570; --promote: #58a6ff; --open: #f0a34a } }
 </style>
 """
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none", "svg.hashsalt": "biyi", "font.family": "sans-serif", "font.size": 10,
-    "text.color": _INK, "axes.labelcolor": _INK, "axes.edgecolor": _INK, "xtick.color": _INK,
-    "ytick.color": _INK, "axes.spines.top": False, "axes.spines.right": False, "axes.spines.left": False,
+    "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK, "xtick.color": INK,
+    "ytick.color": INK, "axes.spines.top": False, "axes.spines.right": False, "axes.spines.left": False,
 }  # fmt: skip
 _NAMES = {"biyi": "Biyi", "patroni": "Patroni"}
 _PARTS = (("noticed_s", "until noticed", _WAIT), ("promoted_s", "until promoted", _PROMOTE),
@@ -35,7 +35,7 @@ def draw(result: dict[str, Any]) -> str:
         for name in _NAMES
     ]
     bars = sum(len(runs) for _, runs in groups)
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9, 1.6 + 0.22 * bars), layout="constrained")
         axes = figure.subplots()
         row, ticks, names = 0.0, [], []
@@ -58,7 +58,7 @@ def draw(result: dict[str, Any]) -> str:
         figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False)
         drawn = io.StringIO()
         figure.savefig(drawn, format="svg", transparent=True, metadata={"Date": None})
-    return _themed(drawn.getvalue())
+    return themed(drawn.getvalue())
 
 
 def _label(name: str, result: dict[str, Any]) -> str:
@@ -77,8 +77,9 @@ def _bar(axes: Any, row: float, run: dict[str, Any]) -> None:
     axes.annotate(words, (left, row), (4, 0), textcoords="offset points", va="center", fontsize=8)
 
 
-def _themed(svg: str) -> str:
-    for stand_in, name in _VARIABLES.items():
+def themed(svg: str) -> str:
+    """Return the picture with its colours as variables of the reader's theme."""
+    for name, stand_in in STAND_INS.items():
         svg = svg.replace(stand_in, f"var(--{name})")
     head, _, rest = svg[svg.index("<svg") :].partition("<defs>")
     return "\n".join(line.rstrip() for line in f"{head}{_THEMES}<defs>{rest}".splitlines()) + "\n"

@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
 from compliance.access.errors import AccessRefused, Why
 from compliance.protection.errors import SubjectShredded
@@ -23,9 +24,11 @@ from core_app.api.problem import make_answer, make_problem, read_validation_erro
 from core_app.api.rate_limit import Buckets, RateLimit
 from core_app.api.review_routes import router as reviews_v1
 from core_app.api.risk_routes import router as risk_v1
+from core_app.api.routes import get_loan_summary
 from core_app.api.routes import router as v1
 from core_app.api.shedding import RETRY_SECONDS, Overloaded, Turns
 from core_app.api.staff_routes import router as staff_v1
+from core_app.api.summary_shortcut import SummaryShortcut
 from core_app.core import Connection, LendingCore
 from core_app.errors import FieldProblem, Kind, Refused
 from core_app.loans.draw import post_draws
@@ -88,6 +91,8 @@ def make_app(
     app.add_api_route("/readyz", _readyz, include_in_schema=False)
     metrics = ApiMetrics()
     app.add_route("/metrics", metrics.show, include_in_schema=False)
+    if cache is not None:
+        app.add_middleware(SummaryShortcut, core=core, cache=cache, route=_find_route(app, get_loan_summary))
     app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes, limit_seconds=settings.body_seconds)
     if buckets is not None:
         app.add_middleware(RateLimit, buckets=buckets)  # outside: what is refused is not even read
@@ -104,6 +109,10 @@ def make_app(
     app.add_api_route("/openapi.json", _document, include_in_schema=False)
     check_routes(app)
     return app
+
+
+def _find_route(app: FastAPI, endpoint: object) -> Route:
+    return next(route for route in walk_routes(app) if route.endpoint is endpoint)
 
 
 async def _on_shredded(request: Request, error: Exception) -> Response:

@@ -6,24 +6,28 @@ since the address's bucket is taken from in any case, making names up gains noth
 take the name's place when there are keys.) See docs/decisions/015-a-rate-limit-that-money-may-pass.md.
 """
 
-import asyncio
+import functools
+import hashlib
 import logging
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import NoScriptError, RedisError
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from core_app.api.problem import make_answer
+from core_app.round_trip import RoundTrips
 from core_app.settings import ApiSettings
 
 CLIENT_HEADER = "Biyi-Client"
 _CLIENT = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _LIMITED = "/v1/"
+NAMES = 4096
+"""Digests of addresses and names that are kept. Source: our choice, more than gateways and their clients."""
 _log = logging.getLogger(__name__)
 
 # One token from every bucket or from none. The clock is Valkey's, so that all processes of a site agree;
@@ -64,8 +68,8 @@ class Buckets:
     """The buckets of one site. While Valkey is lost everything may pass: counted, and logged once.
 
     Money paths must not stop with a cache. A Valkey that hangs is asked once a `rate_retry_seconds`, so it
-    costs no request but a few its patience. Requests take turns at asking: a client that is short of
-    connections would pass for a lost Valkey, and a crowd of requests would open the gate to itself.
+    costs no request but a few its patience. Requests that come together ask together, on one connection: a
+    client that is short of them would pass for a lost Valkey, and a crowd would open the gate to itself.
     """
 
     def __init__(
@@ -76,12 +80,13 @@ class Buckets:
         read_elapsed: Callable[[], float],
     ) -> None:
         self.counts = RateCounts()
-        self._take = valkey.register_script(_TAKE)
+        self._valkey = valkey
+        self._sha = hashlib.sha1(_TAKE.encode(), usedforsecurity=False).hexdigest()
+        self._asking = RoundTrips(self._take_all)
         self._settings = settings
-        self._digest = digest
+        self._digest = functools.lru_cache(NAMES)(digest)
         self._read_elapsed = read_elapsed
         self._lost_until: float | None = None
-        self._turns = asyncio.Semaphore(settings.rate_asking)
 
     async def take(self, address: str, client: str | None) -> float:
         """Take a request's tokens; returns 0, or the seconds after which it is worth asking again."""
@@ -91,15 +96,10 @@ class Buckets:
         if client is not None:
             keys.append(self._key(f"{address}|{client}"))
             words += [settings.rate_client_per_second, settings.rate_client_burst]
-        async with self._turns:
-            if self._lost_until is not None and self._read_elapsed() < self._lost_until:
-                self.counts.unchecked += 1
-                return 0
-            try:
-                wait_us = int(await self._take(keys=keys, args=words))
-            except (RedisError, OSError) as error:
-                self._lose(error)
-                return 0
+        wait_us = await self._asking.ask((keys, words))
+        if wait_us is None:
+            self.counts.unchecked += 1
+            return 0
         if self._lost_until is not None:
             self._lost_until = None
             _log.warning(
@@ -108,8 +108,27 @@ class Buckets:
         self.counts.refused += wait_us > 0
         return wait_us / 1_000_000
 
+    async def _take_all(self, wanted: Sequence[tuple[list[str], list[float]]]) -> list[int | None]:
+        """Take for each in one round trip; None for all while Valkey is lost."""
+        if self._lost_until is not None and self._read_elapsed() < self._lost_until:
+            return [None] * len(wanted)
+        try:
+            try:
+                return await self._send(wanted)
+            except NoScriptError:  # a Valkey that began anew
+                await self._valkey.script_load(_TAKE)
+                return await self._send(wanted)
+        except (RedisError, OSError) as error:
+            self._lose(error)
+            return [None] * len(wanted)
+
+    async def _send(self, wanted: Sequence[tuple[list[str], list[float]]]) -> list[int | None]:
+        async with self._valkey.pipeline(transaction=False) as pipe:
+            for keys, words in wanted:
+                pipe.evalsha(self._sha, len(keys), *keys, *words)
+            return [int(wait_us) for wait_us in await pipe.execute()]
+
     def _lose(self, error: Exception) -> None:
-        self.counts.unchecked += 1
         if self._lost_until is None:
             _log.warning("rate limit: Valkey lost (%s), requests go unchecked", type(error).__name__)
         self._lost_until = self._read_elapsed() + self._settings.rate_retry_seconds

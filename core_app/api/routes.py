@@ -1,6 +1,5 @@
 """The routes of /v1: a checked body in, one service call, its answer out."""
 
-import json
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
@@ -20,6 +19,7 @@ from core_app.api.answering import (
 )
 from core_app.api.guard import GuardedRoute, allow
 from core_app.api.shedding import Turns
+from core_app.api.summary_shortcut import answer_summary
 from core_app.customers.service import check_person, register_customer, show_customer
 from core_app.decisions.quote import LoanWish, quote_loan
 from core_app.decisions.scoring import PartnerScore
@@ -274,10 +274,4 @@ async def get_loan_summary(
     For showing only: whoever decides about money asks `GET /v1/loans/{loan_id}`.
     """
     summary = await show_loan_summary(core_of(request), request.app.state.cache, loan_id, max_age_ms)
-    headers = {
-        "Biyi-Cell": summary.cell,
-        "Biyi-Epoch": str(summary.epoch),
-        "Age": str(summary.body["age_ms"] // 1000),
-    }
-    content = json.dumps(summary.body, sort_keys=True, separators=(",", ":"))
-    return Response(content, 200, headers, media_type="application/json")
+    return answer_summary(summary)

@@ -5,9 +5,10 @@ with each change of the loan within an epoch) and how old the knowledge is.
 """
 
 import datetime as dt
+import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -21,8 +22,9 @@ from core_app.loans.loan import show_loan_row
 from core_app.loans.reading import ALL_LINES, ask_unlocked, fetch_loan
 from core_app.read_models.loan_summary import summary_key
 from core_app.read_models.windows import count_window, window_key
+from core_app.round_trip import RoundTrips
 from core_app.router import CellUnavailable
-from replication.projection.valkey import Found, Valkey, read_held, read_value
+from replication.projection.valkey import Found, Valkey, read_held, read_values
 
 _log = logging.getLogger(__name__)
 _NEWEST = "select outbox_id, at from core.outbox where key = %s order by outbox_id desc limit 1"
@@ -34,6 +36,10 @@ class Cache:
 
     valkey: Valkey
     read_now: Callable[[], dt.datetime]
+    asking: RoundTrips[tuple[str, str], Found | None] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "asking", RoundTrips(functools.partial(read_values, self.valkey)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +59,27 @@ async def show_loan_summary(
     if cell is None:
         raise Refused(Kind.NOT_FOUND, "There is no such loan.")
     if cache is not None:
-        found = await _read_cache(cache, cell, loan_id)
-        if found is not None:
-            age_ms = compute_age_ms(found.position.as_of, cache.read_now())
-            if age_ms is not None and (max_age_ms is None or age_ms <= max_age_ms):
-                body = found.body["value"] | {
-                    "source": "cache",
-                    "version": found.version,
-                    "changed_at": found.body["at"],
-                    "age_ms": age_ms,
-                }
-                return Summary(cell, found.position.epoch, body)
+        warm = await read_warm_summary(cache, cell, loan_id, max_age_ms)
+        if warm is not None:
+            return warm
     return await _read_primary(core, cell, loan_id)
+
+
+async def read_warm_summary(
+    cache: Cache, cell: str, loan_id: str, max_age_ms: int | None = None
+) -> Summary | None:
+    """Return a loan's summary as the cache has it; None when it has none, or only one that is too old."""
+    found = await _read_cache(cache, cell, loan_id)
+    age_ms = compute_age_ms(found.position.as_of, cache.read_now()) if found is not None else None
+    if found is None or age_ms is None or (max_age_ms is not None and age_ms > max_age_ms):
+        return None
+    body = found.body["value"] | {
+        "source": "cache",
+        "version": found.version,
+        "changed_at": found.body["at"],
+        "age_ms": age_ms,
+    }
+    return Summary(cell, found.position.epoch, body)
 
 
 def compute_age_ms(as_of: str, now: dt.datetime) -> int | None:
@@ -122,7 +137,7 @@ async def _count_cached(
         return None
     counts = {}
     for one in evidence:
-        found = await read_value(cache.valkey, cell, window_key(one))
+        found = await cache.asking.ask((cell, window_key(one)))
         value = found.body["value"] if found is not None else None
         counts[one.kind] = count_window(value, cache.read_now().timestamp(), minutes)
     return {"counts": counts, "source": "cache", "age_ms": age_ms}
@@ -130,7 +145,7 @@ async def _count_cached(
 
 async def _read_cache(cache: Cache, cell: str, loan_id: str) -> Found | None:
     try:
-        return await read_value(cache.valkey, cell, summary_key(loan_id))
+        return await cache.asking.ask((cell, summary_key(loan_id)))
     except (RedisError, OSError) as error:
         _log.warning("cache: %s", type(error).__name__)
         return None

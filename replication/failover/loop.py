@@ -50,11 +50,11 @@ class Looks(Protocol):
 
     started: int
 
-    async def next_look(self, after: int) -> int:
-        """Wait until there was a look later than `after`; return its number."""
+    async def next_look(self, after: int, cell: str) -> int:
+        """Wait until there was a look of this cell's, or everybody's, later than `after`; its number."""
 
-    def nudge(self) -> None:
-        """Look again at once."""
+    def nudge(self, cell: str) -> None:
+        """Look again at once, for this cell."""
 
 
 class CopyLoop:
@@ -108,20 +108,20 @@ class CopyLoop:
         """Go round for ever; the next round is the retry of whatever did not work."""
         look = 0
         while True:
-            look = await self._view.next_look(look)
+            look = await self._view.next_look(look, self.place.cell)
             if await self._round.make() is Outcome.DONE:
                 look = self._view.started
-                self._view.nudge()
+                self._view.nudge(self.place.cell)
 
     def ask_move(self, to: Site | None) -> None:
         """Note that the operator wants the cell at `to`; None takes the wish back."""
         self._round.observer.move_to = to
-        self._view.nudge()
+        self._view.nudge(self.place.cell)
 
     def ask_force(self, asked: ForceAsked | None) -> None:
         """Note that an operator accepts a loss for this copy; None takes the wish back."""
         self._round.observer.force = asked
-        self._view.nudge()
+        self._view.nudge(self.place.cell)
 
     async def shut_down(self) -> None:
         """Stop the own server cleanly; the loop must have been cancelled before."""

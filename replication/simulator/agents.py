@@ -219,15 +219,15 @@ class SimAgent:
         self.confirmed_ms = max(self.confirmed_ms, sent_ms)
         return world
 
-    async def next_look(self, after: int) -> int:
-        """Wait until there was a look later than `after`; return its number."""
+    async def next_look(self, after: int, cell: str) -> int:
+        """Wait until there was a look later than `after`; return its number. There is one cell."""
         while self.looks <= after:
             answer = Answer()
             self._waiting.append(answer)
             await answered(answer)
         return self.looks
 
-    def nudge(self) -> None:
+    def nudge(self, cell: str) -> None:
         """Look again at once."""
         self._nudged.give(None)
 

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import shutil
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import psycopg
 import pytest
 
+from compliance.access.bearer import Claims, make_bearer
+from compliance.access.roles import Party
 from core_app.read_models.read import Cache
 from replication.model import Site
 from replication.postgres.copy import Copy
@@ -154,6 +157,48 @@ async def test_a_repayment_is_decided_on_the_primary_whatever_the_cache_says(
     await client.aclose()
     status, _, _ = await lending.repay(cached, loan["loan_id"], 150_000)
     assert status == 201
+
+
+def without_age(headers: Any) -> dict[str, str]:
+    return {name: value for name, value in headers.items() if name not in ("Age", "Date", "Content-Length")}
+
+
+async def test_the_short_way_answers_as_the_route_does(cached: Client, cells: Cells, valkey: Server) -> None:
+    loan = await lending.draw(cached)
+    await project(cells, valkey)
+    path = f"/v1/loans/{loan['loan_id']}/summary"
+    short, long = await cached.get(path), await cached.get(path + "?max_age_ms=3600000")
+    assert (short[0], short[1]["source"], long[1]["source"]) == (200, "cache", "cache")
+    assert what_both_show(short[1]) == what_both_show(long[1])
+    assert without_age(short[2]) == without_age(long[2])
+
+
+async def test_the_short_way_admits_nobody_whom_the_route_refuses(
+    core: Any, cached: Client, cells: Cells, valkey: Server
+) -> None:
+    loan = await lending.draw(cached)
+    await project(cells, valkey)
+    path, soon = f"/v1/loans/{loan['loan_id']}/summary", int(time.time()) + 600
+    sign = core.vault.request_digest
+    headers = {
+        "nobody": "",
+        "garbage": "Bearer b1.x.y",
+        "changed": "Bearer " + make_bearer(lambda _: b"\0" * 32, Claims(Party.CHANNEL, "app", soon)),
+        "over": "Bearer " + make_bearer(sign, Claims(Party.CHANNEL, "app", 1)),
+        "another": "Bearer " + make_bearer(sign, Claims(Party.CUSTOMER, "C" + "0" * 24, soon)),
+        "its own": "Bearer " + make_bearer(sign, Claims(Party.CUSTOMER, loan["customer_id"], soon)),
+        "channel": "Bearer " + make_bearer(sign, Claims(Party.CHANNEL, "app", soon)),
+    }
+    # Twice: what was found out about a token once is kept.
+    for _ in range(2):
+        found = {
+            who: (await cached.send("GET", path, headers={"Authorization": text}))[0]
+            for who, text in headers.items()
+        }
+        assert found == {
+            "nobody": 401, "garbage": 401, "changed": 401, "over": 401, "another": 404, "its own": 200,
+            "channel": 200,
+        }  # fmt: skip
 
 
 async def test_without_valkey_the_primary_answers(cached: Client, valkey: Server) -> None:
