@@ -60,6 +60,8 @@ async def test_a_month_is_filed_whole_and_everything_agrees(
     assert float(joint["amount"]) == 3_600.00, "our 30 % of 12,000 only"
     partner = read_rows(house, east, "502")
     assert [(row["agreement"], float(row["partner_share"])) for row in partner] == [("bank_east", 70.0)]
+    theirs = round(float(joint["balance"]) / 0.3 * 0.7, 2)
+    assert [float(row["partner_liability"]) for row in partner] == [theirs]
     texts = "".join(path.read_text(encoding="utf-8") for path in tmp_path.glob("*.txt"))
     assert "张三丰" not in texts
     for path in tmp_path.iterdir():
