@@ -118,11 +118,17 @@ def idle_loop(settings: SiteSettings, place: PlaceSettings, view: SiteView, etcd
 
 
 def with_cells(settings: SiteSettings, count: int) -> SiteSettings:
-    """Return the settings with `count` cells of two places each; no server listens at their ports."""
+    """Return the settings with `count` cells of two places each; no server listens at their ports.
+
+    An agent looks after the places that have a directory; nobody looks into these.
+    """
+    nowhere = settings.home_dir / "nowhere"
     cells = make_cells(count)
     pairs = [(cell.name, site) for cell in cells for site in DATA_SITES]
     places = tuple(
-        PlaceSettings(f"{cell}-{site}-0", cell, site, 0, "127.0.0.1", number)
+        PlaceSettings(
+            f"{cell}-{site}-0", cell, site, 0, "127.0.0.1", number, nowhere if site is settings.site else None
+        )
         for number, (cell, site) in enumerate(pairs)
     )
     return replace(settings, cells=cells, places=places)

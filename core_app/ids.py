@@ -12,7 +12,7 @@ from compliance.protection.index import compute_hmac_sm3
 from core_app.slots import SLOTS
 
 _CUSTOMER = re.compile(r"C[0-9a-f]{24}")
-_ROUTED = re.compile(r"[AGKLPRSTU]([0-9a-f]{3})-[0-9a-f]{32}")
+_ROUTED = re.compile(r"[AGKLPRSTUV]([0-9a-f]{3})-[0-9a-f]{32}")
 
 
 class Letter(enum.StrEnum):
@@ -27,6 +27,7 @@ class Letter(enum.StrEnum):
     COLLECTION_TASK = "T"
     CONTACT = "U"
     COMPLAINT = "G"
+    COUPON = "V"
 
 
 def derive_customer_id(customer_id_key: bytes, id_number: str) -> str:

@@ -41,7 +41,10 @@ from core_app.router import Router
 from core_app.router_line import PAYER_SESSIONS, SENDER_SESSIONS
 from core_app.servicing.collector import Collector
 from core_app.servicing.complaint_watch import ComplaintWatch
+from core_app.servicing.fake_opinions import FakeOpinionFeed
 from core_app.servicing.fake_voice import FakeVoiceRobot
+from core_app.servicing.opinion_check import OpinionCheck
+from core_app.servicing.opinions import OpinionFeed
 from core_app.servicing.voice import VoiceRobot
 from replication.gate import admit_only
 from replication.health import alive_routes, health_served
@@ -59,6 +62,7 @@ async def serve(
     settings: PayerSettings,
     gateway: MessageGateway | None = None,
     robot: VoiceRobot | None = None,
+    opinions: OpinionFeed | None = None,
 ) -> None:
     """Pay until SIGTERM or SIGINT; what is under way then is asked for by whoever looks next."""
     stop = asyncio.Event()
@@ -92,7 +96,10 @@ async def serve(
             tasks = [asyncio.create_task(payer.run()) for payer in payers.values()]
             tasks.append(asyncio.create_task(days.run()))
             own = _core_of(site, senders_router)
-            tasks.append(asyncio.create_task(ComplaintWatch(own).run()))
+            watch = ComplaintWatch(own, opinions)
+            tasks.append(asyncio.create_task(watch.run()))
+            if opinions is not None:
+                tasks.append(asyncio.create_task(OpinionCheck(own, watch).run()))
             if gateway is not None:
                 tasks.append(asyncio.create_task(Sender(own, gateway).run()))
                 if robot is not None:
@@ -170,18 +177,26 @@ async def _status_served(
     show_default=True,
     help="Messages and robot's calls: nobody is connected yet, they wait; `fake` writes them to files.",
 )
-def main(settings_file: Path, messages: str) -> None:
+@click.option(
+    "--opinions",
+    type=click.Choice(["none", "fake"]),
+    default="none",
+    show_default=True,
+    help="Public posts about us: nobody is connected yet; `fake` reads posts.jsonl beside the settings.",
+)
+def main(settings_file: Path, messages: str, opinions: str) -> None:
     """Pay out what was drawn, collect what is due, tell borrowers, for one site, until SIGTERM."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
         site = read_site_settings(settings_file)
         settings = read_payer_settings(settings_file.with_name(FILE))
+        feed = FakeOpinionFeed(file=settings_file.with_name("posts.jsonl")) if opinions == "fake" else None
         if messages == "fake":
             gateway = FakeMessageGateway(settings_file.with_name("messages.jsonl"))
             robot = FakeVoiceRobot(settings_file.with_name("calls.jsonl"))
-            run(serve(site, settings, gateway, robot))
+            run(serve(site, settings, gateway, robot, feed))
         else:
-            run(serve(site, settings))
+            run(serve(site, settings, opinions=feed))
     except (SettingsError, ProtectionError, DocumentInvalid) as error:
         click.echo(f"biyi payer: {error}", err=True)
         sys.exit(2)

@@ -1,4 +1,4 @@
-"""The agent of one data site: beats for the site, one loop a copy, and a small HTTP face.
+"""The agent of a data site, or of some of its copies: beats, one loop a copy, and a small HTTP face.
 
 `python -m replication.agent --settings .biyi/idc/site.json`; SIGTERM stops the copies cleanly.
 """
@@ -18,6 +18,7 @@ import click
 from aiohttp import web
 
 from replication.backup.service import keep_service_running
+from replication.beats import plan_beats
 from replication.etcd import Etcd, EtcdUnavailable
 from replication.exposure_keeper import ExposureKeeper
 from replication.failover.loop import CopyLoop
@@ -26,7 +27,7 @@ from replication.failover.view import SiteView
 from replication.forced import Forcing
 from replication.forced import routes as forced_routes
 from replication.gate import admit_only
-from replication.grants import HOLD, SITES
+from replication.grants import HOLD
 from replication.health import health_served
 from replication.journal import encode
 from replication.metrics import AgentSnapshot, agent_figures, health_routes, metrics_routes
@@ -43,7 +44,7 @@ LEADER_SECONDS = 5.0
 WATCHDOG_PAUSE_SECONDS = 1.0
 """Pause before a watchdog that ended is started again. Source: our choice."""
 AGENTS_ASK = frozenset({"/v1/probe", "/v1/status"})
-"""All that another site's agent asks: whether it lives, and before a forced promotion what it sees."""
+"""All that another agent asks: whether it lives, and before a forced promotion what it sees."""
 CONSOLE_ASKS = frozenset({"/v1/status"})
 """All that a web console asks: it shows, and does nothing."""
 MOVE_SECONDS = 20.0
@@ -68,7 +69,7 @@ MakeLoop = Callable[[SiteSettings, PlaceSettings, SiteView, Etcd], CopyLoop]
 
 
 class Agent:
-    """One data site's agent."""
+    """The agent of one data site, or of those of its copies that have a directory in the settings."""
 
     def __init__(
         self,
@@ -83,7 +84,7 @@ class Agent:
         """Etcd members that did not answer at the last look (`LEADER_SECONDS` ago at most)."""
         self.view = SiteView(settings, etcd, session)
         self.loops = {
-            place.name: make_loop(settings, place, self.view, etcd) for place in settings.own_places()
+            place.name: make_loop(settings, place, self.view, etcd) for place in settings.agent_places()
         }
         self.forcing = Forcing(settings, self.view, self.loops, session)
 
@@ -109,7 +110,7 @@ class Agent:
                 log.error("%s did not stop: %s: %s", place, type(error).__name__, error)
 
     async def _beat(self) -> None:
-        """Write the site's beat; one key whatever the number of cells."""
+        """Write the agent's beats, under a lease of its own."""
         limits = self.settings.failover
         agent, count, lease = secrets.token_hex(4), 0, 0
         while True:
@@ -121,7 +122,8 @@ class Agent:
                 renewal_due = count % max(1, limits.site_lease_seconds * 1000 // 3 // limits.beat_ms) == 1
                 if not lease or (renewal_due and not await self.etcd.keep_lease(lease)):
                     lease = await self.etcd.grant_lease(limits.site_lease_seconds)
-                await self.etcd.put(SITES + self.settings.site, beat.to_json(), lease=lease)
+                for key, planned in plan_beats(self.settings, self.view.sight, beat).items():
+                    await self.etcd.put(key, planned.to_json(), lease=lease)
             except EtcdUnavailable as error:
                 log.warning("beat not written: %s", error)
                 lease = 0
@@ -169,7 +171,7 @@ def status(agent: Agent) -> dict[str, object]:
         "site": agent.settings.site,
         "etcd_members_silent": sorted(agent.silent_members),
         "etcd_answers": agent.view.sight.read_ok,
-        "silent_for_ms": {site: s.silent_for_ms for site, s in agent.view.sight.silence.items()},
+        "silent_for_ms": dict(agent.view.sight.silent_for_ms),
         "hold": world.hold if world else False,
         "exposures": encode(world.exposures) if world else {},
         "grants": {cell: encode(g.grant) for cell, g in world.grants.items()} if world else {},
@@ -188,7 +190,7 @@ def snapshot(agent: Agent) -> AgentSnapshot:
         world=sight.world,
         etcd_answers=sight.read_ok,
         members_silent=len(agent.silent_members),
-        silent_for_ms={site: silence.silent_for_ms for site, silence in sight.silence.items()},
+        silent_for_ms=dict(sight.silent_for_ms),
         places={name: (loop.seen, loop.decision) for name, loop in agent.loops.items()},
     )
 
@@ -234,7 +236,8 @@ def routes(agent: Agent) -> web.RouteTableDef:
 
     @table.get("/v1/probe")
     async def probe(_: web.Request) -> web.Response:
-        return web.json_response({"site": agent.settings.site, "waits_ms": agent.view.sight.promise()})
+        waits_ms, places = agent.view.sight.promise(), sorted(agent.loops)
+        return web.json_response({"site": agent.settings.site, "waits_ms": waits_ms, "places": places})
 
     @table.get("/v1/status")
     async def get_status(_: web.Request) -> web.Response:
@@ -340,6 +343,7 @@ def main(path: Path) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
         settings = read_site_settings(path)
+        settings.require_agent()
     except SettingsError as error:
         click.echo(error, err=True)
         sys.exit(2)

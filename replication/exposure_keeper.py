@@ -1,4 +1,4 @@
-"""Counts what the site's exposed cells would lose and publishes it: one key a site, once a second at most.
+"""Counts what an agent's exposed cells would lose and publishes it: one key an agent, once a second at most.
 
 A task of its own beside the failover loops: a slow count holds up no decision, and nothing here decides.
 """
@@ -16,7 +16,7 @@ from replication.exposure import Count, Exposure, ExposureTape, SiteExposures, i
 from replication.failover.loop import CopyLoop
 from replication.failover.states import CopyState, Seen
 from replication.failover.view import SiteView, now_ms
-from replication.grants import EXPOSURES
+from replication.grants import EXPOSED, EXPOSURES, World
 from replication.model import GrantSeen, Mode, parse_lsn
 from replication.postgres.observe import abort_after
 from replication.projection.copy import CopyConnection, connect_copy
@@ -71,10 +71,12 @@ class ExposureKeeper:
                 measured[seen.cell] = exposure
             else:
                 await self._drop(loop.place.name)
-        wanted = plan_exposures(published, measured, world.grants)
-        if wanted != published:
+        for key, (before, mine) in own_keys(self._settings, world, measured).items():
+            wanted = plan_exposures(before or {}, mine, world.grants)
+            if wanted == before:
+                continue
             try:
-                await self._etcd.put(EXPOSURES + site, SiteExposures(site, wanted).to_json())
+                await self._etcd.put(key, SiteExposures(site, wanted).to_json())
             except EtcdUnavailable as error:
                 log.warning("exposure not written: %s", error)
 
@@ -132,6 +134,24 @@ class ExposureKeeper:
         if connection is not None:
             with contextlib.suppress(psycopg.Error, OSError):
                 await connection.close()
+
+
+def own_keys(
+    settings: SiteSettings, world: World, measured: Mapping[str, Exposure]
+) -> dict[str, tuple[Mapping[str, Exposure] | None, Mapping[str, Exposure]]]:
+    """Return the keys that this agent alone writes, with what each says now and what was measured for it.
+
+    None: nothing yet. A place whose key was ever written is told of there alone, though it be nothing.
+    """
+    if not settings.beats_by_copy():
+        return {EXPOSURES + settings.site: (world.exposures.get(settings.site, {}), measured)}
+    return {
+        EXPOSED + place.name: (
+            world.exposed.get(place.name),
+            {cell: known for cell, known in measured.items() if known.copy.place == place.name},
+        )
+        for place in settings.agent_places()
+    }
 
 
 def plan_exposures(

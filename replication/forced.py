@@ -13,13 +13,13 @@ from replication.failover.price import CopyStanding, Price, compute_price
 from replication.failover.states import CopyState, ForceAsked, Seen
 from replication.failover.view import SiteView
 from replication.journal import encode
-from replication.model import CopyId, other_data_site
+from replication.model import CopyId
 from replication.settings import SiteSettings
 
 PROMOTE_SECONDS = 30.0
 """How long a request waits for its end. Source: our choice; a promotion takes under a second."""
 PEER_SECONDS = 1.0
-"""Patience with the other site's agent, which is usually gone. Source: our choice."""
+"""Patience with the other copies' agents, one of which is usually gone. Source: our choice."""
 BY_CHARACTERS_MOST = 100
 
 
@@ -46,7 +46,9 @@ class Forcing:
             return f"there is no copy of a cell {cell!r} at {self._settings.site}"
         loop, seen = max(standing, key=lambda pair: _order(pair[1]))
         others = [_standing_of(other) for _, other in standing if other is not seen]
-        others += await self._ask_peer(cell)
+        agents = {self._settings.agent_of(place) for place in self._view.sight.others(cell)}
+        for told in await asyncio.gather(*(self._ask_peer(cell, url) for url in agents if url is not None)):
+            others += told
         world = self._view.sight.world
         grant = seen.grant
         known = None
@@ -97,11 +99,11 @@ class Forcing:
             "why": f"not settled after {PROMOTE_SECONDS:g} s ({why}); see `biyi why {cell}`",
         }
 
-    async def _ask_peer(self, cell: str) -> list[CopyStanding]:
-        """Return the copies whose agent at the other site answers; [] when it does not."""
-        url = self._settings.agent_urls[other_data_site(self._settings.site)] + "/v1/status"
+    async def _ask_peer(self, cell: str, url: str) -> list[CopyStanding]:
+        """Return the copies of the agent at `url`; [] when it does not answer."""
+        timeout = aiohttp.ClientTimeout(total=PEER_SECONDS)
         try:
-            async with self._session.get(url, timeout=aiohttp.ClientTimeout(total=PEER_SECONDS)) as answer:
+            async with self._session.get(url + "/v1/status", timeout=timeout) as answer:
                 places = (await answer.json())["places"]
         except (aiohttp.ClientError, TimeoutError, ValueError, KeyError):
             return []

@@ -16,9 +16,15 @@ from replication.model import Beat, Grant, GrantSeen, Site
 PREFIX = "/biyi/"
 GRANTS = PREFIX + "grants/"
 SITES = PREFIX + "sites/"
+"""One key a data site: its agent's beat, or the newest of its copies' agents (`replication.beats`)."""
+COPIES = PREFIX + "copies/"
+"""One key a place whose copy has an agent of its own: that agent's beat. Not below `SITES`: an older agent
+takes whatever stands there for a site's name, and ends at any other."""
 HOLD = PREFIX + "hold"
 EXPOSURES = PREFIX + "exposures/"
 """One key a data site, without a lease: it has to outlive the site."""
+EXPOSED = PREFIX + "exposed/"
+"""The same, one key a place whose copy has an agent of its own: two writers would undo each other's."""
 
 _PAUSE_SECONDS = 0.1
 """Pause before asking again after no member answered. Source: our choice, one failover tick."""
@@ -33,7 +39,11 @@ class World:
     hold: bool
     """The operator asked that cells do not go home by themselves."""
     exposures: Mapping[Site, Mapping[str, Exposure]] = field(default_factory=dict)
-    """What each site's agent last knew of its exposed cells, by site and cell."""
+    """What each site's agents last knew of its exposed cells, by site and cell."""
+    copies: Mapping[str, Beat] = field(default_factory=dict)
+    """By place, where a copy has an agent of its own."""
+    exposed: Mapping[str, Mapping[str, Exposure]] = field(default_factory=dict)
+    """By place the same agents' own words of what stands in `exposures`."""
 
 
 @functools.lru_cache(maxsize=4096)
@@ -57,12 +67,45 @@ def parse_world(snapshot: Snapshot) -> World:
         for key, kv in snapshot.values.items()
         if key.startswith(SITES)
     }
+    copies = {
+        key.removeprefix(COPIES): Beat.from_json(kv.value)
+        for key, kv in snapshot.values.items()
+        if key.startswith(COPIES)
+    }
     exposures = {
         Site(key.removeprefix(EXPOSURES)): SiteExposures.from_json(kv.value).cells
         for key, kv in snapshot.values.items()
         if key.startswith(EXPOSURES)
     }
-    return World(grants, beats, HOLD in snapshot.values, exposures)
+    exposed = {
+        key.removeprefix(EXPOSED): SiteExposures.from_json(kv.value)
+        for key, kv in snapshot.values.items()
+        if key.startswith(EXPOSED)
+    }
+    exposures = _join_exposures(exposures, exposed, grants) if exposed else exposures
+    own_words = {place: one.cells for place, one in exposed.items()}
+    return World(grants, beats, HOLD in snapshot.values, exposures, copies, own_words)
+
+
+def _join_exposures(
+    by_site: Mapping[Site, Mapping[str, Exposure]],
+    by_place: Mapping[str, SiteExposures],
+    grants: Mapping[str, GrantSeen],
+) -> dict[Site, Mapping[str, Exposure]]:
+    """Join what a site's agents know; of one cell, what is about the grant's primary.
+
+    Of a place with a key of its own, nothing that stands elsewhere counts any more.
+    """
+    joined = {
+        site: {cell: known for cell, known in cells.items() if known.copy.place not in by_place}
+        for site, cells in by_site.items()
+    }
+    for one in by_place.values():
+        cells = joined.setdefault(one.site, {})
+        for cell, known in one.cells.items():
+            if cell not in cells or (cell in grants and grants[cell].grant.primary == known.copy):
+                cells[cell] = known
+    return dict(joined)
 
 
 class WorldReader:

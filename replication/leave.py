@@ -54,7 +54,7 @@ async def leave(settings: SiteSettings) -> int:
 
 
 async def _own_primaries(session: aiohttp.ClientSession, url: str, settings: SiteSettings) -> list[str]:
-    own = {place.name for place in settings.own_places() if place.data_dir is not None}
+    own = {place.name for place in settings.agent_places()}
     timeout = aiohttp.ClientTimeout(total=ASK_SECONDS)
     async with session.get(f"{url}/v1/status", timeout=timeout) as answer:
         grants: dict[str, Any] = (await answer.json())["grants"]

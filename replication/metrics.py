@@ -150,7 +150,7 @@ def health_routes(
     fenced copy would take away the one that lifts the fence.
     """
     table = web.RouteTableDef()
-    own = [place.name for place in settings.own_places() if place.data_dir is not None]
+    own = [place.name for place in settings.agent_places()]
 
     @table.get("/livez")
     async def livez(_: web.Request) -> web.Response:

@@ -166,12 +166,13 @@ class GrantSeen:
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """A site's sign of life: one key a site, refreshed by its agent, whatever its cells do.
+    """An agent's sign of life, refreshed whatever its cells do.
 
     `agent` is a random id of the agent process; `count` grows with each beat; `down` lists
     copies that the agent itself knows to be stopped and cannot get running; `full` lists copies whose
     disk is full; `holds` the places at which it finds data, None while it has not looked at all of them
-    (or is too old to say).
+    (or is too old to say). `places` are those that the agent looks after where each copy of a site has an
+    agent of its own; None: all of the site's, by one agent.
     """
 
     site: Site
@@ -180,13 +181,15 @@ class Beat:
     down: frozenset[str] = frozenset()
     full: frozenset[str] = frozenset()
     holds: frozenset[str] | None = None
+    places: frozenset[str] | None = None
 
     def to_json(self) -> str:
         """Return the stored form."""
         plain = {"site": self.site, "agent": self.agent, "count": self.count}
         said = {"down": sorted(self.down), "full": sorted(self.full)}
         holds = {} if self.holds is None else {"holds": sorted(self.holds)}
-        return json.dumps(plain | said | holds, sort_keys=True)
+        places = {} if self.places is None else {"places": sorted(self.places)}
+        return json.dumps(plain | said | holds | places, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> "Beat":
@@ -194,7 +197,8 @@ class Beat:
         plain = json.loads(text)
         down, full = frozenset(plain["down"]), frozenset(plain.get("full", ()))
         holds = frozenset(plain["holds"]) if "holds" in plain else None
-        return cls(Site(plain["site"]), plain["agent"], plain["count"], down, full, holds)
+        places = frozenset(plain["places"]) if "places" in plain else None
+        return cls(Site(plain["site"]), plain["agent"], plain["count"], down, full, holds, places)
 
 
 def parse_lsn(text: str) -> int:

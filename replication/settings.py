@@ -157,7 +157,9 @@ class PlaceSettings:
 
     A `host` that begins with a slash is the directory of a Unix socket, as libpq reads it. `tls_dir` is
     the process's directory of certificates (`replication.transport`) where the copy is reached by TLS.
-    `data_dir` is set only in the settings of the place's own site. A primary prefers a sync copy at the
+    `data_dir` is set only in the settings of the place's own site, and there only for the agent that looks
+    after the copy. `agent_url` is that agent's base URL where each copy of the site has an agent of its
+    own; None: the site's one agent (`agent_urls`). A primary prefers a sync copy at the
     other site, the lowest ordinal first; one beside it only stands in (`failover.sync_set`).
     """
 
@@ -171,6 +173,7 @@ class PlaceSettings:
     port: int
     data_dir: Path | None = None
     tls_dir: Path | None = None
+    agent_url: str | None = None
 
     @property
     def socket_path(self) -> str | None:
@@ -276,8 +279,37 @@ class SiteSettings:
         return self.valkey_port
 
     def own_places(self) -> tuple[PlaceSettings, ...]:
-        """Return the places that this site's agent looks after."""
+        """Return the places of this site, whichever agent looks after them."""
         return tuple(p for p in self.places if p.site is self.site)
+
+    def agent_places(self) -> tuple[PlaceSettings, ...]:
+        """Return the places that the agent with these settings looks after: those with a directory here."""
+        return tuple(p for p in self.own_places() if p.data_dir is not None)
+
+    def beats_by_copy(self) -> bool:
+        """Say whether the agent with these settings is not the site's only one."""
+        return any(p.agent_url is not None for p in self.agent_places())
+
+    def agent_of(self, place: PlaceSettings) -> str | None:
+        """Return the base URL of the agent that looks after a place; None: no address is known."""
+        return place.agent_url or self.agent_urls.get(place.site)
+
+    def require_agent(self) -> None:
+        """SettingsError unless an agent may run with these settings.
+
+        One that shares its site's copies with others must be known to: a beat for all of them, and an answer
+        in place of another, would keep a dead copy in office.
+        """
+        own = self.agent_places()
+        if not own:
+            raise SettingsError(f"places: none of {self.site} has a data_dir: this agent looks after nothing")
+        shares = len(own) < len(self.own_places()) or self.beats_by_copy()
+        unsaid = [p.name for p in self.own_places() if p.agent_url is None]
+        if shares and unsaid:
+            raise SettingsError(
+                f"places.{unsaid[0]}.agent_url: missing; needed for each place of {self.site}, as this agent "
+                f"looks after {len(own)} of {len(self.own_places())}"
+            )
 
 
 _ADAPTER = TypeAdapter(SiteSettings)

@@ -1,4 +1,4 @@
-"""The watchdog: a process beside the agent that ends its primaries when the agent stands still.
+"""The watchdog: a process beside an agent that ends its primaries when that agent stands still.
 
 An agent that is frozen (SIGSTOP, swap, a stalled machine) cannot fence itself; its PostgreSQL would go
 on serving old reads after another copy took over. It could not acknowledge a write, with or without
@@ -33,8 +33,12 @@ def now_ms() -> int:
 
 
 def heartbeat_path(settings: SiteSettings) -> Path:
-    """Return the file through which the agent shows that it runs."""
-    return settings.home_dir / "agent.heartbeat"
+    """Return the file through which the agent shows that it runs.
+
+    Agents of one site may share a directory: another's heartbeat must never stand for this one's.
+    """
+    own = settings.agent_places()[0].name + "." if settings.beats_by_copy() else ""
+    return settings.home_dir / f"agent.{own}heartbeat"
 
 
 class Heartbeat:
@@ -63,7 +67,7 @@ def read_heartbeat_ms(path: Path) -> int:
 async def end_primaries(settings: SiteSettings) -> list[str]:
     """Kill every own server that is no standby, fenced for its next start; return their places."""
     ended = []
-    for place in settings.own_places():
+    for place in settings.agent_places():
         copy = Copy.of_place(settings, place)
         if (
             control.has_data(copy)

@@ -12,7 +12,7 @@ from runbooks.exposure import compute_exposure
 
 REASONS = {
     "etcd_silent": "no etcd member answers: nothing is decided on old knowledge",
-    "kept_by_peer": "no etcd, but the sync copies acknowledge and the other agent, without etcd too, waits",
+    "kept_by_peer": "no etcd, but the sync copies acknowledge and the other agents, without etcd too, wait",
     "grant_unconfirmed": "the grant could not be confirmed for too long: stop rather than serve stale reads",
     "no_grant_yet": "the cell has no grant yet; its home site makes the first one",
     "grant_lost": "there are data but no grant: only a person can say who was primary",
@@ -27,6 +27,7 @@ REASONS = {
     "epoch_not_marked": "the epoch must stand in the database before clients may",
     "sync_set_silent": "a copy of the sync set has not acknowledged for degrade_after_ms: go on without it",
     "sync_site_silent": "a copy of the sync set is silent and so is its whole site: go on without it",
+    "sync_agent_silent": "a copy of the sync set is silent and so is its own agent: go on without it",
     "better_copy_in_sync": "a better placed copy is in the sync set: the stand-in is not waited for",
     "blocked_without_copy": "no sync copy acknowledges, and this cell never writes alone: clients wait",
     "waiting_for_sync_set": "clients wait until the sync set has the end of this server's WAL",
@@ -41,6 +42,7 @@ REASONS = {
     "move_target_silent": "the copy to move to fell silent: the move is given up",
     "serving": "primary, open, sync set true",
     "primary_site_silent": "the primary's beat stands still and its stream or probe is dead",
+    "primary_agent_silent": "the primary's own agent is silent, its site is not; stream or probe is dead",
     "primary_declared_down": "the primary's own agent says it cannot run it",
     "candidate_failed": "the candidate fell silent before it acknowledged anything",
     "silent_but_stream_alive": "the beat stands still but the WAL stream lives: an etcd hiccup is no death",
@@ -150,6 +152,8 @@ def explain(name: str, facts: Mapping[str, Any]) -> list[str]:
         f"revision {held['revision']}, confirmed {seen['confirmed_age_ms']} ms ago"
     )
     silent = ", ".join(f"{site} {ms} ms" for site, ms in seen["silent_for_ms"].items())
+    agents = seen.get("agent_silent_for_ms", {}).items()
+    silent += "".join(f", agent of {place} {ms} ms" for place, ms in agents)
     stream = own["stream"] if own["state"] == "standby" else "-"
     lines.append(
         f"  evidence: beats unchanged {silent}; own WAL stream {stream}; probe {seen['probe_answered']}"

@@ -2,6 +2,7 @@
 
 import click
 
+from runbooks.attack import attack_command
 from runbooks.audit import audit
 from runbooks.backup import backup
 from runbooks.cache import cache
@@ -27,10 +28,12 @@ from runbooks.quarantine import quarantine_command
 from runbooks.report import report
 from runbooks.restore import restore_command
 from runbooks.risk import risk
+from runbooks.sandbox import sandbox_command
 from runbooks.settlement import settlement
 from runbooks.sim import sim_command
 from runbooks.staff import staff
 from runbooks.stand.cli import link, site, stand
+from runbooks.stress import stress_command
 from runbooks.tokens import token
 from runbooks.ueba_portal import ueba
 
@@ -68,6 +71,9 @@ for command in (
     main.add_command(command)
 
 risk.add_command(indicators_command)
+risk.add_command(stress_command)
+risk.add_command(attack_command)
+product.add_command(sandbox_command)
 
 if __name__ == "__main__":
     main()

@@ -1,8 +1,10 @@
 """`biyi metrics`: the catalogue, figures of a day over all cells, alert rules and the tasks they open."""
 
+import asyncio
 import datetime as dt
 import json
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -10,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from core_app.core import LendingCore
+from core_app.day_end.service import read_status
 from core_app.insight.alert import Fired
 from core_app.insight.metric import Measured, Metric, value_of
 from core_app.insight.read import find_fired, measure, read_alerts, read_metrics
@@ -19,7 +22,9 @@ from runbooks.lending_core import open_core
 
 _AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 _DAY = click.option(
-    "--day", type=click.DateTime(["%Y-%m-%d"]), help="Business day.  [default: yesterday's evening]"
+    "--day",
+    type=click.DateTime(["%Y-%m-%d"]),
+    help="Business day.  [default: the newest that every cell has closed]",
 )
 
 
@@ -90,7 +95,7 @@ def run_command(metric_ids: tuple[str, ...], day: dt.datetime | None, as_json: b
 
 async def _measure(wanted: list[Metric], day: dt.datetime | None) -> list[dict[str, Any]]:
     async with open_core() as core:
-        return [show_measured(one) for one in await measure(core, wanted, _evening(core, day))]
+        return [show_measured(one) for one in await measure(core, wanted, await _evening(core, day))]
 
 
 @metrics_group.command("check")
@@ -116,7 +121,7 @@ def check_command(day: dt.datetime | None, opens: bool, as_json: bool) -> None:
 
 async def _check(day: dt.datetime | None, opens: bool) -> tuple[list[Fired], int]:
     async with open_core() as core:
-        fired = await find_fired(core, _evening(core, day))
+        fired = await find_fired(core, await _evening(core, day))
         return fired, await open_tasks(core, fired) if opens else 0
 
 
@@ -165,8 +170,22 @@ def _find(metric_id: str) -> Metric:
     return metric
 
 
-def _evening(core: LendingCore, day: dt.datetime | None) -> dt.date:
-    return day.date() if day is not None else core.read_today() - dt.timedelta(days=1)
+async def _evening(core: LendingCore, day: dt.datetime | None) -> dt.date:
+    """Return the day asked for, else the last one before every cell's business date."""
+    if day is not None:
+        return day.date()
+    cells = await asyncio.gather(*(read_status(core, cell) for cell in core.router.cells))
+    return find_evening([one["business_date"] for one in cells], core.read_today())
+
+
+def find_evening(business_dates: Sequence[str | None], today: dt.date) -> dt.date:
+    """Return the newest day that is over in every cell; one without a date follows the calendar.
+
+    >>> find_evening(["2026-11-24", "2026-11-22", None], dt.date(2026, 11, 23))
+    datetime.date(2026, 11, 21)
+    """
+    dates = [today if one is None else dt.date.fromisoformat(one) for one in business_dates]
+    return min(dates) - dt.timedelta(days=1)
 
 
 def _plain(metric: Metric) -> dict[str, Any]:
@@ -174,7 +193,7 @@ def _plain(metric: Metric) -> dict[str, Any]:
 
 
 def show_measured(one: Measured) -> dict[str, Any]:
-    """Return a measured metric as JSON has it: `total` over all, and a row for each of its dimensions."""
+    """Return a measured metric as JSON has it: `total`, a row for each of its dimensions, its rules."""
     names = one.metric.dimensions
     rows = [
         {
@@ -184,7 +203,8 @@ def show_measured(one: Measured) -> dict[str, Any]:
         for place, sums in sorted(one.cube.items())
     ]
     total = _text(one.metric, one.value())
-    return _plain(one.metric) | {"on": one.on.isoformat(), "total": total, "rows": rows}
+    alerts = [rule.model_dump(mode="json") for rule in read_alerts() if rule.metric == one.metric.id]
+    return _plain(one.metric) | {"on": one.on.isoformat(), "total": total, "rows": rows, "alerts": alerts}
 
 
 def _text(metric: Metric, value: Any) -> str | None:

@@ -135,7 +135,7 @@ def word_price(price: Mapping[str, Any]) -> list[str]:
             f"  all since {price['since'] or 'a time not known'}; what {price['primary']} did after "
             f"{price['known_at']} is in no figure",
         ]
-    lines.append(f"  its site has been silent for {word_age(price['silent_for_ms'] / 1000)}")
+    lines.append(f"  its agent has been silent for {word_age(price['silent_for_ms'] / 1000)}")
     for other in price["others"]:
         lines.append(
             f"  also there: {other['place']}, {other['state']}, up to {format_lsn(other['received_lsn'])}"

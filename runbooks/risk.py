@@ -217,27 +217,40 @@ def train_command(seed: int, rows: int, into: Path | None, as_json: bool) -> Non
 @risk.command("federate")
 @click.option("--seed", default=11, show_default=True)
 @click.option(
-    "--rows", default=20_000, show_default=True, help="Synthetic people, half of them at each house."
-)
+    "--rows", default=20_000, show_default=True, type=click.IntRange(2),
+    help="Synthetic people, half of them at each house.",
+)  # fmt: skip
 @_json
 def federate_command(seed: int, rows: int, as_json: bool) -> None:
-    """Fit the challenger at two houses, each a process with rows of its own, and compare with each alone.
+    """Fit the challenger at a bank and at the platform without either seeing the other's rows.
 
-    Only sums over all rows of a house cross between processes. AUC is on people that neither house has; all
-    are made up, and it says nothing about real borrowers. Exit 1 when a house has too few rows.
+    \b
+    bank       a process with customers of its own; answers over mutual TLS, with sums only
+    platform   this process, with other customers; adds both sums up and steps (Newton)
+
+    The weights found are those of all rows in one place. An answer is as long for many rows as for few. A
+    house with few rows, with a mark that few people bear, or asked about weights that single people out gives
+    nothing. AUC is on people that neither house has; all are made up: it says nothing about real borrowers.
+
+    \b
+    Try it:             biyi risk federate
+    See a refusal:      biyi risk federate --rows 900
+    For a machine:      biyi risk federate --json
+
+    Exit 1 when a house gives nothing.
     """
-    from core_app.decisions.training.federated import HouseRefused, compare_houses
+    from core_app.decisions.training.federated import HouseRefused  # numpy, see `train`
+    from runbooks.federate import federate
 
-    card = next(model.card for model in read_risk().versions if model.card.id == "credit-challenger")
     try:
-        found = compare_houses(card, seed, rows)
+        found = asyncio.run(federate(seed, rows))
     except HouseRefused as error:
-        raise click.ClickException(f"a house: {error}") from error
+        raise click.ClickException(str(error)) from error
     if as_json:
         click.echo(json.dumps({"data": f"synthetic, seed {seed}, {rows} rows", **found}))
         return
-    table = Table("fitted to", "AUC", caption=f"synthetic, seed {seed}, {rows} rows")
-    for name in ("first_alone", "second_alone", "together"):
+    table = Table("fitted to the rows of", "AUC", caption=f"synthetic, seed {seed}, {rows} rows")
+    for name in ("bank_alone", "platform_alone", "federated", "pooled"):
         table.add_row(name.replace("_", " "), f"{found[name]:.4f}")
     Console().print(table)
     click.echo(f"{found['rounds']} rounds; {found['bytes_crossed']} bytes of sums crossed, no row")

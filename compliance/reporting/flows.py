@@ -21,6 +21,7 @@ with booked as (
             as partner_bank_fen,
         sum(e.amount_fen) filter (where e.account = '1321') as held_fen,
         coalesce(sum(-e.amount_fen) filter (where e.account = '2241'), 0) as surplus_fen,
+        coalesce(sum(e.amount_fen) filter (where e.account = '6601'), 0) as coupon_fen,
         coalesce(sum(-e.amount_fen) filter (where e.account in ('231401', '231402')), 0) as owed_fen
     from core.entries e where e.loan_id <> '' group by e.loan_id
 ), funded as (
@@ -45,6 +46,7 @@ with booked as (
         o.state as payout, o.amount_fen as ordered_fen, o.order_id,
         coalesce(b.bank_fen, 0) as bank_fen, coalesce(b.own_fen, 0) as own_fen,
         coalesce(b.held_fen, 0) as held_fen, coalesce(b.surplus_fen, 0) as surplus_fen,
+        coalesce(b.coupon_fen, 0) as coupon_fen,
         coalesce(b.owed_fen, 0) as owed_fen, coalesce(r.amount_fen, 0) as repaid_fen,
         coalesce(b.partner_bank_fen, 0) as partner_bank_fen,
         coalesce(r.principal_fen, 0) as principal_repaid_fen,
@@ -91,8 +93,8 @@ select 'loan', loan_id, rule, found::text, needed::text from flow cross join lat
     ('the payout is of the principal', ordered_fen, principal_fen,
         ordered_fen is distinct from principal_fen),
     ('bank: repaid and surplus less what was paid out', bank_fen,
-        repaid_fen + surplus_fen - case when voided then 0 else principal_fen end,
-        bank_fen <> repaid_fen + surplus_fen - case when voided then 0 else principal_fen end),
+        repaid_fen + surplus_fen - coupon_fen - case when voided then 0 else principal_fen end,
+        bank_fen <> repaid_fen + surplus_fen - coupon_fen - case when voided then 0 else principal_fen end),
     ('ours and held for funders are what is owed', own_fen + held_fen,
         case when voided then 0 when written_off then held_fen else balance_fen end,
         own_fen + held_fen <> case when voided then 0 when written_off then held_fen else balance_fen end),

@@ -20,6 +20,7 @@ from core_app.api.customer_routes import router as customer_v1
 from core_app.api.guard import check_routes, walk_routes
 from core_app.api.metrics import ApiMetrics, Measured
 from core_app.api.openapi import describe
+from core_app.api.partner_routes import router as partners_v1
 from core_app.api.problem import make_answer, make_problem, read_validation_errors
 from core_app.api.rate_limit import Buckets, RateLimit
 from core_app.api.review_routes import router as reviews_v1
@@ -47,6 +48,19 @@ _ACCESS_STATUS = {
     Why.INVALID: (422, "A field of the request is not acceptable"),
     Why.BUSY: (429, "Too many requests"),
 }
+
+
+_ROUTERS = (
+    v1,
+    customer_v1,
+    risk_v1,
+    access_v1,
+    staff_v1,
+    reviews_v1,
+    collection_v1,
+    complaints_v1,
+    partners_v1,
+)
 
 
 def make_app(
@@ -79,14 +93,8 @@ def make_app(
     app.state.settings = settings
     app.state.buckets = buckets
     app.state.portal = portal
-    app.include_router(v1)
-    app.include_router(customer_v1)
-    app.include_router(risk_v1)
-    app.include_router(access_v1)
-    app.include_router(staff_v1)
-    app.include_router(reviews_v1)
-    app.include_router(collection_v1)
-    app.include_router(complaints_v1)
+    for router in _ROUTERS:
+        app.include_router(router)
     app.add_api_route("/healthz", _healthz, include_in_schema=False)
     app.add_api_route("/readyz", _readyz, include_in_schema=False)
     metrics = ApiMetrics()

@@ -93,6 +93,10 @@ class ApplicationRequest(BaseModel):
         default=None, description="A partner bank's score; a scorecard may weigh it as `partner.score`."
     )
     evidence: DeviceEvidence | None = Field(default=None, description="Device evidence, as far as known.")
+    monthly_income_fen: AmountFen | None = Field(
+        default=None,
+        description="Mean monthly income after tax, in fen; asked for by some products, not kept.",
+    )
 
 
 class QuoteRequest(BaseModel):
@@ -105,6 +109,10 @@ class QuoteRequest(BaseModel):
     amount_fen: AmountFen
     periods: int = Field(gt=0, le=60, description="Months; one of the product's.")
     purpose: Purpose | None = Field(default=None, description="Use of the money, one of the product's.")
+    customer_id: Text | None = Field(
+        default=None, description="Whose segment prices it; absent: the product's rate for everybody."
+    )
+    coupon_id: Text | None = Field(default=None, description="A coupon of the customer, to show its worth.")
 
 
 class ContractRequest(BaseModel):
@@ -154,6 +162,10 @@ class RepaymentRequest(BaseModel):
     )
     loan_id: Text = Field(description="As answered by POST /v1/draws.")
     amount_fen: AmountFen
+    coupon_id: Text | None = Field(
+        default=None,
+        description="A coupon of the borrower that pays a part of the interest; in cash comes the rest.",
+    )
 
 
 class CustomerAnswer(BaseModel):
@@ -183,6 +195,16 @@ class ReasonAnswer(BaseModel):
     source: str | None = None
 
 
+class PriceAnswer(BaseModel):
+    """The rate, and where it comes from: a cell of the published grid, or the product's own rate."""
+
+    rate_annual: str = Field(examples=["0.16"])
+    segment: str | None = Field(description="The segment that it is the price of; null: everybody's.")
+    grid: str = Field(description="Product and version that publish it.", examples=["instalment-12 v2"])
+    path: str = Field(examples=["pricing.grid.0.rate_annual"])
+    why: dict[str, str]
+
+
 class ApplicationAnswer(BaseModel):
     """The decision; `limit_fen` is the largest single loan the customer could have now."""
 
@@ -190,6 +212,7 @@ class ApplicationAnswer(BaseModel):
     decision: str = Field(examples=["approved", "refused"])
     reasons: list[ReasonAnswer]
     limit_fen: int
+    price: PriceAnswer
     cost_table: dict[str, Any] = Field(description="What the borrower is shown before signing.")
     cost_table_sm3: str = Field(description="SM3 of its canonical JSON, in hex.")
 
@@ -205,14 +228,29 @@ class InstalmentAnswer(BaseModel):
     total_fen: int
 
 
+class CouponWorthAnswer(BaseModel):
+    """What a coupon takes off the first repayment; null for a loan repaid anytime, where it depends."""
+
+    coupon_id: str
+    kind: str = Field(examples=["fifty_off"])
+    discount_fen: int | None
+    annual_cost_simple: str | None = Field(examples=["0.1712"])
+    annual_cost_compound: str | None = Field(examples=["0.1853"])
+    note: dict[str, str]
+
+
 class QuoteAnswer(BaseModel):
     """The price of a loan drawn today; a loan repaid anytime has no schedule."""
 
     product: str
     product_version: int
+    price: PriceAnswer
     schedule: list[InstalmentAnswer]
     annual_cost_simple: str = Field(examples=["0.1800"])
     annual_cost_compound: str = Field(examples=["0.1956"])
+    coupon: CouponWorthAnswer | None = Field(
+        default=None, description="Only where a coupon was asked for; the cost above is without it."
+    )
     cost_table: dict[str, Any]
     cost_table_sm3: str
 
@@ -252,6 +290,9 @@ class RepaymentAnswer(BaseModel):
     penalty_fen: int
     fee_fen: int = 0
     balance_fen: int
+    coupon_id: str | None = Field(default=None, description="The coupon that was used, where one was.")
+    discount_fen: int | None = Field(default=None, description="What it paid of the interest.")
+    cash_fen: int | None = Field(default=None, description="What the borrower pays: the rest.")
 
 
 class LoanAnswer(BaseModel):

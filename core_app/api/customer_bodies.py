@@ -147,6 +147,10 @@ class ProductAnswer(BaseModel):
     product_version: int
     title: TitleAnswer
     rate_annual: str = Field(examples=["0.18"])
+    prices: list[dict[str, Any]] = Field(
+        description="The price grid: the rate of each segment and term that has one of its own.",
+        examples=[[{"segment": "returning", "periods": 12, "rate_annual": "0.16"}]],
+    )
     min_fen: int
     max_fen: int
     periods: list[int]

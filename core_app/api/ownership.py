@@ -20,6 +20,7 @@ _OBJECTS = {
         "select customer_id from core.applications where application_id = %s",
     ),
     "contract_id": (Letter.CONTRACT, "select customer_id from core.contracts where contract_id = %s"),
+    "coupon_id": (Letter.COUPON, "select customer_id from core.coupons where coupon_id = %s"),
     "loan_id": (Letter.LOAN, "select customer_id from core.loans where loan_id = %s"),
 }
 _OWN = "customer_id"

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from core_app.api.bodies import REQUEST, DeviceEvidence, ReasonAnswer, Text
+from core_app.api.bodies import REQUEST, DeviceEvidence, Purpose, ReasonAnswer, Text
 from core_app.money import MAX_FEN
 
 
@@ -57,6 +57,56 @@ class LimitRequest(BaseModel):
     temporary_to: Day | None = Field(default=None, description="Last business date of an increase.")
     reason: Text = Field(description="Why, without personal data.")
     staff: Staff = Field(description="Who sets it.")
+
+
+class SegmentRequest(BaseModel):
+    """The segment that a customer is in for some days."""
+
+    model_config = REQUEST | ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "customer_id": "C0123456789abcdef01234567",
+                    "segment": "returning",
+                    "first_day": "2026-12-01",
+                    "last_day": "2027-11-30",
+                    "reason": "settled two loans, never past due",
+                    "staff": "li.wei",
+                }
+            ]
+        }
+    )
+    customer_id: Text = Field(description="As answered by POST /v1/customers.")
+    segment: Purpose | None = Field(description="A segment that exists on its first day; null: none.")
+    first_day: Day | None = Field(default=None, description="First business date; absent: today.")
+    last_day: Day | None = Field(default=None, description="Last business date; absent: no end.")
+    reason: Text = Field(description="Why, without personal data.")
+    staff: Staff = Field(description="Who sets it; another person has to approve.")
+
+
+class CouponRequest(BaseModel):
+    """A coupon to be issued to a customer."""
+
+    model_config = REQUEST | ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "customer_id": "C0123456789abcdef01234567",
+                    "kind": "fifty_off",
+                    "valid_from": "2026-12-01",
+                    "valid_to": "2026-12-31",
+                    "reason": "first loan",
+                    "staff": "li.wei",
+                }
+            ]
+        }
+    )
+    customer_id: Text = Field(description="As answered by POST /v1/customers.")
+    kind: Purpose = Field(description="A kind of coupon that may be issued today.")
+    valid_from: Day | None = Field(default=None, description="First business date of use; absent: today.")
+    valid_to: Day = Field(description="Last business date of use.")
+    reason: Text = Field(description="Why, without personal data.")
+    staff: Staff = Field(description="Who issues it; another person has to approve.")
 
 
 class PreScreenRequest(BaseModel):
@@ -140,6 +190,7 @@ class DecidedAnswer(BaseModel):
     reasons: list[ReasonAnswer]
     limit_fen: int
     decided_on: str
+    segment: str | None = Field(description="The segment that it was priced by.")
     steps: list[StepAnswer]
 
 
@@ -171,6 +222,51 @@ class PreScreenAnswer(BaseModel):
     listed: bool
     valid_from: str
     valid_to: str | None
+
+
+class SegmentAnswer(BaseModel):
+    """A customer's segment; of two rows for one day the later one counts."""
+
+    customer_id: str
+    segment: str | None = Field(examples=["returning"])
+    first_day: str
+    last_day: str | None
+
+
+class CouponAnswer(BaseModel):
+    """A coupon; `used_by` is the repayment that it was used in."""
+
+    coupon_id: str = Field(examples=["V1f3-0123456789abcdef0123456789abcdef"])
+    customer_id: str
+    kind: str = Field(examples=["fifty_off"])
+    benefit: dict[str, Any] = Field(examples=[{"gives": "amount_off_interest", "amount_fen": 5000}])
+    valid_from: str
+    valid_to: str
+    used_by: str | None
+
+
+class CouponsAnswer(BaseModel):
+    """Every coupon of a customer, the first to end first."""
+
+    customer_id: str
+    coupons: list[CouponAnswer]
+
+
+class RfmAnswer(BaseModel):
+    """A customer's tier by recency, frequency and amount of draws, with what it rests on.
+
+    Frequency and amount are those of `since`, the evening on which the tier or a fifth last changed.
+    """
+
+    customer_id: str
+    on: str
+    since: str | None
+    tier: str = Field(examples=["core", "active", "ordinary", "dormant", "none"])
+    recency_days: int | None = Field(description="Days from the last draw to `on`.")
+    frequency: int
+    amount_fen: int
+    fifths: dict[str, int | None] = Field(examples=[{"recency": 5, "frequency": 3, "amount": 4}])
+    version: int | None = Field(description="Version of the rule.")
 
 
 class BackTestCounts(BaseModel):

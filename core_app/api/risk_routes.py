@@ -1,5 +1,6 @@
 """The routes of decisions, limits and windows."""
 
+import datetime as dt
 import json
 from typing import Annotated
 
@@ -10,14 +11,17 @@ from compliance.access.roles import Party, Role
 from core_app.api import risk_bodies
 from core_app.api.answering import IdempotencyKey, command_of, core_of, created, problems, respond, shown
 from core_app.api.guard import GuardedRoute, allow, staff_of
+from core_app.customers.placing import Place, place_customer
 from core_app.decisions.evidence import index_evidence
 from core_app.decisions.pre_screen import PreScreen, set_pre_screen
 from core_app.decisions.service import show_application
 from core_app.decisions.strategy import Strategy, set_strategy, show_back_test
 from core_app.errors import refuse_field
+from core_app.insight.rfm import show_tier
 from core_app.limits.service import LimitChange, set_limit, show_limits, void_contract
 from core_app.limits.tree import Level
 from core_app.read_models.read import show_windows
+from core_app.servicing.coupon_desk import Issue, issue_coupon, show_coupons
 
 router = APIRouter(prefix="/v1", default_response_class=Response, route_class=GuardedRoute)
 
@@ -92,6 +96,60 @@ async def post_pre_screen(
     core = core_of(request)
     wish = PreScreen(**body.model_dump())
     return respond(await set_pre_screen(core, command_of(core, key, "pre-screen", body), wish))
+
+
+@router.post("/segments", summary="Put a customer into a segment", **created(risk_bodies.SegmentAnswer))
+@allow(Role.CREDIT, approved_by=Role.SUPERVISOR)
+async def post_segment(request: Request, key: IdempotencyKey, body: risk_bodies.SegmentRequest) -> Response:
+    """Put a customer into a segment for some days, or out of all; takes two people, for it sets prices.
+
+    It counts from the next quote and application on; what was applied for before keeps its price.
+    """
+    _need_own_name(request, body.staff)
+    core = core_of(request)
+    wish = Place(**body.model_dump())
+    return respond(await place_customer(core, command_of(core, key, "segment", body), wish))
+
+
+@router.post("/coupons", summary="Issue a coupon", **created(risk_bodies.CouponAnswer))
+@allow(Role.OPERATIONS, approved_by=Role.SUPERVISOR)
+async def post_coupon(request: Request, key: IdempotencyKey, body: risk_bodies.CouponRequest) -> Response:
+    """Issue a coupon to a customer; takes two people, for it is our money.
+
+    It takes something off the interest of one repayment, where the product takes its kind: never off fees.
+    """
+    _need_own_name(request, body.staff)
+    core = core_of(request)
+    wish = Issue(**body.model_dump())
+    return respond(await issue_coupon(core, command_of(core, key, "coupon", body), wish))
+
+
+@router.get(
+    "/customers/{customer_id}/coupons",
+    summary="Show a customer's coupons",
+    **shown(risk_bodies.CouponsAnswer),
+)
+@allow(*_CLIENTS)
+async def get_coupons(request: Request, customer_id: Annotated[str, Path(max_length=64)]) -> Response:
+    """Show every coupon: what it gives, when it may be used, and the repayment it was used in."""
+    return respond(await show_coupons(core_of(request), customer_id))
+
+
+@router.get(
+    "/customers/{customer_id}/rfm",
+    summary="Show a customer's tier by recency, frequency and amount",
+    **shown(risk_bodies.RfmAnswer),
+)
+@allow(Party.CHANNEL)
+async def get_rfm(
+    request: Request,
+    customer_id: Annotated[str, Path(max_length=64)],
+    day: Annotated[
+        dt.date | None, Query(description="Evening; absent: the newest.", examples=["2026-11-30"])
+    ] = None,
+) -> Response:
+    """Show the tier that day-end kept, on the newest evening or on an earlier one."""
+    return respond(await show_tier(core_of(request), customer_id, day))
 
 
 def _need_own_name(request: Request, staff: str) -> None:

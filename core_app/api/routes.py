@@ -21,7 +21,7 @@ from core_app.api.guard import GuardedRoute, allow
 from core_app.api.shedding import Turns
 from core_app.api.summary_shortcut import answer_summary
 from core_app.customers.service import check_person, register_customer, show_customer
-from core_app.decisions.quote import LoanWish, quote_loan
+from core_app.decisions.quote import Asker, LoanWish, quote_loan
 from core_app.decisions.scoring import PartnerScore
 from core_app.decisions.service import Wish, apply_for_loan
 from core_app.funding.debits import agree_to_debits
@@ -29,6 +29,7 @@ from core_app.funding.show import show_funding
 from core_app.ids import is_customer_id
 from core_app.loans.bill import pay_bill, show_bill
 from core_app.loans.contract import Confirmed, sign_contract
+from core_app.loans.coupon import CouponRepayment, repay_with_coupon
 from core_app.loans.draw import DrawWish, WantedDraw, want_draw
 from core_app.loans.merchant import Merchant
 from core_app.loans.prepay import PrepayWish, prepay_loan, show_payoff
@@ -71,10 +72,11 @@ async def get_customer(request: Request, customer_id: Annotated[str, Path(max_le
 async def post_quote(request: Request, body: bodies.QuoteRequest) -> Response:
     """Price a loan drawn today: schedule, all-in cost, cost table. Nothing is recorded; no key is needed.
 
+    With a customer it is the price of the customer's segment, and says where it comes from.
     A rule that forbids the loan is named with what was found, its limit, the day and its source.
     """
     wish = LoanWish(body.product, body.amount_fen, body.periods, body.purpose)
-    return respond(await quote_loan(core_of(request), wish))
+    return respond(await quote_loan(core_of(request), wish, Asker(body.customer_id, body.coupon_id)))
 
 
 @router.post("/applications", summary="Apply for a loan", **created(bodies.ApplicationAnswer))
@@ -95,6 +97,7 @@ async def post_application(
         authorisation=body.bureau_authorisation,
         evidence=body.evidence.model_dump(exclude_none=True) if body.evidence else {},
         partner=PartnerScore(**body.partner_score.model_dump()) if body.partner_score else None,
+        monthly_income_fen=body.monthly_income_fen,
     )
     command = command_of(core, key, "application", body)
     if not is_customer_id(body.customer_id):  # refused there, in words of its own
@@ -133,9 +136,12 @@ async def post_draw(request: Request, key: IdempotencyKey, body: bodies.DrawRequ
 @router.post("/repayments", summary="Repay a loan", **created(bodies.RepaymentAnswer))
 @allow(*_CLIENTS)
 async def post_repayment(request: Request, key: IdempotencyKey, body: bodies.RepaymentRequest) -> Response:
-    """Book a repayment, by instalment: penalty, interest, principal."""
+    """Book a repayment, by instalment: penalty, interest, principal. A coupon is used up with it, once."""
     core = core_of(request)
     command = command_of(core, key, "repayment", body)
+    if body.coupon_id is not None:
+        wish = CouponRepayment(body.loan_id, body.amount_fen, body.coupon_id)
+        return respond(await repay_with_coupon(core, command, wish))
     queue: GroupQueue[WantedRepayment] = request.app.state.repayments
     return respond(await queue.post(want_repayment(core, command, body.loan_id, body.amount_fen)))
 

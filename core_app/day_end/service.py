@@ -32,6 +32,7 @@ from core_app.decisions.purge import purge_expired
 from core_app.errors import CoreError
 from core_app.funding.debits import PLAN_DEBITS, debit_columns
 from core_app.funding.match import Unmatched, match_channels
+from core_app.insight.rfm import grade_customers
 from core_app.ledger.posting import Account
 from core_app.loans.reward import grant_rewards
 from core_app.outbox import Told
@@ -108,6 +109,7 @@ class DayEnd:
         rows = {step: await self._do(day, step) for step in Step}
         await self._patiently(lambda: self._finish(day))
         await self._patiently(lambda: grant_rewards(self.core, self.cell))
+        await self._patiently(lambda: grade_customers(self.core, self.cell, day))
         await self._patiently(lambda: forget_answers(self.core, self.cell))
         await self._patiently(lambda: purge_expired(self.core, self.cell, day))
         unmatched = await self._patiently(lambda: match_channels(self.core, self.cell, day))

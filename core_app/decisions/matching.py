@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
+from core_app.customers.segments import find_misfit
 from core_app.decisions.rules import Reason
 from core_app.decisions.steps import Step, judge_pre_screen
 from core_app.products.model import Product
@@ -26,6 +27,7 @@ class Wanted:
     age_years: int
     listed: frozenset[str] = frozenset()
     """The products whose lists have the customer today."""
+    segment: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,9 @@ def find_mismatches(product: Product, wanted: Wanted) -> tuple[Reason, ...]:
     )
     gated = Step.PRE_SCREEN in product.risk.steps
     gate = judge_pre_screen(product, wanted.listed).reasons if gated else ()
-    return (*(reason for bad, reason in found if bad), *gate)
+    misfit = find_misfit(product, wanted.segment)
+    other = () if misfit is None else (Reason(misfit.rule, misfit.found, misfit.needed),)
+    return (*(reason for bad, reason in found if bad), *other, *gate)
 
 
 def rank_offers(candidates: Iterable[Candidate]) -> tuple[Offer, ...]:

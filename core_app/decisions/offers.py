@@ -12,6 +12,8 @@ from core_app.commands import Answer, Done
 from core_app.core import Connection, LendingCore
 from core_app.customers.evidence import Held, find_gaps
 from core_app.customers.identity import birth_date
+from core_app.customers.placing import SEGMENT_COLUMN
+from core_app.customers.segments import find_income_misfit
 from core_app.customers.verify import HELD_COLUMN, read_held
 from core_app.decisions.matching import Candidate, Wanted, find_mismatches, rank_offers, with_law
 from core_app.decisions.pre_screen import LISTED_COLUMN
@@ -25,10 +27,11 @@ from core_app.limits.store import ask_nodes, fetch_nodes
 from core_app.limits.tree import CUSTOMER, NodeRow, compute_room_fen, find_breaches
 from core_app.money import round_half_up
 from core_app.products.model import Product
+from core_app.products.price import price_product
 from core_app.products.published import read_all_on_sale
 
 _ASK = f"""
-select d.day, c.id_number, {HELD_COLUMN}, {LISTED_COLUMN},
+select d.day, c.id_number, {HELD_COLUMN}, {LISTED_COLUMN}, {SEGMENT_COLUMN},
        (select t.tier from core.customer_tiers t where t.customer_id = c.customer_id
         order by t.tier_id desc limit 1)
 from core.read_day(%(chunk)s::smallint, %(today)s::date) as d (day)
@@ -47,15 +50,16 @@ async def show_offers(core: LendingCore, customer_id: str, wish: LoanWish, chann
         values = {"chunk": chunk, "today": calendar, "customer_id": customer_id}
         asked = await connection.execute(_ASK, values)
         nodes_asked = await ask_nodes(connection, customer_id, (chunk, calendar))
-        row = await asked.fetchone() or (calendar, None, None, (), None)
-        today, id_number, held, listed, tier = row
+        row = await asked.fetchone() or (calendar, None, None, (), None, None)
+        today, id_number, held, listed, segment, tier = row
         if id_number is None:
             raise refuse_field("body.customer_id", "no such customer", "a registered customer")
         nodes = await fetch_nodes(nodes_asked)
         products = await read_all_on_sale(core, connection, today)
         born = birth_date(core.vault.decrypt(CUSTOMER_ID_NUMBER, customer_id, id_number))
         age_years = age_on(born, today) if born else 0
-        wanted = Wanted(wish.amount_fen, wish.periods, wish.purpose, channel, age_years, frozenset(listed))
+        who = (age_years, frozenset(listed), segment)
+        wanted = Wanted(wish.amount_fen, wish.periods, wish.purpose, channel, *who)
         known = None if core.vendors is None else read_held(held)
         found = [_look(core, one, wanted, (today, tier, nodes, known)) for one in products]
         body = {"customer_id": customer_id, "on": today.isoformat(), **_show(found)}
@@ -75,9 +79,12 @@ def _look(
     path = path_of(core, product, today)
     own = find_mismatches(product, wanted)
     gaps = () if held is None else tuple(gap.check for gap in find_gaps(product, held))
+    if find_income_misfit(product, None) is not None:
+        gaps = (*gaps, "monthly_income")
     candidate = Candidate(product, None, compute_room_fen(path, nodes), own, gaps)
     if own:
         return candidate
+    product = price_product(product, wanted.segment, wanted.periods)
     shares = {one.tier: one.limit_share for one in core.risk.policy.tiers}
     most_fen = round_half_up(shares[tier] * product.limits.customer_fen) if tier in shares else None
     wish = LoanWish(product.id, wanted.amount_fen, wanted.periods, wanted.purpose)

@@ -8,21 +8,34 @@ from typing import Any
 
 from core_app.commands import Answer, Done
 from core_app.core import Connection, LendingCore
+from core_app.customers.placing import SEGMENT_COLUMN
+from core_app.customers.segments import find_misfit
 from core_app.decisions.rules import Reason, reason_of
 from core_app.disclosure.charges import Charges, compute_charges
 from core_app.disclosure.cost_table import make_cost_table
+from core_app.disclosure.coupon_worth import show_worth
 from core_app.documents import Canonical
 from core_app.errors import refuse_field
+from core_app.ids import is_customer_id
 from core_app.loans.schedule import show_plan
 from core_app.products.model import Product
+from core_app.products.price import find_price, price_product
 from core_app.products.published import ask_on_sale, read_all_on_sale
 from core_app.products.references import read_papers
 from core_app.router import CellUnavailable
 from core_app.rules.engine import judge, refuse_by_rules
 from core_app.rules.legal import Stage
 from core_app.rules.measure import Offer, measure_quote
+from core_app.servicing.coupon_desk import SELECT_COUPON, fetch_coupon
+from core_app.servicing.coupons import find_fault
 
 _TODAY = "select coalesce(on_date, %s::date) from core.business_date"
+# On the day of the customer's chunk; without a customer on the cell's.
+_ASK = f"""
+select d.day, c.customer_id, {SEGMENT_COLUMN}
+from core.read_day(%(chunk)s::smallint, %(today)s::date) as d (day)
+left join core.customers c on c.customer_id = %(customer_id)s
+"""  # noqa: S608 - put together of constants
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,26 +92,59 @@ def find_other_reasons(
     return (Reason("product.purposes", wish.purpose, f"one of: {', '.join(purposes)}"),)
 
 
-async def quote_loan(core: LendingCore, wish: LoanWish) -> Done:
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Whom a price is for, as far as said; `coupon_id` is one of the customer's coupons."""
+
+    customer_id: str | None = None
+    coupon_id: str | None = None
+
+
+async def quote_loan(core: LendingCore, wish: LoanWish, asker: Asker | None = None) -> Done:
     """Price a loan drawn today, with the products and the business date of the first cell that answers.
 
-    Refused (422) when the product does not have it or a rule forbids it.
+    With a customer: of their cell, by their segment. Refused (422) when the product does not have it, is not
+    offered to the segment, a rule forbids it, or the coupon may not be used.
     """
+    asker = asker or Asker()
+    customer_id = asker.customer_id
+    if customer_id is not None and not is_customer_id(customer_id):
+        raise refuse_field("body.customer_id", "a text that is no customer id", "a customer id")
+    chunk = None if customer_id is None else core.chunk_of_customer(customer_id)
 
     async def work(connection: Connection, epoch: int) -> Answer:
         calendar = core.read_today()
-        days = await connection.execute(_TODAY, [calendar])
-        asked = await ask_on_sale(core, connection, wish.product, calendar)
+        who = {"today": calendar, "chunk": chunk, "customer_id": customer_id}
+        days = await connection.execute(_ASK, who)
+        asked = await ask_on_sale(core, connection, wish.product, calendar, chunk)
+        asked_coupon = await connection.execute(SELECT_COUPON, [asker.coupon_id])
         row = await days.fetchone()
-        today: dt.date = row[0] if row else calendar
+        today, known, segment = row if row else (calendar, None, None)
+        if customer_id is not None and known is None:
+            raise refuse_field("body.customer_id", "no such customer", "a registered customer")
         product = check_wish(core, await asked.fetch(today), wish, today)
+        if (misfit := find_misfit(product, segment)) is not None:
+            path = "body.product" if known else "body.customer_id"
+            raise refuse_field(path, f"for the segment {misfit.found}", f"a customer of {misfit.needed}")
+        price = find_price(product, segment, wish.periods)
+        product = price_product(product, segment, wish.periods)
         measures = measure_quote(product, _offer(wish, today))
         if refusals := judge(core.catalogue.rulebook, Stage.QUOTE, measures, today):
             raise refuse_by_rules(refusals)
         charges = compute_charges(product, wish.amount_fen, wish.periods, today)
-        return Answer(200, _show_quote(product, charges, wish.periods), epoch, replayed=False)
+        body = {"price": price.show(product)} | _show_quote(product, charges, wish.periods)
+        if asker.coupon_id is not None:
+            coupon = await fetch_coupon(asked_coupon)
+            if (fault := find_fault(coupon, customer_id or "", product, today)) is not None or coupon is None:
+                raise refuse_field("body.coupon_id", *(fault or ("nothing", "a coupon")))
+            body["coupon"] = show_worth(product, charges, coupon, today)
+        return Answer(200, body, epoch, replayed=False)
 
-    return await _ask_any_cell(core, work)
+    if customer_id is None:
+        return await _ask_any_cell(core, work)
+    cell = core.cell_of_customer(customer_id)
+    read = await core.router.read(cell, work, deadline_seconds=core.deadline_seconds)
+    return Done(cell, read.value)
 
 
 async def show_products(core: LendingCore) -> Done:
@@ -120,6 +166,7 @@ def _show_product(product: Product) -> dict[str, Any]:
         "product_version": product.version,
         "title": product.identity.name.model_dump(),
         "rate_annual": str(product.pricing.rate_annual),
+        "prices": [cell.model_dump(mode="json") for cell in product.pricing.grid],
         "min_fen": product.amount.min_fen,
         "max_fen": product.amount.max_fen,
         "periods": list(product.tenor.periods),

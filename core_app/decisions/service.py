@@ -20,6 +20,7 @@ from core_app.commands import (
 )
 from core_app.core import Connection, LendingCore
 from core_app.customers.identity import birth_date
+from core_app.customers.segments import find_income_misfit, find_misfit
 from core_app.customers.verify import read_held
 from core_app.decisions import store
 from core_app.decisions.evidence import Evidence, index_evidence
@@ -62,6 +63,7 @@ from core_app.limits.tree import CUSTOMER, NodeRow, compute_room_fen, find_breac
 from core_app.money import round_half_up
 from core_app.outbox import Told
 from core_app.products.model import Product
+from core_app.products.price import find_price, price_product
 from core_app.products.published import ask_on_sale
 
 
@@ -84,6 +86,7 @@ class Wish:
     authorisation: str | None = None
     evidence: Mapping[str, str] = field(default_factory=dict, repr=False)
     partner: PartnerScore | None = None
+    monthly_income_fen: int | None = field(default=None, repr=False)
 
     @property
     def loan(self) -> LoanWish:
@@ -99,6 +102,7 @@ class Wish:
             "region": self.region,
             "bureau_authorisation": self.authorisation,
             "partner_score": self.partner,
+            "monthly_income_fen": self.monthly_income_fen,
             "evidence": self.evidence or None,
         }
         return frozenset(name for name, value in fields.items() if value is not None)
@@ -164,6 +168,8 @@ async def apply_for_loan(core: LendingCore, command: Command, wish: Wish) -> Don
         applicant = await store.fetch_applicant(sent.applicant)
         today = applicant.today
         product = check_wish(core, await asked.fetch(today), wish.loan, today)
+        price = find_price(product, applicant.segment, wish.periods)
+        product = price_product(product, applicant.segment, wish.periods)
         check_entrance(product, wish.channel)
         check_form(product, wish.filled_in)
         if applicant.id_number is None:
@@ -174,7 +180,7 @@ async def apply_for_loan(core: LendingCore, command: Command, wish: Wish) -> Don
         await _take_steps(core, connection, wish, gathered, steps)
         decision = _decide(core, applicant, wish, steps, nodes)
         row = _application_row(core, wish, product, decision)
-        row["region"] = wish.region or applicant.region or UNKNOWN
+        row |= {"region": wish.region or applicant.region or UNKNOWN, "segment": applicant.segment}
         application_id = row["application_id"]
         await connection.execute(store.INSERT_APPLICATION, row | {"decided_on": today, "key": command.key})
         await store.keep_steps(connection, application_id, steps.taken)
@@ -190,6 +196,7 @@ async def apply_for_loan(core: LendingCore, command: Command, wish: Wish) -> Don
             "decision": row["decision"],
             "reasons": [reason.as_plain() for reason in decision.reasons],
             "limit_fen": decision.limit_fen,
+            "price": price.show(product),
         }
         told = Told("application.decided", application_id, body | wish.as_told())
         shown = show_cost_table(make_cost_table(product, charges, wish.periods))
@@ -233,7 +240,8 @@ async def _take_steps(
             refused = applicant.refused_on
             since = None if refused is None else (applicant.today - refused).days
             held = None if core.vendors is None else read_held(applicant.evidence)
-            steps.close(name, judge_identity(product, age_years, since, held))
+            judged = judge_identity(product, age_years, since, held)
+            steps.close(name, _judge_offered(product, applicant.segment, wish, judged))
         elif name == Step.FRAUD:
             here, hour = await count_here(connection, gathered.evidence, product.risk.window_minutes)
             steps.counted = True
@@ -243,6 +251,13 @@ async def _take_steps(
             _take_score(core, wish, gathered, steps)
         else:
             raise RuntimeError(f"product {product.reference}: risk.steps names {name}, which there is not")
+
+
+def _judge_offered(product: Product, segment: str | None, wish: Wish, judged: Judged) -> Judged:
+    """Return the judgement with whether the product is for the customer's segment and income."""
+    misfits = (find_misfit(product, segment), find_income_misfit(product, wish.monthly_income_fen))
+    reasons = [Reason(one.rule, one.found, one.needed) for one in misfits if one is not None]
+    return Judged((*judged.reasons, *reasons), {**judged.facts, "segment": segment})
 
 
 def _take_score(core: LendingCore, wish: Wish, gathered: _Gathered, steps: _Steps) -> None:
@@ -341,7 +356,8 @@ async def show_application(core: LendingCore, application_id: str) -> Done:
         body = dict(zip((*names, "limit_fen"), row, strict=False)) | {
             "application_id": application_id,
             "decided_on": row[8].isoformat(),
-            "steps": row[9],
+            "segment": row[9],
+            "steps": row[10],
         }
         return Answer(200, body, epoch, replayed=False)
 

@@ -8,6 +8,7 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from core_app.core import Connection
+from core_app.customers.placing import SEGMENT_COLUMN
 from core_app.customers.verify import HELD_COLUMN
 from core_app.decisions.inquiry import Inquired
 from core_app.decisions.pre_screen import LISTED_COLUMN
@@ -16,18 +17,20 @@ from core_app.decisions.strategy import STRATEGY_COLUMN
 
 # The day is held until the command ends (core.enter_day): its variables are read by what it is dated.
 # The applicant as the steps see them: sealed ID number, the last refusal but for those that were our own
-# slowness, the cool-off itself or not being on a list, the tier before, the newest place in a gang, the lists
-# they stand on, and the model that decides. One row, whoever asks.
+# slowness, the cool-off itself, not being on a list or in a segment, the tier before, the newest place in a
+# gang, the lists they stand on, the model that decides, their segment. One row, whoever asks.
 SELECT_APPLICANT = f"""
 select d.day, c.id_number, c.region,
     (select max(a.decided_on) from core.applications a
      where a.customer_id = c.customer_id and a.decision = 'refused'
          and not a.reasons @> '[{{"rule": "cool_off"}}]' and not a.reasons @> '[{{"rule": "pre_screen"}}]'
+         and not a.reasons @> '[{{"rule": "segment"}}]'
          and not exists (select from core.decision_steps s
                          where s.application_id = a.application_id and s.outcome = 'over_budget')),
     (select t.tier from core.customer_tiers t where t.customer_id = c.customer_id
      order by t.tier_id desc limit 1),
-    m.gang, m.customers, m.density, {HELD_COLUMN}, {LISTED_COLUMN}, {STRATEGY_COLUMN}
+    m.gang, m.customers, m.density, {HELD_COLUMN}, {LISTED_COLUMN}, {STRATEGY_COLUMN},
+    {SEGMENT_COLUMN}
 from (select core.enter_day(%(chunk)s::smallint, %(today)s::date) as day) as d
 left join core.customers c on c.customer_id = %(customer_id)s
 left join lateral (
@@ -39,10 +42,11 @@ left join lateral (
 
 INSERT_APPLICATION = """
 insert into core.applications (application_id, customer_id, product, product_version, amount_fen, periods,
-    purpose, channel, region, decision, reasons, limit_fen, tier_limit_fen, decided_on, idempotency_key)
+    purpose, channel, region, segment, decision, reasons, limit_fen, tier_limit_fen, decided_on,
+    idempotency_key)
 values (%(application_id)s, %(customer_id)s, %(product)s, %(product_version)s, %(amount_fen)s, %(periods)s,
-    %(purpose)s, %(channel)s, %(region)s, %(decision)s, %(reasons)s, %(limit_fen)s, %(tier_limit_fen)s,
-    %(decided_on)s, %(key)s)
+    %(purpose)s, %(channel)s, %(region)s, %(segment)s, %(decision)s, %(reasons)s, %(limit_fen)s,
+    %(tier_limit_fen)s, %(decided_on)s, %(key)s)
 """
 
 _INSERT_STEPS = """
@@ -66,7 +70,7 @@ values (%(customer_id)s, %(application_id)s, %(authorisation)s, %(outcome)s, %(r
 
 SELECT_DECISION = """
 select a.customer_id, a.product, a.product_version, a.amount_fen, a.periods, a.decision, a.reasons,
-    a.limit_fen, a.decided_on,
+    a.limit_fen, a.decided_on, a.segment,
     coalesce((select jsonb_agg(jsonb_build_object('step', s.step, 'outcome', s.outcome,
                   'elapsed_us', s.elapsed_us, 'budget_ms', s.budget_ms, 'reasons', s.reasons,
                   'facts', s.facts) order by s.ordinal)
@@ -93,6 +97,8 @@ class Applicant:
     """The products whose lists have the customer today."""
     deciding: Sequence[str] | None
     """The model that decides by a strategy and the other of its pair, None without one."""
+    segment: str | None
+    """The segment that the customer is in today."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,3 +97,19 @@ def compute_charges(product: Product, principal_fen: int, periods: int, start: d
         upfront_annual=cost.simple - without_upfront.simple,
         monthly_annual=without_upfront.simple - interest_only.simple,
     )
+
+
+def compute_cost_less(product: Product, charges: Charges, start: dt.date, less_fen: int) -> AnnualCost:
+    """Return what the loan would cost a year, were its first payment so much lower: by its interest at most.
+
+    For showing what a coupon is worth: the law is asked about the cost without one. ValueError for a loan
+    repaid anytime, which has no plan.
+    """
+    if not charges.plan:
+        raise ValueError("a loan without a plan has no first payment")
+    first_fen, *others_fen = (line.total_fen for line in charges.plan)
+    payments_fen = [first_fen - min(less_fen, charges.plan[0].interest_fen), *others_fen]
+    if product.schedule.interest_by != "day":
+        return compute_annual_cost(charges.paid_out_fen, payments_fen)
+    dated = [DatedPayment(line.due, fen) for line, fen in zip(charges.plan, payments_fen, strict=True)]
+    return compute_dated_cost(start, charges.paid_out_fen, dated)

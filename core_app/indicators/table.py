@@ -109,6 +109,9 @@ def _judge(
     least, most = bounds
     if part is None or whole is None:
         return Standing(row, partner, State.UNKNOWN, None, least, most)
+    if whole < 0 or (not whole and part > 0 and most is not None):
+        # Capital that is used up: the quotient would have the wrong sign or none, and the bound is broken.
+        return Standing(row, partner, State.BREACHED, None, least, most)
     if not whole:
         return Standing(row, partner, State.NOTHING, None, least, most)
     value = Fraction(part, whole)

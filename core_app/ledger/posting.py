@@ -29,6 +29,7 @@ class Account(enum.StrEnum):
     FEE_INCOME = "6021"
     FEES_RECEIVABLE = "112201"
     FEES_OWED_TO_PAYEES = "224101"
+    MARKETING_COST = "6601"
     IMPAIRMENT_LOSS = "6701"
 
 
@@ -56,6 +57,8 @@ class Event(enum.StrEnum):
     RECOVERY = "recovery"
     FEE = "fee"
     """Fees collected with a repayment, prepayment or recovery: ours, and those of a payee."""
+    COUPON = "coupon"
+    """What a coupon pays of a repayment: ours, whoever funds the loan."""
     SURPLUS = "surplus"
     """Collected beyond what the loan still owed: owed back."""
 
@@ -104,6 +107,10 @@ POSTING_RULES: Mapping[Event, tuple[Leg, ...]] = {
         Leg(Account.LOAN_LOSS_PROVISION, "principal", -1),
         Leg(Account.INTEREST_INCOME, "interest", -1),
         Leg(Account.PENALTY_INCOME, "penalty", -1),
+    ),
+    Event.COUPON: (
+        Leg(Account.MARKETING_COST, "discount", +1),
+        Leg(Account.BANK_DEPOSITS, "discount", -1),
     ),
     Event.SURPLUS: (
         Leg(Account.BANK_DEPOSITS, "amount", +1),

@@ -24,6 +24,7 @@ from core_app.loans import store
 from core_app.loans.schedule import show_plan
 from core_app.outbox import Told
 from core_app.products.model import Product
+from core_app.products.price import price_product
 from core_app.products.published import ask_on_sale
 from core_app.rules.engine import judge, refuse_by_rules
 from core_app.rules.legal import Stage
@@ -62,6 +63,7 @@ async def sign_contract(
             raise refuse_field("body.application_id", "no such application", "an approved application")
         application = store.ApplicationRow(*row)
         product = await _find_product(core, connection, application, (chunk, command.today))
+        product = price_product(product, application.segment, application.periods)
         today = application.today
         charges = compute_charges(product, application.amount_fen, application.periods, today)
         table = make_cost_table(product, charges, application.periods)

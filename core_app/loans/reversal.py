@@ -24,6 +24,7 @@ from core_app.ledger.posting import entry_columns
 from core_app.limits.hold import release
 from core_app.loans import store
 from core_app.loans.allocation import Allocation
+from core_app.loans.coupon import give_back
 from core_app.loans.fees import LoanFees
 from core_app.loans.loan import Loan, as_late_columns, show_loan_row, with_lines
 from core_app.loans.payoff import Whole, make_whole
@@ -87,6 +88,7 @@ async def reverse_repayment(core: LendingCore, command: Command, repayment_id: s
         shares = await fetch_shares(asked_shares, LoanFees(fee_rule(product), loan.row.principal_fen))
         noted = _Noted(repayment_id, reason, booked.ids, command.key, shares)
         await _write(connection, after, right, corrections, noted)
+        await give_back(connection, loan, repayment_id, command.key)
         await release(connection, loan_id, after.row.principal_paid_fen - loan.row.principal_paid_fen)
         body = {
             "repayment_id": repayment_id,

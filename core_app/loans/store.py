@@ -9,7 +9,7 @@ from core_app.loans.loan import Loan, Row
 
 SELECT_APPLICATION = """
 select a.customer_id, a.product, a.product_version, a.amount_fen, a.periods, a.decision,
-       a.purpose, a.tier_limit_fen, core.enter_day(%s::smallint, %s::date)
+       a.purpose, a.tier_limit_fen, a.segment, core.enter_day(%s::smallint, %s::date)
 from core.applications a where a.application_id = %s
 """
 
@@ -125,6 +125,8 @@ class ApplicationRow:
     decision: str
     purpose: str | None
     tier_limit_fen: int | None
+    segment: str | None
+    """The segment it was priced by."""
     today: dt.date
 
 

@@ -16,10 +16,11 @@ from psycopg.types.json import Jsonb
 from compliance.protection.errors import SubjectShredded
 from compliance.protection.fields import CUSTOMER_PHONE
 from core_app.core import Connection, LendingCore
+from core_app.insight.experiments import assign_customer
 from core_app.loans.loan import Loan
 from core_app.loans.reading import ALL_LINES, ask_unlocked, fetch_loan
 from core_app.notices.gateway import Delivery, Message, MessageGateway
-from core_app.notices.texts import Kind, make_text
+from core_app.notices.texts import DUE_WORDING, Kind, make_text
 from core_app.router import CellUnavailable
 
 BATCH = 50
@@ -113,13 +114,16 @@ class Sender:
             address = self._address_of(notice)
         except SubjectShredded:
             return await self._close(cell, notice, "needless", "personal data destroyed")
-        message = Message(
-            notice.notice_id, notice.medium, make_text(notice.kind, notice.about, amount_fen), address
-        )
+        # By the day it is about: brought again on a later one, it has the same text.
+        told = assign_customer(self.core, DUE_WORDING, notice.customer_id, notice.about)
+        group = told.group if told is not None and notice.kind == "due" else None
+        text = make_text(notice.kind, notice.about, amount_fen, group)
+        message = Message(notice.notice_id, notice.medium, text, address)
         fate = await self._bring(message)
         if fate is Delivery.UNKNOWN:
             return None  # taken again when the lease is over
-        return await self._close(cell, notice, str(fate), f"{amount_fen} fen")
+        note = f"{amount_fen} fen" if group is None else f"{amount_fen} fen; {DUE_WORDING}: {group}"
+        return await self._close(cell, notice, str(fate), note)
 
     async def _bring(self, message: Message) -> Delivery:
         try:

@@ -21,6 +21,7 @@ def find_contradictions(product: Product) -> tuple[str, ...]:
         [
             *_contradictions_of_ranges(product),
             *_contradictions_of_terms(product),
+            *_contradictions_of_grid(product),
             *_contradictions_of_funding(product),
             *_contradictions_of_reporting(product),
             *_contradictions_of_accounting(product),
@@ -88,6 +89,17 @@ def _contradictions_of_terms(product: Product) -> Iterator[str]:
     reward = product.pricing.reward
     if reward is not None and not 1 <= reward.after_periods < tenor.periods[-1]:
         yield f"pricing.reward.after_periods: {reward.after_periods}, needs 1 to {tenor.periods[-1] - 1}"
+
+
+def _contradictions_of_grid(product: Product) -> Iterator[str]:
+    seen: set[tuple[str, int]] = set()
+    for number, cell in enumerate(product.pricing.grid):
+        path = f"pricing.grid.{number}"
+        if cell.periods not in product.tenor.periods:
+            yield f"{path}.periods: {cell.periods}, which tenor.periods does not have"
+        if (cell.segment, cell.periods) in seen:
+            yield f"{path}: {cell.segment} over {cell.periods} periods stands twice"
+        seen.add((cell.segment, cell.periods))
 
 
 def _contradictions_of_funding(product: Product) -> Iterator[str]:

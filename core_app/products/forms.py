@@ -9,7 +9,15 @@ from pydantic import Field, model_validator
 from core_app.products.model import Product
 from core_app.products.parameters.shapes import Group, Line, Name
 
-FormField = Literal["purpose", "channel", "region", "bureau_authorisation", "partner_score", "evidence"]
+FormField = Literal[
+    "purpose",
+    "channel",
+    "region",
+    "bureau_authorisation",
+    "partner_score",
+    "evidence",
+    "monthly_income_fen",
+]
 
 
 class Form(Group):

@@ -12,6 +12,7 @@ from decimal import Decimal
 from core_app.disclosure.charges import compute_charges
 from core_app.loans.terms import fee_rule
 from core_app.products.model import Product
+from core_app.products.price import price_product
 from core_app.rules.engine import Found, Measures
 
 _COST = "pricing.rate_annual and pricing.fees"
@@ -87,7 +88,7 @@ def measure_quote(product: Product, offer: Offer, exposures_fen: Iterable[int] =
     `exposures_fen` are what its customer owes, product by product; nobody is known at a bare quote.
     """
     return {
-        **_measure_cost(product, offer.amount_fen, offer.periods, offer.on),
+        **_measure_cost(product, offer),
         **_measure_kept_back(product),
         "exposure.all_products": _one("body.amount_fen", sum(exposures_fen) + offer.amount_fen),
         "tenor.bullet_months": _bullet(product, "body.periods", offer.periods),
@@ -101,7 +102,7 @@ def measure_contract(
     """Return what a contract measures; `exposures_fen` are what its customer owes, product by product."""
     missing = product.disclosures.reading_seconds - confirmation.read_seconds
     return {
-        **_measure_cost(product, offer.amount_fen, offer.periods, offer.on),
+        **_measure_cost(product, offer),
         **_measure_kept_back(product),
         "exposure.all_products": _one("body.application_id", sum(exposures_fen) + offer.amount_fen),
         **_measure_funding(product),
@@ -129,21 +130,27 @@ def measure_posting(product: Product, booked_fen: dict[str, int]) -> Measures:
 
 
 def _measure_worst_cost(product: Product, day: dt.date) -> Measures:
-    """Return the cost of the largest loan over every term on offer."""
-    costs = [
-        _measure_cost(product, product.amount.max_fen, periods, day) for periods in product.tenor.periods
-    ]
+    """Return the cost of the largest loan over every term on offer, and at every price of the grid."""
+    largest_fen = product.amount.max_fen
+    costs = [_measure_cost(product, Offer(largest_fen, periods, day)) for periods in product.tenor.periods]
+    for number, cell in enumerate(product.pricing.grid):
+        priced = price_product(product, cell.segment, cell.periods)
+        path = f"pricing.grid.{number}.rate_annual"
+        costs.append(_measure_cost(priced, Offer(largest_fen, cell.periods, day), path))
     return {name: tuple(found for cost in costs for found in cost[name]) for name in costs[0]}
 
 
-def _measure_cost(product: Product, amount_fen: int, periods: int, day: dt.date) -> Measures:
+def _measure_cost(product: Product, offer: Offer, where: str = "") -> Measures:
     pricing = product.pricing
-    cost = compute_charges(product, amount_fen, periods, day).cost.in_unit(pricing.ceiling_unit)
+    cost = compute_charges(product, offer.amount_fen, offer.periods, offer.on).cost.in_unit(
+        pricing.ceiling_unit
+    )
     over = max(Decimal(0), cost - pricing.all_in_ceiling)
-    path = f"{_COST} over {periods} periods"
+    path = where or f"{_COST} over {offer.periods} periods"
+    own = where or f"pricing.all_in_ceiling over {offer.periods} periods"
     return {
         "cost.in_ceiling_unit": (Found(path, cost),),
-        "cost.over_own_ceiling": (Found(f"pricing.all_in_ceiling over {periods} periods", over),),
+        "cost.over_own_ceiling": (Found(own, over),),
     }
 
 

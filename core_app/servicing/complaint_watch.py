@@ -24,7 +24,7 @@ from core_app.servicing.read import read_workdays
 POLL_SECONDS = 30.0
 """Pause between two looks. Source: our choice; the shortest clock is of hours."""
 _FEED_SECONDS = 5.0
-_FEED = "opinions"
+FEED = "opinions"
 _BATCH = 100
 
 # A statement of its own: what is read next was committed before the locks were held.
@@ -126,12 +126,16 @@ class ComplaintWatch:
 
     async def read_feed(self) -> int:
         """Take new posts in as complaints, each once; return how many. TimeoutError or OSError without it."""
+        return (await self.read_batch())[1]
+
+    async def read_batch(self) -> tuple[int, int]:
+        """Read a batch of new posts; return how many there were and how many complaints they made."""
         if self.feed is None:
-            return 0
+            return 0, 0
         cell = self.core.router.cells[0]
 
         async def read_place(connection: Connection, _: int) -> int:
-            row = await (await connection.execute(_PLACE, [_FEED])).fetchone()
+            row = await (await connection.execute(_PLACE, [FEED])).fetchone()
             return int(row[0]) if row else 0
 
         patience = self.core.deadline_seconds
@@ -139,15 +143,16 @@ class ComplaintWatch:
         async with asyncio.timeout(_FEED_SECONDS):
             posts = await self.feed.read(place, _BATCH)
         if not posts:
-            return 0
+            return 0, 0
         rows = [self._columns(post) for post in posts]
 
         async def take(connection: Connection, _: int) -> int:
             taken = [await (await connection.execute(_TAKE, row)).fetchone() for row in rows]
-            await connection.execute(_MARK, [_FEED, posts[-1].place])
+            await connection.execute(_MARK, [FEED, posts[-1].place])
             return sum(one is not None for one in taken)
 
-        return (await self.core.router.write(cell, take, deadline_seconds=patience)).value
+        made = (await self.core.router.write(cell, take, deadline_seconds=patience)).value
+        return len(posts), made
 
     def _columns(self, post: Post) -> dict[str, Any]:
         # Clocks run from when we learn of it; slot 0 is the first cell's.

@@ -79,6 +79,7 @@ def _place(copy: Copy, own: Copy | None) -> Document:
         "host": copy.host,
         "port": POSTGRES_PORT,
         "tls_dir": IDENTITY,
+        "agent_url": f"https://{copy.host}:{AGENT_PORT}",
     }
     if copy == own:
         found |= {"data_dir": f"{HOME}/copy"}

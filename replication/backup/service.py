@@ -54,9 +54,7 @@ def archived_places(settings: SiteSettings) -> tuple[PlaceSettings, ...]:
 
     Only where its directory is: a pod has one copy of the site's, and not the others'.
     """
-    return tuple(
-        place for place in settings.own_places() if place.ordinal == 0 and place.data_dir is not None
-    )
+    return tuple(place for place in settings.agent_places() if place.ordinal == 0)
 
 
 async def run_site(settings: SiteSettings, backup: BackupSettings) -> None:

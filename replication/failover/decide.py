@@ -7,6 +7,7 @@ Safety rests on compare-and-swap and on what PostgreSQL waits for, never on a cl
 from dataclasses import replace
 
 from replication.failover.force import is_forced
+from replication.failover.silence import agent_answered
 from replication.failover.states import (
     CopyState,
     Decision,
@@ -21,6 +22,7 @@ from replication.failover.sync_set import (
     degrade_after_ms,
     is_blocked,
     is_silent,
+    is_site_silent,
 )
 from replication.model import CopyId, Grant, Mode, Site, other_data_site
 from replication.settings import FailoverSettings
@@ -71,7 +73,7 @@ def _without_etcd(seen: Seen, limits: FailoverSettings) -> Decision:
 
 
 def _kept_by_peer(seen: Seen, limits: FailoverSettings) -> bool:
-    """The sync copies acknowledge, and the only other agent, without etcd too, has promised to wait.
+    """The sync copies acknowledge, and the other copies' agents, without etcd too, have promised to wait.
 
     No commit depends on that: who is promoted against the promise takes its acknowledgement away (I4).
     """
@@ -157,7 +159,7 @@ def _unfit_disk(seen: Seen, grant: Grant, limits: FailoverSettings) -> Why | Non
     """
     own = seen.own
     others = (grant.sync_set | {grant.primary}) - {own.copy} if grant.sync_set else frozenset()
-    if not any(str(c) not in seen.disk_full and not is_silent(seen, c.site, limits) for c in others):
+    if not any(str(c) not in seen.disk_full and not is_silent(seen, c, limits) for c in others):
         return None
     given_up_ms = limits.disk_stall_after_ms + limits.restart_patience_ms
     if limits.disk_stall_after_ms <= own.disk_stalled_for_ms < given_up_ms:
@@ -294,17 +296,22 @@ def _as_other(seen: Seen, grant: Grant, limits: FailoverSettings) -> Decision:
 
 
 def _take_over(seen: Seen, grant: Grant, limits: FailoverSettings) -> Decision | None:
-    """Two independent signs of death, and a place in the sync set (I2, I6); None: nothing suspicious."""
+    """Two independent signs of death, and a place in the sync set (I2, I6); None: nothing suspicious.
+
+    Both are signs of the primary's own agent: another of its site may beat and answer, or be dead.
+    """
     if str(grant.primary) in seen.declared_down:
         why = Why.PRIMARY_DECLARED_DOWN
-    elif grant.primary.site is seen.own.site or not is_silent(seen, grant.primary.site, limits):
+    elif not is_silent(seen, grant.primary, limits):
         return None
-    elif seen.own.stream is Stream.ALIVE and seen.probe_answered is not False:
+    elif seen.own.stream is Stream.ALIVE and agent_answered(seen, grant.primary) is not False:
         return Decision(Step.HOLD, Why.SILENT_BUT_STREAM_ALIVE)
     elif seen.promised_for_ms > 0:
         return Decision(Step.HOLD, Why.PROMISED_TO_WAIT)
-    else:
+    elif is_site_silent(seen, grant.primary.site, limits):
         why = Why.PRIMARY_SITE_SILENT
+    else:
+        why = Why.PRIMARY_AGENT_SILENT
     if grant.mode is Mode.ALONE:
         return Decision(Step.HOLD, Why.ALONE_NEVER_PROMOTES)
     if seen.own.copy not in grant.sync_set:
@@ -321,9 +328,7 @@ def _candidate_failed(seen: Seen, grant: Grant, limits: FailoverSettings) -> boo
         return False
     if str(candidate) in seen.declared_down:
         return True
-    if candidate.site is not other_data_site(seen.own.site):
-        return False
-    return is_silent(seen, candidate.site, limits) and seen.probe_answered is False
+    return is_silent(seen, candidate, limits) and agent_answered(seen, candidate) is False
 
 
 def _take(seen: Seen, grant: Grant, why: Why) -> Decision:
@@ -341,7 +346,7 @@ def _as_standby(seen: Seen, grant: Grant, limits: FailoverSettings) -> Decision:
     own, primary = seen.own, grant.primary
     # A take-over that a step of ours made impossible would be our fault: rebuild only what is not relied on.
     rebuildable = own.copy not in grant.sync_set and grant.mode in (Mode.SYNC, Mode.ALONE)
-    alive = not is_silent(seen, primary.site, limits) and str(primary) not in seen.declared_down
+    alive = not is_silent(seen, primary, limits) and str(primary) not in seen.declared_down
     alive = alive and primary.place != own.place  # a lost directory cannot be made from itself
     match own.state:
         case CopyState.ABSENT | CopyState.BROKEN:

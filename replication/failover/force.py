@@ -7,6 +7,7 @@ longer than that takes (`force_after_ms`); what it does after all is lost and wa
 
 import enum
 
+from replication.failover.silence import agent_answered, agent_silent_ms
 from replication.failover.states import CopyState, Seen, Stream
 from replication.model import CopyId, Mode
 from replication.settings import FailoverSettings
@@ -56,9 +57,7 @@ def find_objection(seen: Seen, limits: FailoverSettings) -> Objection | None:
 
 
 def _may_live(seen: Seen, copy: CopyId, silence_ms: int) -> bool:
-    """A copy may live unless its agent says no, or its site was silent for long and answers no probe."""
+    """A copy may live unless its agent says no, or was silent for long and answers no probe."""
     if str(copy) in seen.declared_down:
         return False
-    if copy.site is seen.own.site:
-        return True
-    return seen.silent_for_ms.get(copy.site, 0) < silence_ms or seen.probe_answered is True
+    return agent_silent_ms(seen, copy) < silence_ms or agent_answered(seen, copy) is True

@@ -63,7 +63,7 @@ class CopyObserver:
     def __init__(self, settings: SiteSettings, server: CopyServer, sight: SiteSight, clock: Clock) -> None:
         self._settings = settings
         self._server = server
-        self._sight = sight
+        self.sight = sight
         self._clock = clock
         self._memory = _Memory()
         self._cell = settings.cell(server.place.cell)
@@ -78,39 +78,43 @@ class CopyObserver:
         place = self._server.place
         own = await self._own_copy(self._grant())
         # Asking a server that does not answer takes a while: what was read of the world meanwhile counts.
-        world, grant = self._sight.world, self._grant()
+        world, grant = self.sight.world, self._grant()
         at_ms = self._clock()
         running = own.state in (CopyState.PRIMARY, CopyState.STANDBY)
         self.stopped_for_ms = self._memory.stopped.update(not running, at_ms)
         cell, home = self._cell, self._cell.home
+        others = self.sight.others(place.cell)
+        answered = [(p, self.sight.probe_answered(p.name)) for p in others]
         home_in_sync = grant is not None and any(c.site is home for c in grant.grant.sync_set)
         return Seen(
             cell=place.cell,
             home=home,
             own=own,
-            read_ok=self._sight.read_ok,
+            read_ok=self.sight.read_ok,
             grant=grant,
-            confirmed_age_ms=at_ms - self._sight.confirmed_ms,
-            silent_for_ms=self._sight.silent_for_ms,
-            probe_answered=self._sight.probe_answered(),
-            declared_down=self._sight.declared_down,
-            disk_full=self._sight.disk_full,
+            confirmed_age_ms=at_ms - self.sight.confirmed_ms,
+            silent_for_ms=self.sight.silent_for_ms,
+            agent_silent_for_ms={p.name: self.sight.agent_silent_for_ms(p.name, p.site) for p in others},
+            probe_answered=next((a for p, a in answered if a is not None and p.site is not place.site), None),
+            agent_answered={p.name: a for p, a in answered},
+            declared_down=self.sight.declared_down,
+            disk_full=self.sight.disk_full,
             sync_silent_for_ms=self._sync_silence(own, grant, at_ms),
             home_in_sync_for_ms=self._memory.home_in_sync.update(home_in_sync, at_ms),
             hold=world.hold if world else False,
-            other_cell_moving=bool(self._sight.moving - {place.cell}),
+            other_cell_moving=bool(self.sight.moving - {place.cell}),
             move_to=self.move_to,
             force=self.force,
-            holders=self._sight.holders(place.cell) if grant is None else None,
-            peer_waits_for_ms=self._sight.peer_waits_for_ms(),
-            promised_for_ms=self._sight.promised_for_ms(),
+            holders=self.sight.holders(place.cell) if grant is None else None,
+            peer_waits_for_ms=self.sight.peer_waits_for_ms(place.cell),
+            promised_for_ms=self.sight.promised_for_ms(),
             degrade=cell.degrade,
             degrade_after_ms=cell.degrade_after_ms,
             without_etcd=cell.without_etcd,
         )
 
     def _grant(self) -> GrantSeen | None:
-        world = self._sight.world
+        world = self.sight.world
         return world.grants.get(self._server.place.cell) if world else None
 
     async def _own_copy(self, grant: GrantSeen | None) -> OwnCopy:
@@ -198,10 +202,8 @@ class CopyObserver:
         self._note_exposure(own_id, status, grant, at_ms)
         stream = self._stream(status, at_ms)
         upstream = self._place_at(status.upstream)
-        primary_site_alive = grant is not None and (
-            self._sight.silence[grant.grant.primary.site].silent_for_ms < self._settings.failover.silence_ms
-        )
-        stuck = status.in_recovery and stream is Stream.GONE and upstream is not None and primary_site_alive
+        primary_alive = grant is not None and self._is_alive(grant.grant.primary)
+        stuck = status.in_recovery and stream is Stream.GONE and upstream is not None and primary_alive
         return OwnCopy(
             place.name,
             place.site,
@@ -239,6 +241,10 @@ class CopyObserver:
         taken = held.candidate == own_id and held.primary.site is not site
         first = status.epoch != held.epoch and (taken or held.epoch == 1)
         self.tape.note((own_id, held.epoch), mark, max(elsewhere, default=0), first=first)
+
+    def _is_alive(self, copy: CopyId) -> bool:
+        silent_for_ms = self.sight.agent_silent_for_ms(copy.place, copy.site)
+        return silent_for_ms < self._settings.failover.silence_ms
 
     def _stream(self, status: ServerStatus, at_ms: int) -> Stream:
         if status.receiver_state != "streaming":

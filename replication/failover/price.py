@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from replication.exposure import Exposure
 from replication.failover.force import Objection, find_objection
+from replication.failover.silence import agent_silent_ms
 from replication.failover.states import CopyState, Seen
 from replication.model import CopyId, Grant, Mode
 from replication.settings import FailoverSettings
@@ -32,7 +33,7 @@ class Price:
 
     LSNs and `gap_bytes` are bytes of WAL. `commits` and `moved_fen` (debit side of the ledger lines of
     those commits) are upper bounds of what the copy lacks, as of `known_at`. `silent_for_ms` is how long
-    the primary's site has said nothing: what it committed between `known_at` and then is in no figure.
+    the primary's agent has said nothing: what it committed between `known_at` and then is in no figure.
     `others` are the other copies whose agents answer; `better` one that has more than this one.
     """
 
@@ -90,7 +91,7 @@ def compute_price(
         moved_fen=known.moved_fen if known and counted else None,
         since=known.since if known else None,
         known_at=known.at if known else None,
-        silent_for_ms=seen.silent_for_ms.get(grant.primary.site, 0),
+        silent_for_ms=agent_silent_ms(seen, grant.primary),
         others=others,
         objection=objection,
         better=better,

@@ -1,16 +1,21 @@
-"""What one site's agent knows of the shared world, and for how long a site has said nothing new.
+"""What one agent knows of the shared world, and for how long each other agent has said nothing new.
 
 Holds no task and no connection: it is given a read and a clock, so the simulator runs it as it is.
+
+A copy's sign of life is the beat of its own agent: its own key, or its site's where one agent looks after all
+of the site's copies. Where each copy has an agent of its own, a site's key is written by any of them for
+older readers: it says that the site lives, and nothing about any one copy.
 """
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 
 from replication.etcd import EtcdUnavailable
 from replication.failover.ports import Clock, ReadWorld
 from replication.failover.silence import Silence
 from replication.grants import World
-from replication.model import DATA_SITES, Site, other_data_site
-from replication.settings import SiteSettings
+from replication.model import DATA_SITES, Beat, Site
+from replication.settings import PlaceSettings, SiteSettings
 
 
 class SiteSight:
@@ -20,15 +25,36 @@ class SiteSight:
         self._settings = settings
         self._read = read
         self._clock = clock
-        self._probed: tuple[bool, int] | None = None
+        mine = settings.agent_places()
+        self._mine = frozenset(place.name for place in mine)
+        self._others: dict[str, list[PlaceSettings]] = {place.cell: [] for place in mine}
+        """By own cell: the places that another agent looks after."""
+        self._asked: dict[tuple[str, Site], list[PlaceSettings]] = {}
+        """The same by the address of that agent, and its site."""
+        for place in settings.places:
+            if place.cell in self._others and place.name not in self._mine:
+                self._others[place.cell].append(place)
+                if (url := settings.agent_of(place)) is not None:
+                    self._asked.setdefault((url, place.site), []).append(place)
+        self._probed: dict[str, tuple[bool, int]] = {}
+        """By place: what asking its own agent gave, and when."""
+        self.peers_wait_until_ms: dict[str, int] = {}
+        """By place: until when its own agent has promised to take nothing over."""
         self._promised_until_ms = 0
-        self._peer_waits_until_ms = 0
         self.world: World | None = None
         self.read_ok = False
         self.confirmed_ms = 0
         """When the request was sent whose answer last succeeded."""
-        self.silence = {site: Silence(None, 0, clock()) for site in DATA_SITES}
+        self._whole = {site: Silence(None, 0, clock()) for site in DATA_SITES}
+        """Of agents that look after all of a site's copies."""
+        self._keys = dict(self._whole)
+        """Of a site's key, whoever writes it."""
+        self._never = Silence(None, 0, clock())
+        """Of a copy whose agent was never heard."""
+        self._copies: dict[str, tuple[Site, Silence]] = {}
+        """Of agents of one copy, by place."""
         self.silent_for_ms: Mapping[Site, int] = dict.fromkeys(DATA_SITES, 0)
+        """For how long no agent of a site has said anything new."""
         self.declared_down: frozenset[str] = frozenset()
         """Copies that the agents' last beats declare down."""
         self.disk_full: frozenset[str] = frozenset()
@@ -38,7 +64,6 @@ class SiteSight:
 
     async def look(self) -> None:
         """Read once; time that a failed read took counts for no silence."""
-        limits = self._settings.failover
         sent_ms = self._clock()
         try:
             world = await self._read()
@@ -46,36 +71,95 @@ class SiteSight:
             self.read_ok = False
             return
         self.world, self.read_ok, self.confirmed_ms = world, True, sent_ms
-        self.declared_down = frozenset[str]().union(*(beat.down for beat in world.beats.values()))
-        self.disk_full = frozenset[str]().union(*(beat.full for beat in world.beats.values()))
+        first_hand = [b for b in world.beats.values() if b.places is None] + list(world.copies.values())
+        self.declared_down = frozenset[str]().union(*(beat.down for beat in first_hand))
+        self.disk_full = frozenset[str]().union(*(beat.full for beat in first_hand))
         self.moving = frozenset(cell for cell, seen in world.grants.items() if seen.grant.candidate)
-        at_ms = self._clock()
+        self._hear(world, self._clock())
+
+    def _hear(self, world: World, at_ms: int) -> None:
+        """Count on for how long each agent has said nothing new."""
+        cap_ms = 5 * self._settings.failover.tick_ms
         for site in DATA_SITES:
             beat = world.beats.get(site)
-            self.silence[site] = self.silence[site].after_read(
-                f"{beat.agent}/{beat.count}" if beat else None, at_ms, 5 * limits.tick_ms
-            )
-        self.silent_for_ms = {site: silence.silent_for_ms for site, silence in self.silence.items()}
+            whole = beat if beat is not None and beat.places is None else None
+            self._whole[site] = self._whole[site].after_read(_token(whole), at_ms, cap_ms)
+            self._keys[site] = self._keys[site].after_read(_token(beat), at_ms, cap_ms)
+        for place, beat in world.copies.items():
+            self._copies.setdefault(place, (beat.site, self._never))
+        for place, (site, silence) in self._copies.items():
+            heard = silence.after_read(_token(world.copies.get(place)), at_ms, cap_ms)
+            self._copies[place] = (site, heard)
+        self._never = self._never.after_read(None, at_ms, cap_ms)
+        silent = {site: self._keys[site].silent_for_ms for site in DATA_SITES}
+        for site, silence in self._copies.values():
+            silent[site] = min(silent[site], silence.silent_for_ms)
+        self.silent_for_ms = silent
+
+    def others(self, cell: str) -> Sequence[PlaceSettings]:
+        """Return the places of an own cell that another agent looks after."""
+        return self._others.get(cell, ())
+
+    def agent_silent_for_ms(self, place: str, site: Site) -> int:
+        """Return for how long the agent that looks after `place` has said nothing new; 0 for an own place."""
+        if place in self._mine:
+            return 0
+        _, own = self._copies.get(place, (site, self._never))
+        return min(own.silent_for_ms, self._whole[site].silent_for_ms)
+
+    def site_key_silent_for_ms(self, site: Site) -> int:
+        """Return for how long the site's own key has stood still, whoever writes it."""
+        return self._keys[site].silent_for_ms
 
     def is_overdue(self) -> bool:
         """Say whether own primaries have to be ended by now: unconfirmed too long, kept by no promise."""
         unconfirmed_ms = self._clock() - self.confirmed_ms
-        return unconfirmed_ms >= self._settings.failover.fence_after_ms and not self.peer_waits_for_ms()
+        if unconfirmed_ms < self._settings.failover.fence_after_ms:
+            return False
+        return not any(self.peer_waits_for_ms(cell) for cell in self._others)
 
-    def probe_due(self) -> bool:
-        """Say whether the other site's agent shall be asked directly: it, or etcd, is silent for a while."""
+    def agents_to_ask(self) -> tuple[str, ...]:
+        """Return the addresses of agents to ask directly: they, or etcd, have been silent for a while."""
         silence_ms = self._settings.failover.silence_ms
-        if not self.read_ok and self._clock() - self.confirmed_ms >= silence_ms:
-            return True
-        return self.silence[other_data_site(self._settings.site)].silent_for_ms * 2 >= silence_ms
+        blind = not self.read_ok and self._clock() - self.confirmed_ms >= silence_ms
+        due = [
+            url
+            for (url, site), places in self._asked.items()
+            if blind or (self._is_due(self._whole[site]) and any(map(self._is_silent, places)))
+        ]
+        return tuple(sorted(due))
 
-    def note_probe(self, answered: bool, sent_ms: int = 0, waits_ms: int = 0) -> None:
-        """Note what asking the other site's agent at `sent_ms` gave; its promise counts from the asking."""
-        self._probed = (answered, self._clock())
-        self._peer_waits_until_ms = max(self._peer_waits_until_ms, sent_ms + waits_ms)
+    def _is_due(self, silence: Silence) -> bool:
+        return 2 * silence.silent_for_ms >= self._settings.failover.silence_ms
+
+    def _is_silent(self, place: PlaceSettings) -> bool:
+        _, own = self._copies.get(place.name, (place.site, self._never))
+        return self._is_due(own)
+
+    def note_probe(
+        self,
+        url: str,
+        answered: bool,
+        sent_ms: int = 0,
+        waits_ms: int = 0,
+        places: frozenset[str] | None = None,
+    ) -> None:
+        """Note what asking the agent at `url` at `sent_ms` gave; its promise counts from the asking.
+
+        `places` are those that whoever answered looks after; None: it did not say, as one that has all of its
+        site's. An answer says nothing about any other place, nor that its agent is dead.
+        """
+        asked = (places for (at, _), places in self._asked.items() if at == url)
+        for place in itertools.chain.from_iterable(asked):
+            if answered and places is not None and place.name not in places:
+                self._probed.pop(place.name, None)
+                continue
+            self._probed[place.name] = (answered, self._clock())
+            until_ms = self.peers_wait_until_ms.get(place.name, 0)
+            self.peers_wait_until_ms[place.name] = max(until_ms, sent_ms + waits_ms)
 
     def promise(self) -> int:
-        """Answer the other site's agent: for how long nothing is taken over from it (ms); 0: etcd answers."""
+        """Answer another agent: for how long nothing is taken over from it (ms); 0: etcd answers."""
         if self.read_ok:
             return 0
         promise_ms = self._settings.failover.peer_promise_ms
@@ -86,23 +170,50 @@ class SiteSight:
         """Return how long the own promise still holds."""
         return max(0, self._promised_until_ms - self._clock())
 
-    def peer_waits_for_ms(self) -> int:
-        """Return how long the other agent's promise still holds."""
-        return max(0, self._peer_waits_until_ms - self._clock())
+    def peer_waits_for_ms(self, cell: str) -> int:
+        """Return how long the agents of all other copies of `cell` have promised to take nothing over."""
+        until_ms = min((self.peers_wait_until_ms.get(p.name, 0) for p in self.others(cell)), default=0)
+        return max(0, until_ms - self._clock())
 
     def holders(self, cell: str) -> frozenset[str] | None:
-        """Return the places of `cell` that hold data; None unless fresh beats of both data sites tell."""
-        found: frozenset[str] = frozenset()
-        for site in DATA_SITES:
-            beat = self.world.beats.get(site) if self.world else None
-            fresh = self.silence[site].silent_for_ms < self._settings.failover.silence_ms
-            if beat is None or beat.holds is None or not fresh:
-                return None
-            found |= beat.holds
+        """Return the places of `cell` that hold data; None unless fresh beats tell of each of its places."""
+        if self.world is None:
+            return None
+        own = [place for place in self._settings.places if place.cell == cell]
+        unsaid = set(DATA_SITES) - {place.site for place in own}
+        if any(not self._fresh_of_all(site) for site in unsaid):
+            return None
+        if any(self.told(place) is None for place in own):
+            return None
+        # Whoever ever said to have data counts, though it be the word of an agent that is silent now.
+        said = (*self.world.beats.values(), *self.world.copies.values())
+        found = frozenset[str]().union(*(beat.holds for beat in said if beat.holds is not None))
         return frozenset(place for place in found if place.partition("-")[0] == cell)
 
-    def probe_answered(self) -> bool | None:
-        """Return what the other site's agent answered of late; None when it was not asked."""
-        if self._probed is None or self._clock() - self._probed[1] > self._settings.failover.silence_ms:
+    def _fresh_of_all(self, site: Site) -> bool:
+        """Say whether one agent of all of a site's places has lately said where it finds data."""
+        beat = self.world.beats.get(site) if self.world else None
+        fresh = self._whole[site].silent_for_ms < self._settings.failover.silence_ms
+        return beat is not None and beat.places is None and beat.holds is not None and fresh
+
+    def told(self, place: PlaceSettings) -> Beat | None:
+        """Return the beat by which the agent of `place` lately said where it finds data; None: it did not."""
+        beat = self.world.copies.get(place.name) if self.world else None
+        _, silence = self._copies.get(place.name, (place.site, self._never))
+        fresh = silence.silent_for_ms < self._settings.failover.silence_ms
+        if beat is not None and beat.holds is not None and fresh:
+            return beat
+        if self.world is None or not self._fresh_of_all(place.site):
             return None
-        return self._probed[0]
+        return self.world.beats[place.site]
+
+    def probe_answered(self, place: str) -> bool | None:
+        """Return what the agent of `place` answered of late; None when it was not asked, or another did."""
+        answered, at_ms = self._probed.get(place, (None, 0))
+        if answered is None or self._clock() - at_ms > self._settings.failover.silence_ms:
+            return None
+        return answered
+
+
+def _token(beat: Beat | None) -> str | None:
+    return f"{beat.agent}/{beat.count}" if beat is not None else None

@@ -73,7 +73,7 @@ class OwnCopy:
     """Place the own stream is pointed at."""
     mute_for_ms: int = 0
     stuck_for_ms: int = 0
-    """The stream has been gone this long although the primary's site is alive."""
+    """The stream has been gone this long although the primary's agent is alive."""
     door_shut_for_ms: int = 0
     """A primary has let no new client knock for this long, though its old connections may work."""
     disk_stalled_for_ms: int = 0
@@ -111,9 +111,13 @@ class Seen:
     confirmed_age_ms: int = 0
     """Age of the request whose answer last showed the grant."""
     silent_for_ms: Mapping[Site, int] = field(default_factory=dict)
-    """How long successful reads have shown each data site's beat unchanged."""
+    """How long successful reads have shown no new beat of any agent of each data site."""
+    agent_silent_for_ms: Mapping[str, int] = field(default_factory=dict)
+    """The same of the agent of each of the cell's copies that another agent looks after, by place."""
     probe_answered: bool | None = None
-    """Whether the other data site's agent answered a direct question; None: not asked of late."""
+    """Whether an agent at the other data site answered a direct question; None: not asked of late."""
+    agent_answered: Mapping[str, bool | None] = field(default_factory=dict)
+    """The same of the agent of each of the cell's copies that another agent looks after, by place."""
     declared_down: frozenset[str] = frozenset()
     """Copies their own agents say they cannot get running."""
     disk_full: frozenset[str] = frozenset()
@@ -127,11 +131,12 @@ class Seen:
     """What the operator asked for."""
     force: ForceAsked | None = None
     holders: frozenset[str] | None = None
-    """Places of this cell that hold data, if fresh beats of both data sites tell; None: not known."""
+    """Places of this cell that hold data, if fresh beats tell of all of its places; None: not known."""
     peer_waits_for_ms: int = 0
-    """For how long the other site's agent, itself without etcd, has promised to take nothing over."""
+    """For how long the agents of all the cell's other copies, without etcd too, have promised to take
+    nothing over."""
     promised_for_ms: int = 0
-    """For how long this agent has promised that to the other one."""
+    """For how long this agent has promised that to another one."""
     degrade: Degrade = "after"
     degrade_after_ms: int | None = None
     """The cell's own limit; None: that of the site."""
@@ -187,6 +192,7 @@ class Why(enum.StrEnum):
     EPOCH_NOT_MARKED = "epoch_not_marked"
     SYNC_SET_SILENT = "sync_set_silent"
     SYNC_SITE_SILENT = "sync_site_silent"
+    SYNC_AGENT_SILENT = "sync_agent_silent"
     BETTER_COPY_IN_SYNC = "better_copy_in_sync"
     BLOCKED_WITHOUT_COPY = "blocked_without_copy"
     WAITING_FOR_SYNC_SET = "waiting_for_sync_set"
@@ -201,6 +207,7 @@ class Why(enum.StrEnum):
     MOVE_TARGET_SILENT = "move_target_silent"
     SERVING = "serving"
     PRIMARY_SITE_SILENT = "primary_site_silent"
+    PRIMARY_AGENT_SILENT = "primary_agent_silent"
     PRIMARY_DECLARED_DOWN = "primary_declared_down"
     CANDIDATE_FAILED = "candidate_failed"
     SILENT_BUT_STREAM_ALIVE = "silent_but_stream_alive"

@@ -7,6 +7,7 @@ one is in. A stand-in covers the loss of the primary's server, never of its site
 the sync set is promoted (I2).
 """
 
+from replication.failover.silence import agent_silent_ms
 from replication.failover.states import Decision, FollowerSeen, Seen, Step, Why
 from replication.model import CopyId, Grant, Site
 from replication.settings import FailoverSettings
@@ -18,8 +19,8 @@ CATCH_UP_BYTES = 256 * 1024
 def decide_leave(seen: Seen, grant: Grant, limits: FailoverSettings) -> Decision | None:
     """Leave silent copies behind, and stand-ins that are needed no longer; None: everybody stays.
 
-    The grant first, PostgreSQL's names after that swap is confirmed (I3). A silent copy of a silent site
-    is not waited for any longer; one whose site beats on (a cut link, a stall) has until
+    The grant first, PostgreSQL's names after that swap is confirmed (I3). A silent copy of a silent agent
+    is not waited for any longer; one whose agent beats on (a cut link, a stall) has until
     `degrade_after_ms`. The last one stays if the cell may not write alone, or while another may join.
     """
     waited_for = grant.sync_set | seen.own.sync_names
@@ -27,14 +28,14 @@ def decide_leave(seen: Seen, grant: Grant, limits: FailoverSettings) -> Decision
     if not silent and len(waited_for) < 2:
         return None
     late = frozenset(c for c in silent if seen.sync_silent_for_ms[c] >= degrade_after_ms(seen, limits))
-    with_site = frozenset(c for c in silent if _lost_with_site(seen, c, limits))
-    gone = late | with_site
+    with_agent = frozenset(c for c in silent if is_silent(seen, c, limits))
+    gone = late | with_agent
     if grant.sync_set and grant.sync_set <= gone:
         stands_in = not late & grant.sync_set and _next_to_join(seen, grant, limits) is not None
         if seen.degrade == "block" or stands_in:
             gone -= grant.sync_set
     if gone:
-        return _leaving(seen, grant, gone, Why.SYNC_SITE_SILENT if gone & with_site else Why.SYNC_SET_SILENT)
+        return _leaving(seen, grant, gone, _why_gone(seen, gone & with_agent, limits))
     best = min((_rank(seen, c) for c in _fit_members(seen, grant, limits)), default=None)
     spare = frozenset(c for c in waited_for if best is not None and _rank(seen, c) > best)
     return _leaving(seen, grant, spare, Why.BETTER_COPY_IN_SYNC) if spare else None
@@ -57,8 +58,13 @@ def is_blocked(seen: Seen, grant: Grant, limits: FailoverSettings) -> bool:
     return seen.degrade == "block" and not _fit_members(seen, grant, limits)
 
 
-def is_silent(seen: Seen, site: Site, limits: FailoverSettings) -> bool:
-    """Say whether a site's beat has stood still for too long."""
+def is_silent(seen: Seen, copy: CopyId, limits: FailoverSettings) -> bool:
+    """Say whether the beat of the agent that looks after `copy` has stood still for too long."""
+    return agent_silent_ms(seen, copy) >= limits.silence_ms
+
+
+def is_site_silent(seen: Seen, site: Site, limits: FailoverSettings) -> bool:
+    """Say whether no agent of a site has beaten for too long."""
     return seen.silent_for_ms.get(site, 0) >= limits.silence_ms
 
 
@@ -81,8 +87,11 @@ def _heard(seen: Seen, copy: CopyId, limits: FailoverSettings) -> bool:
     return seen.sync_silent_for_ms.get(copy, 0) < limits.silence_ms
 
 
-def _lost_with_site(seen: Seen, copy: CopyId, limits: FailoverSettings) -> bool:
-    return copy.site is not seen.own.site and is_silent(seen, copy.site, limits)
+def _why_gone(seen: Seen, with_agent: frozenset[CopyId], limits: FailoverSettings) -> Why:
+    if not with_agent:
+        return Why.SYNC_SET_SILENT
+    site = any(is_site_silent(seen, copy.site, limits) for copy in with_agent)
+    return Why.SYNC_SITE_SILENT if site else Why.SYNC_AGENT_SILENT
 
 
 def _fit_members(seen: Seen, grant: Grant, limits: FailoverSettings) -> list[CopyId]:
@@ -103,7 +112,7 @@ def _next_to_join(seen: Seen, grant: Grant, limits: FailoverSettings) -> CopyId 
 def _may_join(seen: Seen, follower: FollowerSeen, limits: FailoverSettings) -> bool:
     """A copy that fell silent still looks connected and caught up for a while: it must have been heard."""
     copy = follower.copy
-    if not _heard(seen, copy, limits) or _lost_with_site(seen, copy, limits):
+    if not _heard(seen, copy, limits) or is_silent(seen, copy, limits):
         return False
     if str(copy) in seen.disk_full:
         return False  # every commit would soon wait for a copy that cannot write

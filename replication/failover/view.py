@@ -1,4 +1,4 @@
-"""One site's view kept fresh: a look once a tick, at once after a change, and probes of the peer."""
+"""One agent's view kept fresh: a look once a tick, at once after a change, and probes of other agents."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,6 @@ import aiohttp
 from replication.etcd import Etcd
 from replication.failover.sight import SiteSight
 from replication.grants import WorldReader, follow_grants
-from replication.model import Site, other_data_site
 from replication.settings import SiteSettings
 
 WOKEN_AT_ONCE = 32
@@ -23,7 +22,7 @@ def now_ms() -> int:
 
 
 class SiteView:
-    """Looks for all copies of one site; its cost does not grow with the cells.
+    """Looks for all copies of one agent; its cost does not grow with the cells.
 
     A look once a tick is everybody's. One in between, asked for by a cell whose grant changes, is that
     cell's: with a thousand cells that change at once, each would wake a thousand loops.
@@ -36,7 +35,8 @@ class SiteView:
         self._nudged = asyncio.Event()
         self._asked: set[str] = set()
         self._waiting: dict[str | None, list[asyncio.Future[None]]] = {}
-        self._probe: asyncio.Task[None] | None = None
+        self._probes: dict[str, asyncio.Task[None]] = {}
+        """By address of the agent asked."""
         reader = WorldReader(etcd, settings.failover.silence_ms, now_ms)
         self.sight = SiteSight(settings, reader.read, now_ms)
         self.looks = 0
@@ -86,8 +86,9 @@ class SiteView:
         before = self.sight.world.grants if self.sight.world else {}
         asked, self._asked = self._asked, set()
         await self.sight.look()
-        if self.sight.probe_due() and (self._probe is None or self._probe.done()):
-            self._probe = asyncio.create_task(self._ask(other_data_site(self._settings.site)))
+        for url in self.sight.agents_to_ask():
+            if url not in self._probes or self._probes[url].done():
+                self._probes[url] = asyncio.create_task(self._ask(url))
         now = self.sight.world.grants if self.sight.world else {}
         await self._tell(asked | {cell for cell, seen in now.items() if before.get(cell) != seen}, everybody)
 
@@ -105,15 +106,15 @@ class SiteView:
                 if not waiting.done():
                     waiting.set_result(None)
 
-    async def _ask(self, site: Site) -> None:
+    async def _ask(self, url: str) -> None:
         timeout = aiohttp.ClientTimeout(total=self._settings.failover.probe_timeout_ms / 1000)
-        sent_ms, waits_ms = now_ms(), 0
+        sent_ms, waits_ms, places = now_ms(), 0, None
         try:
-            async with self._session.get(
-                self._settings.agent_urls[site] + "/v1/probe", timeout=timeout
-            ) as answer:
+            async with self._session.get(url + "/v1/probe", timeout=timeout) as answer:
                 answered = answer.status == 200
-                waits_ms = int((await answer.json()).get("waits_ms", 0)) if answered else 0
-        except (aiohttp.ClientError, TimeoutError, ValueError):
-            answered = False
-        self.sight.note_probe(answered, sent_ms, waits_ms)
+                said = await answer.json() if answered else {}
+                waits_ms = int(said.get("waits_ms", 0))
+                places = frozenset(map(str, said["places"])) if "places" in said else None
+        except (aiohttp.ClientError, TimeoutError, ValueError, TypeError):
+            answered, waits_ms, places = False, 0, None
+        self.sight.note_probe(url, answered, sent_ms, waits_ms, places)

@@ -47,7 +47,7 @@ async def keep_telling(settings: SiteSettings) -> None:
     """Tell the servers of the site's own copies of each renewal until cancelled: those reached by TLS."""
     copies = [
         Copy.of_place(settings, place)
-        for place in settings.own_places()
+        for place in settings.agent_places()
         if decide_transport(place) is Transport.TLS
     ]
     told: dict[str, tuple[str, int]] = {}

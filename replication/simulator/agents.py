@@ -1,16 +1,17 @@
-"""One site's agent in the model: the production sight, observer, actor and loop over simulated ports."""
+"""One agent in the model: the production sight, observer, actor and loop over simulated ports."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from replication.beats import plan_beats
 from replication.etcd import Outcome
 from replication.failover.act import Actor
 from replication.failover.loop import CopyLoop, CopyRound
 from replication.failover.observe import CopyObserver
 from replication.failover.sight import SiteSight
 from replication.failover.states import CopyState, Decision, ForceAsked, Seen
-from replication.grants import World
-from replication.model import Beat, Grant, Site
+from replication.grants import COPIES, SITES, World
+from replication.model import Beat, CopyId, Grant, Site
 from replication.postgres.copy import PostgresError
 from replication.settings import SiteSettings
 from replication.simulator.copies import SimCopy
@@ -38,6 +39,8 @@ class Scene:
     coverage: Coverage
     trace: list[str] | None
     break_rule: Callable[[CopyRound, Actor, SimServer], None] | None = None
+    agents_at: dict[str, list["SimAgent"]] = field(default_factory=dict)
+    """By address: any of them may answer there."""
 
     def note(self, who: object, text: str) -> None:
         """Write a line of the trace, if one is kept."""
@@ -69,10 +72,17 @@ class SimJournal:
 
 
 class SimAgent:
-    """One agent process and its looks; it may crash, stop and start again."""
+    """One agent process and its looks; it may crash, stop and start again.
 
-    def __init__(self, scene: Scene, settings: SiteSettings, copies: list[SimCopy]) -> None:
+    An old one knows agents of sites only, as those did that were there before each copy could have its own.
+    """
+
+    def __init__(
+        self, scene: Scene, settings: SiteSettings, copies: list[SimCopy], *, old: bool = False
+    ) -> None:
         self._scene = scene
+        self.old = old
+        self.places = frozenset(place.name for place in settings.agent_places())
         self._settings = settings
         self._copies = copies
         self._client = EtcdClient(scene.etcd, settings.site, settings.cells[0].name)
@@ -81,12 +91,13 @@ class SimAgent:
         self._waiting: list[Answer] = []
         self._nudged = Answer()
         self._crash_after: int | None = None
-        self._probing = False
-        self.peer: SimAgent | None = None
+        self._probing: set[str] = set()
         self.alive = False
         self.held = False
         self.confirmed_ms = -1
-        self.promised_until_ms = self.peer_promised_until_ms = 0
+        self.promised_until_ms = 0
+        self._promised_by: dict[str, int] = {}
+        """By place: until when its agent told this one that it takes nothing over."""
         self._stopping: list[Task] = []
         self._beat_ms = scene.engine.now
         self.lives = 0
@@ -105,6 +116,21 @@ class SimAgent:
         """Whether the process runs and is not stopped."""
         return self.alive and not self.held
 
+    @property
+    def peer_promised_until_ms(self) -> int:
+        """Until when the agents of all the cell's other copies told this one that they take nothing over."""
+        cell = self._settings.cells[0].name
+        return min((self._promised_by.get(p.name, 0) for p in self.sight.others(cell)), default=0)
+
+    def heard_ms(self, copy: CopyId) -> int | None:
+        """Return when the newest beat that this agent has read, by the agent of `copy`, reached etcd."""
+        world, applied = self.sight.world, self._scene.etcd.applied_ms
+        whole = world.beats.get(copy.site) if world else None
+        own = world.copies.get(copy.place) if world else None
+        beats = [(SITES + copy.site, whole if whole is not None and whole.places is None else None)]
+        beats.append((COPIES + copy.place, own))
+        return max((applied[key, beat.agent, beat.count] for key, beat in beats if beat), default=None)
+
     def believes(self) -> Grant | None:
         """Return the grant as the last read showed it."""
         world = self.sight.world
@@ -119,13 +145,14 @@ class SimAgent:
         if not all(task.dead for task in self._stopping):
             scene.engine.at(20, self.start)
             return
-        self.promised_until_ms = self.peer_promised_until_ms = 0
+        self.promised_until_ms = 0
+        self._promised_by = {}
         self.alive, self.held, self._crash_after, self.confirmed_ms = True, False, None, -1
         if not self.lives:
             self._watch()
         self.lives += 1
         self.looks = self.started = 0
-        self._probing = False
+        self._probing = set()
         self._waiting, self._nudged = [], Answer()
         self.sight = SiteSight(self._settings, self._read, scene.engine.clock)
         self._rounds, self.loops = [], []
@@ -217,6 +244,9 @@ class SimAgent:
         sent_ms = self._scene.engine.now
         world = await self._client.read_world()
         self.confirmed_ms = max(self.confirmed_ms, sent_ms)
+        if self.old:
+            beats = {site: replace(beat, places=None) for site, beat in world.beats.items()}
+            return replace(world, beats=beats, copies={})
         return world
 
     async def next_look(self, after: int, cell: str) -> int:
@@ -238,8 +268,9 @@ class SimAgent:
             await self.sight.look()
             if not self.sight.is_overdue():
                 self._beat_ms = engine.now
-            if self.sight.probe_due() and not self._probing:
-                self._probe()
+            for url in self.sight.agents_to_ask():
+                if url not in self._probing:
+                    self._probe(url)
             self.looks += 1
             due, self._waiting = self._waiting, []
             for answer in due:
@@ -248,28 +279,34 @@ class SimAgent:
             await answered(self._nudged)
             self._nudged = Answer()
 
-    def _probe(self) -> None:
-        peer, links = self.peer, self._scene.etcd.links
-        self._probing = True
-        up = peer is not None and peer.alive and not peer.held and links.connected(self.site, peer.site)
-        engine, sent_ms = self._scene.engine, self._scene.engine.now
-        if peer is not None and up:
-            engine.at(2, self._ask, peer, self.sight, sent_ms)
+    def _probe(self, url: str) -> None:
+        links, engine = self._scene.etcd.links, self._scene.engine
+        self._probing.add(url)
+        at = self._scene.agents_at[url]
+        peer = next((a for a in at if a.works and links.connected(self.site, a.site)), None)
+        if peer is not None:
+            engine.at(2, self._ask, url, peer, self.sight, engine.now)
         else:
-            engine.at(self._settings.failover.probe_timeout_ms, self._probed, self.sight, False, sent_ms, 0)
+            asked = (self.sight, url, None, engine.now, 0)
+            engine.at(self._settings.failover.probe_timeout_ms, self._probed, *asked)
 
-    def _ask(self, peer: "SimAgent", sight: SiteSight, sent_ms: int) -> None:
+    def _ask(self, url: str, peer: "SimAgent", sight: SiteSight, sent_ms: int) -> None:
         """The request arrives at the other agent."""
         waits_ms = peer.sight.promise() if peer.alive else 0
         until_ms = self._scene.engine.now + waits_ms
         if waits_ms:
             peer.promised_until_ms = until_ms
-            self.peer_promised_until_ms = max(self.peer_promised_until_ms, until_ms)
-        self._scene.engine.at(3, self._probed, sight, peer.alive, sent_ms, waits_ms)
+            for place in peer.places:
+                self._promised_by[place] = max(self._promised_by.get(place, 0), until_ms)
+        answers = peer if peer.alive else None
+        self._scene.engine.at(3, self._probed, sight, url, answers, sent_ms, waits_ms)
 
-    def _probed(self, sight: SiteSight, answered_: bool, sent_ms: int, waits_ms: int) -> None:
-        sight.note_probe(answered_, sent_ms, waits_ms)
-        self._probing = False
+    def _probed(
+        self, sight: SiteSight, url: str, peer: "SimAgent | None", sent_ms: int, waits_ms: int
+    ) -> None:
+        says = peer.places if peer is not None and not (peer.old or self.old) else None
+        sight.note_probe(url, peer is not None, sent_ms, waits_ms, says)
+        self._probing.discard(url)
 
     async def _beat(self) -> None:
         limits, count = self._settings.failover, 0
@@ -280,8 +317,9 @@ class SimAgent:
             full = frozenset(str(s.own.copy) for s in looks if s and s.own.copy and s.own.disk_full)
             held = frozenset(s.own.place for s in looks if s and s.own.state is not CopyState.ABSENT)
             holds = held if all(looks) else None
-            beat = Beat(self.site, f"{self.site}{self.lives}", count, down, full, holds)
-            self._client.put_beat(beat, limits.site_lease_seconds * 1000)
+            beat = Beat(self.site, f"{min(self.places)}/{self.lives}", count, down, full, holds)
+            for key, planned in plan_beats(self._settings, self.sight, beat).items():
+                self._client.put_beat(key, planned, limits.site_lease_seconds * 1000)
             await pause(limits.beat_ms)
 
 

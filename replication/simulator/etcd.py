@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from replication.etcd import EtcdUnavailable, Outcome
-from replication.grants import World
+from replication.grants import COPIES, World
 from replication.model import Beat, Grant, GrantSeen, Site
 from replication.simulator.engine import Answer, Engine, answered
 from replication.simulator.links import Links
@@ -40,6 +40,9 @@ class SimEtcd:
     on_change: Callable[[GrantSeen | None, GrantSeen], None]
     grant: GrantSeen | None = None
     beats: dict[Site, tuple[Beat, int]] = field(default_factory=dict)
+    copies: dict[str, tuple[Beat, int]] = field(default_factory=dict)
+    applied_ms: dict[tuple[str, str, int], int] = field(default_factory=dict)
+    """When each beat reached the register: by key, agent and count."""
     hold: bool = False
     noise: Noise = field(default_factory=Noise)
     up: set[Site] = field(default_factory=lambda: set(MEMBERS))
@@ -91,7 +94,8 @@ class SimEtcd:
         """Return what a linearizable read applied now shows."""
         now = self.engine.now
         beats = {site: beat for site, (beat, until_ms) in self.beats.items() if now <= until_ms}
-        return World({cell: self.grant} if self.grant else {}, beats, self.hold)
+        copies = {place: beat for place, (beat, until_ms) in self.copies.items() if now <= until_ms}
+        return World({cell: self.grant} if self.grant else {}, beats, self.hold, copies=copies)
 
 
 class EtcdClient:
@@ -151,14 +155,20 @@ class EtcdClient:
         if etcd.rnd.random() >= etcd.noise.lost_answer and etcd.reaches(self._site):
             etcd.engine.at(self._way_ms(), answer.give, outcome)
 
-    def put_beat(self, beat: Beat, lease_ms: int) -> None:
+    def put_beat(self, key: str, beat: Beat, lease_ms: int) -> None:
         """Send a beat; whether it arrives is not told."""
-        self._etcd.engine.at(self._way_ms(), self._serve_beat, beat, lease_ms)
+        self._etcd.engine.at(self._way_ms(), self._serve_beat, key, beat, lease_ms)
 
-    def _serve_beat(self, beat: Beat, lease_ms: int) -> None:
+    def _serve_beat(self, key: str, beat: Beat, lease_ms: int) -> None:
         etcd = self._etcd
-        if etcd.rnd.random() >= etcd.noise.lost_request and etcd.reaches(self._site):
-            etcd.beats[beat.site] = (beat, etcd.engine.now + lease_ms)
+        if etcd.rnd.random() < etcd.noise.lost_request or not etcd.reaches(self._site):
+            return
+        held = (beat, etcd.engine.now + lease_ms)
+        etcd.applied_ms[key, beat.agent, beat.count] = etcd.engine.now
+        if key.startswith(COPIES):
+            etcd.copies[key.removeprefix(COPIES)] = held
+        else:
+            etcd.beats[beat.site] = held
 
     def _way_ms(self) -> int:
         return 1 + int(self._etcd.rnd.random() * 6)

@@ -3,7 +3,6 @@
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass
-from random import Random
 
 from replication.failover.states import ForceAsked
 from replication.model import Mode, Site, other_data_site
@@ -40,18 +39,10 @@ class Kind(enum.StrEnum):
     MOVE = "move"
     HOLD = "hold"
     GRANT_GONE = "grant_gone"
+    POD_LOSS = "pod_loss"
+    """The agent and the server of one place end; when `number` is odd their peers hear nothing of it."""
     FORCE = "force"
     """An operator accepts a loss at this place: again and again, or once only when `number` is odd."""
-
-
-_WEIGHTS = {
-    Kind.SITE_CRASH: 8, Kind.AGENT_CRASH: 5, Kind.AGENT_CRASH_AT: 8, Kind.AGENT_PAUSE: 7,
-    Kind.AGENT_STOP: 4,
-    Kind.SERVER_CRASH: 8, Kind.SERVER_MUTE: 4, Kind.LINE: 7, Kind.SPLIT: 7, Kind.ISOLATE: 6,
-    Kind.MEMBER_DOWN: 3, Kind.QUORUM_LOSS: 5, Kind.ETCD_NOISE: 10, Kind.DISK_STALL: 3,
-    Kind.DISK_LOSS: 2, Kind.MOVE: 6, Kind.HOLD: 1, Kind.GRANT_GONE: 0.2, Kind.FORCE: 4,
-    Kind.DISK_HANG: 4, Kind.DISK_FULL: 3,
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,52 +64,8 @@ class Fault:
 
 _AT_PLACES = (
     Kind.SERVER_CRASH, Kind.SERVER_MUTE, Kind.DISK_LOSS, Kind.FORCE, Kind.DISK_HANG, Kind.DISK_FULL,
+    Kind.POD_LOSS,
 )  # fmt: skip
-FORCED_SHARE = 0.08
-"""Schedules in which a cell is driven into ALONE, loses its primary's site and is promoted at a loss: by
-chance alone that is too rare."""
-
-
-def draw_faults(rnd: Random, places: list[str]) -> tuple[Fault, ...]:
-    """Draw one to seven faults; every third follows the one before it closely."""
-    kinds, weights = list(_WEIGHTS), list(_WEIGHTS.values())
-    faults: list[Fault] = []
-    at_ms = FIRST_MS
-    for _ in range(1 + int(rnd.random() * 7)):
-        if faults and rnd.random() < 0.35:
-            at_ms = faults[-1].at_ms + int(rnd.random() * 150)
-        else:
-            at_ms = FIRST_MS + int(rnd.random() * (LAST_MS - FIRST_MS))
-        kind = rnd.choices(kinds, weights)[0]
-        sites = MEMBERS if kind in (Kind.ISOLATE, Kind.MEMBER_DOWN, Kind.LINE) else MEMBERS[:2]
-        faults.append(
-            Fault(
-                at_ms,
-                kind,
-                rnd.choice(sites),
-                rnd.choice(places),
-                20 + int(rnd.random() ** 2 * 1400),
-                rnd.choice((Line.CUT, Line.HOLE, Line.HOLE, Line.SLOW)),
-                int(rnd.random() * 7),
-            )
-        )
-    if rnd.random() < FORCED_SHARE:
-        faults += _forced_story(rnd, places)
-    return tuple(sorted(faults, key=lambda fault: fault.at_ms))
-
-
-def _forced_story(rnd: Random, places: list[str]) -> list[Fault]:
-    """The first place is the primary's, the second its sync copy's."""
-    home, away = (Site(place.split("-")[1]) for place in places[:2])
-    at_ms = FIRST_MS + int(rnd.random() * 100)
-    lost_ms = at_ms + 780 + int(rnd.random() * 100)
-    asked_ms, number = 1000 + int(rnd.random() * 900), int(rnd.random() * 4) // 3
-    end = rnd.choice((Kind.SITE_CRASH, Kind.SITE_CRASH, Kind.ISOLATE, Kind.AGENT_PAUSE))
-    return [
-        Fault(at_ms, Kind.SPLIT, home, places[0], 3500),
-        Fault(lost_ms, end, home, places[0], 2350 + int(rnd.random() * 450)),
-        Fault(lost_ms + asked_ms, Kind.FORCE, away, places[1], 2800 - asked_ms, number=number),
-    ]
 
 
 @dataclass(slots=True)
@@ -128,7 +75,7 @@ class Stage:
     shelf: Shelf
     etcd: SimEtcd
     rules: Rules
-    agents: dict[Site, SimAgent]
+    agents: list[SimAgent]
     healed: bool = False
     exempt: bool = False
     """A grant that was deleted needs people: nothing gets whole by itself."""
@@ -136,6 +83,19 @@ class Stage:
     def copies(self, site: Site) -> list[SimCopy]:
         """Return the copies at a site."""
         return [copy for copy in self.shelf.by_place.values() if copy.place.site is site]
+
+    def agents_at(self, site: Site) -> list[SimAgent]:
+        """Return the agents at a site."""
+        return [agent for agent in self.agents if agent.site is site]
+
+    def agent_of(self, place: str) -> SimAgent:
+        """Return the agent that looks after a place."""
+        return next(agent for agent in self.agents if place in agent.places)
+
+    def agent_struck(self, fault: Fault) -> SimAgent:
+        """Return the agent of the fault's place, if that is at the fault's site, or another one there."""
+        at = self.agents_at(fault.site)
+        return next((agent for agent in at if fault.place in agent.places), at[fault.number % len(at)])
 
     def strike(self, fault: Fault) -> None:
         """Let it happen now and be undone later."""
@@ -169,7 +129,7 @@ class Stage:
         for copy in self.shelf.by_place.values():
             copy.mute = copy.disk_full = False
             copy.disk_hangs_since_ms = None
-        for agent in self.agents.values():
+        for agent in self.agents:
             agent.crash_after(None)
             for copy in self.copies(agent.site):
                 agent.ask_force(copy.place.name, None)
@@ -181,20 +141,31 @@ Undo = Callable[[], None] | None
 
 
 def _site_crash(stage: Stage, fault: Fault) -> Undo:
-    stage.agents[fault.site].crash()
+    for agent in stage.agents_at(fault.site):
+        agent.crash()
     for copy in stage.copies(fault.site):
         copy.crash(silent=True)
     stage.etcd.up.discard(fault.site)
 
     def undo() -> None:
         stage.etcd.up.add(fault.site)
-        stage.agents[fault.site].start()
+        for agent in stage.agents_at(fault.site):
+            agent.start()
 
     return undo
 
 
+def _pod_loss(stage: Stage, fault: Fault) -> Undo:
+    agent = stage.agent_of(fault.place)
+    agent.crash()
+    for copy in stage.copies(agent.site):
+        if copy.place.name in agent.places:
+            copy.crash(silent=fault.number % 2 == 1)
+    return agent.start
+
+
 def _agent_crash(stage: Stage, fault: Fault) -> Undo:
-    agent = stage.agents[fault.site]
+    agent = stage.agent_struck(fault)
     if fault.kind is Kind.AGENT_CRASH:
         agent.crash()
     elif fault.kind is Kind.AGENT_STOP:
@@ -205,8 +176,9 @@ def _agent_crash(stage: Stage, fault: Fault) -> Undo:
 
 
 def _agent_pause(stage: Stage, fault: Fault) -> Undo:
-    stage.agents[fault.site].hold()
-    return stage.agents[fault.site].release
+    agent = stage.agent_struck(fault)
+    agent.hold()
+    return agent.release
 
 
 def _server_crash(stage: Stage, fault: Fault) -> Undo:
@@ -325,9 +297,14 @@ def _disk_loss(stage: Stage, fault: Fault) -> Undo:
 
 
 def _move(stage: Stage, fault: Fault) -> Undo:
-    agent = stage.agents[other_data_site(fault.site)]
-    agent.ask_move(fault.site)
-    return lambda: agent.ask_move(None)
+    asked = stage.agents_at(other_data_site(fault.site))
+
+    def ask(to: Site | None) -> None:
+        for agent in asked:
+            agent.ask_move(to)
+
+    ask(fault.site)
+    return lambda: ask(None)
 
 
 def _hold(stage: Stage, fault: Fault) -> Undo:
@@ -341,7 +318,7 @@ def _hold(stage: Stage, fault: Fault) -> Undo:
 
 def _force(stage: Stage, fault: Fault) -> Undo:
     """The operator looks at the grant and accepts the loss under it; what is asked holds for that grant."""
-    agent = stage.agents[stage.shelf.by_place[fault.place].place.site]
+    agent = stage.agent_of(fault.place)
     engine, over = stage.shelf.engine, [False]
 
     def ask() -> None:
@@ -371,6 +348,7 @@ def _grant_gone(stage: Stage, fault: Fault) -> Undo:
 
 _EFFECTS: dict[Kind, Callable[[Stage, Fault], Undo]] = {
     Kind.SITE_CRASH: _site_crash,
+    Kind.POD_LOSS: _pod_loss,
     Kind.AGENT_CRASH: _agent_crash,
     Kind.AGENT_CRASH_AT: _agent_crash,
     Kind.AGENT_STOP: _agent_crash,

@@ -2,8 +2,9 @@
 
 I1 to I6 are those of the design; `block` says that a cell which never writes alone acknowledges nothing
 without a sync copy, `history` that no copy ever receives another history as its own and that no two
-promotions share a timeline, `liveness` that everything is whole again some time after the last fault,
-`total` that no round fails in an unforeseen way.
+promotions share a timeline, `heard` that nobody is taken over for silence whose own agent was heard, `office`
+(`office.py`) that whose own agent is dead is taken over, whoever else at its site lives, `liveness` that
+everything is whole again some time after the last fault, `total` that no round fails in an unforeseen way.
 """
 
 from dataclasses import dataclass
@@ -13,10 +14,10 @@ from replication.failover.states import Decision, Seen, Step, Why
 from replication.model import CopyId, Grant, GrantSeen, Mode
 from replication.simulator.copies import SimCopy
 
-RULES = ("I1", "I2", "I3", "I4", "I5", "I6", "block", "history", "liveness", "total")
+RULES = ("I1", "I2", "I3", "I4", "I5", "I6", "block", "history", "heard", "office", "liveness", "total")
 
-
-_AGAINST_PROMISE = (Why.PRIMARY_SITE_SILENT, Why.PROMISED_TO_WAIT)
+_FOR_SILENCE = (Why.PRIMARY_SITE_SILENT, Why.PRIMARY_AGENT_SILENT)
+_AGAINST_PROMISE = (*_FOR_SILENCE, Why.PROMISED_TO_WAIT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +50,13 @@ class AgentTruth(Protocol):
 
     promised_until_ms: int
     """Until when it said, in this life, that it takes nothing over."""
-    peer_promised_until_ms: int
-    """Until when the other agent said so to this one."""
+
+    @property
+    def peer_promised_until_ms(self) -> int:
+        """Until when the agents of all the cell's other copies said so to this one."""
+
+    def heard_ms(self, copy: CopyId) -> int | None:
+        """When the newest beat that it has read, by the agent of `copy`, reached etcd."""
 
     def believes(self) -> Grant | None:
         """The grant as it last read it."""
@@ -59,7 +65,7 @@ class AgentTruth(Protocol):
 class Rules:
     """Checks one schedule of one cell."""
 
-    def __init__(self, fence_after_ms: int, look_ms: int, *, block: bool = False) -> None:
+    def __init__(self, fence_after_ms: int, look_ms: int, silence_ms: int, *, block: bool = False) -> None:
         self.copies: dict[str, SimCopy] = {}
         self.agents: dict[str, AgentTruth] = {}
         """By place."""
@@ -88,6 +94,7 @@ class Rules:
         self._looks_again: dict[str, int] = {}
         """By place: when it began to wait for one more look, unconfirmed."""
         self._fence_after_ms = fence_after_ms
+        self._silence_ms = silence_ms
 
     def copy_of(self, copy_id: CopyId | None) -> SimCopy | None:
         """Return where the copy stands, if its directory is still there."""
@@ -263,6 +270,11 @@ class Rules:
         serves = copy.open and copy.running and decision.step is not Step.STOP_HARD
         if serves and looked and believed and copy.copy not in (believed.primary, believed.candidate):
             raise Violation("I5", f"{copy.copy} is superseded by {believed.primary} and serves on")
+        if decision.step is Step.TAKE and decision.why in _FOR_SILENCE and seen.grant:
+            heard_ms = agent.heard_ms(seen.grant.grant.primary)
+            if heard_ms is not None and now_ms - heard_ms < self._silence_ms:
+                text = f"{copy.copy} takes over from {seen.grant.grant.primary}"
+                raise Violation("heard", f"{text}, whose agent was heard {now_ms - heard_ms} ms ago")
         age_ms, promised_ms = now_ms - agent.confirmed_ms, agent.promised_until_ms - now_ms
         if decision.step is Step.TAKE and decision.why in _AGAINST_PROMISE and promised_ms > 0:
             raise Violation("I5", f"{copy.copy} takes over {promised_ms} ms before its promise ends")

@@ -10,7 +10,7 @@ from replication.etcd import Outcome
 from replication.failover.act import Actor, Effect
 from replication.failover.loop import CopyRound
 from replication.failover.states import CopyState, Decision, Seen, Step, Why
-from replication.model import Mode
+from replication.model import Mode, Site
 from replication.settings import FailoverSettings
 from replication.simulator.server import SimServer
 
@@ -224,8 +224,8 @@ def _force_early(one: CopyRound, actor: Actor, server: SimServer) -> None:
 
     def broken(seen: Seen, limits: FailoverSettings) -> Decision:
         if seen.force is not None:
-            longer = {site: ms * HASTE for site, ms in seen.silent_for_ms.items()}
-            seen = replace(seen, silent_for_ms=longer)
+            longer = {place: ms * HASTE for place, ms in seen.agent_silent_for_ms.items()}
+            seen = replace(seen, agent_silent_for_ms=longer)
         return decide(seen, limits)
 
     one.decide = broken
@@ -240,6 +240,66 @@ def _force_at_once(seen: Seen, decision: Decision) -> Decision:
         return decision
     taking = replace(grant.grant, epoch=grant.grant.epoch + 1, mode=Mode.TAKING, candidate=seen.own.copy)
     return replace(decision, step=Step.TAKE, why=Why.FORCED_BY_OPERATOR, next_grant=taking)
+
+
+def _seeing(change: Callable[[Seen], Seen]) -> BreakRule:
+    """Decide on something else than what is seen."""
+
+    def apply(one: CopyRound, actor: Actor, server: SimServer) -> None:
+        decide = one.decide
+        one.decide = lambda seen, limits: decide(change(seen), limits)
+
+    return apply
+
+
+def _site_of(place: str) -> Site:
+    return Site(place.split("-")[1])
+
+
+def _any_beat_of_the_site(seen: Seen) -> Seen:
+    silent = {place: seen.silent_for_ms[_site_of(place)] for place in seen.agent_silent_for_ms}
+    return replace(seen, agent_silent_for_ms=silent)
+
+
+def _the_worst_beat_of_the_site(seen: Seen) -> Seen:
+    agents = seen.agent_silent_for_ms.items()
+    silent = {
+        place: max(ms for other, ms in agents if _site_of(other) is _site_of(place)) for place, _ in agents
+    }
+    return replace(seen, agent_silent_for_ms=silent)
+
+
+def _any_answer_of_the_site(seen: Seen) -> Seen:
+    """A neighbour answers as long as its site beats."""
+    answered = {
+        place: True if seen.silent_for_ms[_site_of(place)] == 0 else said
+        for place, said in seen.agent_answered.items()
+    }
+    return replace(seen, agent_answered=answered)
+
+
+def _any_promise(one: CopyRound, actor: Actor, server: SimServer) -> None:
+    """One other agent's promise is taken for that of all."""
+    sight = one.observer.sight
+    waits = sight.peers_wait_until_ms
+
+    def any_waits(cell: str) -> int:
+        until_ms = max((waits.get(place.name, 0) for place in sight.others(cell)), default=0)
+        return max(0, until_ms - server.now_ms())
+
+    sight.peer_waits_for_ms = any_waits  # type: ignore[method-assign]
+
+
+def _count_who_told(one: CopyRound, actor: Actor, server: SimServer) -> None:
+    """A pod that has not started is taken for an empty disk."""
+    sight = one.observer.sight
+
+    def told(cell: str) -> frozenset[str]:
+        beats = sight.world.copies.values() if sight.world else ()
+        found = frozenset[str]().union(*(beat.holds or frozenset() for beat in beats))
+        return frozenset(place for place in found if place.partition("-")[0] == cell)
+
+    sight.holders = told  # type: ignore[method-assign]
 
 
 def _trust_file(one: CopyRound, actor: Actor, server: SimServer) -> None:
@@ -300,6 +360,16 @@ MUTATIONS = {
            _bootstrap_unproven),
         _m("reuse-a-timeline", "history", "a copy is promoted on the next number it knows nothing of",
            _acting(Step.PROMOTE, _promote_unreserved)),
+        _m("any-beat-of-the-site", "office", "a neighbour's beat keeps a dead primary in office",
+           _seeing(_any_beat_of_the_site)),
+        _m("any-answer-of-the-site", "office", "a neighbour's answer keeps a dead primary in office",
+           _seeing(_any_answer_of_the_site)),
+        _m("worst-beat-of-the-site", "heard", "a dead neighbour takes a live primary down",
+           _seeing(_the_worst_beat_of_the_site)),
+        _m("any-promise", "I5", "one agent's promise to wait is taken for that of each other copy's",
+           _any_promise),
+        _m("count-who-told", "I4", "a copy whose agent has not started is taken for an empty disk",
+           _count_who_told),
         _m("believe-the-file", "liveness", "an open pg_hba.conf is taken for an open server", _trust_file),
     )
 }  # fmt: skip

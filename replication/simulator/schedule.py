@@ -7,7 +7,6 @@ the same trace; giving it the faults leaves the rest to the seed, which is how a
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from random import Random
 
 from replication.failover.act import Actor
@@ -18,10 +17,13 @@ from replication.simulator.agents import Coverage, Scene, SimAgent
 from replication.simulator.copies import Shelf, SimCopy
 from replication.simulator.engine import Engine
 from replication.simulator.etcd import ATTEMPT_MS, Noise, SimEtcd
-from replication.simulator.faults import Fault, Kind, Stage, draw_faults
+from replication.simulator.fault_draw import draw_faults, draw_pod_faults
+from replication.simulator.faults import Fault, Kind, Stage
 from replication.simulator.invariants import Rules, Violation
 from replication.simulator.links import Links
+from replication.simulator.office import Office
 from replication.simulator.server import SimServer
+from replication.simulator.shape import NEIGHBOUR, Agents, draw_agents, settings_of_agents
 from replication.simulator.streams import keep_streaming
 
 CELL = "a"
@@ -95,6 +97,7 @@ class Schedule:
         trace: bool = False,
         cell: CellSettings | None = None,
         copies: int | None = None,
+        agents: Agents | None = None,
     ) -> None:
         self.seed = seed
         shape = Random(f"{seed} shape")  # noqa: S311  a schedule's dice, nothing secret
@@ -102,49 +105,50 @@ class Schedule:
         self.home = shape.choice(DATA_SITES)
         drawn = 3 if shape.random() < THREE_COPIES_SHARE else 2
         self.places = _places(self.home, three=(copies or drawn) == 3)
-        names = [place.name for place in self.places]
-        self.faults = draw_faults(shape, names) if faults is None else faults
+        pods = Random(f"{seed} pods")  # noqa: S311  its own dice: one agent a site draws as ever
+        shared = draw_agents(pods, self.home) if agents is None else agents
+        self.faults = self._draw_faults(shape, pods, shared) if faults is None else faults
         bootstrap = shape.random() < BOOTSTRAP_SHARE
         self.cell = draw_cell(shape, self.home) if cell is None else replace(cell, home=self.home)
+        if shared.old:
+            # An old agent takes the promise of any agent of a site for that of all.
+            self.cell = replace(self.cell, without_etcd="stop")
         self.engine = Engine()
         links = Links(rnd)
         block = self.cell.degrade == "block"
-        self.rules = Rules(LIMITS.fence_after_ms, LIMITS.tick_ms + 2 * ATTEMPT_MS, block=block)
+        look_ms = LIMITS.tick_ms + 2 * ATTEMPT_MS
+        self.rules = Rules(LIMITS.fence_after_ms, look_ms, LIMITS.silence_ms, block=block)
         self.shelf = Shelf(self.engine, links, rnd, self.rules)
         self.etcd = SimEtcd(self.engine, links, rnd, self.rules.grant_changed)
         self.etcd.noise = Noise(lost_answer=0.01, late=0.01, lost_request=0.01)
         self.scene = Scene(self.engine, self.etcd, self.rules, Coverage(), [] if trace else None, break_rule)
         self._rnd = rnd
+        self._agent_of: dict[str, SimAgent] = {}
         for place in self.places:
             self.shelf.by_place[place.name] = self.rules.copies[place.name] = SimCopy(self.shelf, place)
-        self.agents = {site: self._agent(site) for site in DATA_SITES}
-        for agent in self.agents.values():
-            agent.peer = self.agents[other_data_site(agent.site)]
+        told = settings_of_agents(self.cell, self.places, LIMITS, shared)
+        self.agents = [self._agent(settings, old=old) for settings, old in told]
+        self._office = Office(self.etcd, self.rules, self._agent_of)
         self.stage = Stage(self.shelf, self.etcd, self.rules, self.agents)
         if not bootstrap:
             self._begin_in_sync()
 
-    def _agent(self, site: Site) -> SimAgent:
-        nowhere = Path()
-        settings = SiteSettings(
-            site=site,
-            home_dir=nowhere,
-            etcd_urls=(),
-            cells=(self.cell,),
-            places=self.places,
-            agent_urls={},
-            agent_port=0,
-            api_port=0,
-            valkey_port=0,
-            pg_bin=nowhere,
-            passfile=nowhere,
-            key_file=nowhere,
-            failover=LIMITS,
-        )
-        copies = [self.shelf.by_place[place.name] for place in settings.own_places()]
-        agent = SimAgent(self.scene, settings, copies)
-        for copy in copies:
-            self.rules.agents[copy.place.name] = agent
+    def _draw_faults(self, shape: Random, pods: Random, shared: Agents) -> tuple[Fault, ...]:
+        names = [place.name for place in self.places]
+        faults = draw_faults(shape, names)
+        if shared.by_copy:
+            near = [name for name in names if Site(name.split("-")[1]) in shared.by_copy]
+            near += [f"{NEIGHBOUR}-{site}-0" for site in DATA_SITES if site in shared.by_copy]
+            faults = tuple(sorted(faults + draw_pod_faults(pods, near), key=lambda fault: fault.at_ms))
+        return faults
+
+    def _agent(self, settings: SiteSettings, *, old: bool) -> SimAgent:
+        own = [place.name for place in settings.agent_places() if place.cell == CELL]
+        agent = SimAgent(self.scene, settings, [self.shelf.by_place[name] for name in own], old=old)
+        for name in own:
+            self.rules.agents[name] = self._agent_of[name] = agent
+        for address in (str(agent.site), *sorted(agent.places)):
+            self.scene.agents_at.setdefault(address, []).append(agent)
         return agent
 
     def _begin_in_sync(self) -> None:
@@ -186,7 +190,7 @@ class Schedule:
 
     def _run(self) -> None:
         engine = self.engine
-        for agent in self.agents.values():
+        for agent in self.agents:
             agent.start()
         engine.at(30, self._client)
         for fault in self.faults:
@@ -212,6 +216,7 @@ class Schedule:
 
     def _client(self) -> None:
         """Commit wherever clients are admitted, as clients with an old map of the cell would."""
+        self._office.check(self.engine.now)
         for copy in self.shelf.by_place.values():
             if copy.open and not copy.mute and not copy.stopping and not copy.hangs:
                 record = self.shelf.new_record()
@@ -223,7 +228,7 @@ class Schedule:
     def _operate(self) -> None:
         """The operator takes a pinned cell home once all is well."""
         grant = self.rules.grant
-        for agent in self.agents.values():
+        for agent in self.agents:
             agent.ask_move(self.home if grant and grant.pinned else None)
         self.engine.at(200, self._operate)
 
@@ -271,6 +276,8 @@ def run_schedule(
     trace: bool = False,
     cell: CellSettings | None = None,
     copies: int | None = None,
+    agents: Agents | None = None,
 ) -> Ran:
-    """Run the schedule of `seed`, with its own faults, policies and number of copies or those given."""
-    return Schedule(seed, faults, break_rule, trace=trace, cell=cell, copies=copies).run()
+    """Run the schedule of `seed`, with its own faults, policies, copies and agents or with those given."""
+    schedule = Schedule(seed, faults, break_rule, trace=trace, cell=cell, copies=copies, agents=agents)
+    return schedule.run()

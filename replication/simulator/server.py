@@ -30,6 +30,10 @@ class SimServer:
         self.trusts_file = False
         """Only for a mutation: take the file's word for what the server does."""
 
+    def now_ms(self) -> int:
+        """Return the time."""
+        return self._shelf.engine.now
+
     @property
     def place(self) -> PlaceSettings:
         """Where the copy stands."""

@@ -32,6 +32,7 @@ from runbooks.console.frame import (
     CoreRefused,
     address_of,
     console_of,
+    find_unseen,
     is_own,
     language_of,
     parse_form,
@@ -43,7 +44,7 @@ from runbooks.console.frame import (
 from runbooks.console.job_pages import ROUTES as JOBS
 from runbooks.console.job_pages import find_choices
 from runbooks.console.live import LiveAnswer, LiveParts, stream_platform
-from runbooks.console.pages import STATIC
+from runbooks.console.pages import STATIC, clock, tell_unseen
 from runbooks.console.reading_pages import ROUTES as READINGS
 from runbooks.console.review_pages import ROUTES as REVIEWS
 from runbooks.console.rights import may_open
@@ -87,6 +88,7 @@ def make_app(console: Console) -> ASGIApp:
     routes = [
         Route("/", signed_in(show_platform)),
         Route("/live", show_live),
+        Route("/sites-seen", show_sites_seen),
         Route("/drills", signed_in(show_drills)),
         Route("/drills/runbooks/{name}", signed_in(show_runbook)),
         Route("/drills/runs/{folder}", signed_in(show_run)),
@@ -118,8 +120,26 @@ def make_app(console: Console) -> ASGIApp:
 
 async def show_platform(request: Request, person: Person) -> Response:
     """Show both sites, links, cells and copies as they are now."""
-    platform = await console_of(request).watch.look_now()
-    return show_page(request, "platform.html", person=person, platform=platform)
+    return show_page(request, "platform.html", person=person, platform=request.state.platform)
+
+
+async def show_sites_seen(request: Request) -> Response:
+    """Tell an open page which sites are not seen now; 204 while that is what it says already."""
+    console, token = console_of(request), read_token(request.cookies)
+    if token is None:
+        return Response(status_code=401)
+    person, platform = await asyncio.gather(
+        console.entrance.find_person(token, address_of(request), uses=False), console.watch.look_now()
+    )
+    if isinstance(person, Refusal):
+        return show_page(request, "_over.html", reason=f"door.{person}")
+    request.state.platform = platform
+    told = {"biyi-read-at": clock(platform.now)}
+    if request.query_params.get("told", "") == tell_unseen(find_unseen(request)):
+        return Response(status_code=204, headers=told)
+    answer = show_page(request, "_unseen.html", person=person)
+    answer.headers.update(told)
+    return answer
 
 
 async def show_live(request: Request) -> Response:

@@ -29,12 +29,12 @@ _PERCENT = 100
 class Figure:
     """One figure: names in Chinese and English; `state` good, bad, odd (not known) or none (no judgement).
 
-    `text` is the value for people, `bound` what it is judged by, `owner` who looks after it.
+    `text` is the value for people in both, `bound` what it is judged by, `owner` who looks after it.
     """
 
     group: str
     name: tuple[str, str]
-    text: str
+    text: tuple[str, str]
     state: str
     bound: str = ""
     owner: str = ""
@@ -61,7 +61,9 @@ def _risk(plain: Mapping[str, Any]) -> Iterator[Figure]:
         zh, en = row["name"]["zh"], row["name"]["en"]
         if row["partner"]:
             zh, en = f"{zh}（{row['partner']}）", f"{en} ({row['partner']})"
-        text = "-" if row["value"] is None else f"{float(row['value']) * _PERCENT:.2f} %"
+        text = WORDS["unknown"] if row["state"] == "unknown" else ("-", "-")
+        if row["value"] is not None:
+            text = (f"{float(row['value']) * _PERCENT:.2f} %",) * 2
         yield Figure("risk", (zh, en), text, _STATES[row["state"]], _percent(row["bounds"]), row["owner"])
 
 
@@ -79,23 +81,40 @@ def _percent(bounds: str) -> str:
 
 def _ledger(plain: Mapping[str, Any]) -> Iterator[Figure]:
     off = len(plain["unbalanced"])
-    yield Figure("ledger", WORDS["figure.balanced"], str(off), "bad" if off else "good", "= 0")
+    yield Figure("ledger", WORDS["figure.balanced"], (str(off),) * 2, "bad" if off else "good", "= 0")
     for row in plain["balances"]:
         name = f"{row['account']} {row['name']}"
-        yield Figure("ledger", (name, name), f"¥ {row['balance_fen'] / 100:,.2f}", "none")
+        yield Figure("ledger", (name, name), (_yuan(row["balance_fen"]),) * 2, "none")
+
+
+def _yuan(fen: int) -> str:
+    """Return a balance with the sign before the currency.
+
+    >>> _yuan(-118230941)
+    '-¥ 1,182,309.41'
+    """
+    return f"{'-' if fen < 0 else ''}¥ {abs(fen) / 100:,.2f}"
 
 
 def _payouts(plain: Mapping[str, Any]) -> Iterator[Figure]:
     for state in ("ordered", "sent", "paid", "failed", "unknown"):
         count = plain["counts"].get(state, 0)
         odd = state == "unknown" and count
-        yield Figure("payouts", WORDS[f"figure.payouts.{state}"], f"{count:,}", "odd" if odd else "none")
+        yield Figure(
+            "payouts", WORDS[f"figure.payouts.{state}"], (f"{count:,}",) * 2, "odd" if odd else "none"
+        )
     for site, channels in plain["channels"].items():
-        zh, en = WORDS["figure.channels"]
-        text = ", ".join(f"{name} {state}" for name, state in channels.items()) or "-"
-        shut = any(state != "closed" for state in channels.values())
-        state = "odd" if not channels else "bad" if shut else "good"
-        yield Figure("payouts", (f"{zh} {site}", f"{en} {site}"), text, state)
+        for channel, state in (channels or {"": ""}).items():
+            yield _channel(site, channel, state)
+
+
+def _channel(site: str, channel: str, state: str) -> Figure:
+    """Return what a payer does with a channel: its breaker's state, in words."""
+    (zh, en), (seen_zh, seen_en) = WORDS["figure.channels"], WORDS["figure.channels.seen_from"]
+    which = f" {channel}" if channel else ""
+    name = (f"{zh}{which}（{seen_zh.format(site=site)}）", f"{en}{which} ({seen_en.format(site=site)})")
+    text = WORDS[f"breaker.{state}"] if state else WORDS["figure.channels.none"]
+    return Figure("payouts", name, text, {"closed": "good", "open": "bad"}.get(state, "odd"))
 
 
 def _day_end(plain: Sequence[Mapping[str, Any]]) -> Iterator[Figure]:
@@ -103,15 +122,15 @@ def _day_end(plain: Sequence[Mapping[str, Any]]) -> Iterator[Figure]:
         zh, en = WORDS["figure.day_end"]
         name = (f"{zh} {row['cell']}", f"{en} {row['cell']}")
         if "away" in row:
-            yield Figure("day_end", name, "-", "odd")
+            yield Figure("day_end", name, WORDS["unknown"], "odd")
             continue
         late = row["days_late"]
         zh, en = WORDS["figure.late"]
-        yield Figure("day_end", name, row["day_end_of"] or "-", "none")
+        yield Figure("day_end", name, (row["day_end_of"] or "-",) * 2, "none")
         yield Figure(
             "day_end",
             (f"{zh} {row['cell']}", f"{en} {row['cell']}"),
-            str(late),
+            (str(late), str(late)),
             "bad" if late else "good",
             "= 0",
         )
@@ -122,5 +141,5 @@ def _filings(plain: Sequence[Mapping[str, Any]]) -> Iterator[Figure]:
     for state in ("prepared", "sending", "received", "accepted", "rejected"):
         bad = state == "rejected" and counts[state]
         yield Figure(
-            "filings", WORDS[f"figure.filings.{state}"], f"{counts[state]:,}", "bad" if bad else "none"
+            "filings", WORDS[f"figure.filings.{state}"], (f"{counts[state]:,}",) * 2, "bad" if bad else "none"
         )

@@ -1,5 +1,6 @@
 """What every page stands on: who asks, what the core says for them, the page around the content."""
 
+import asyncio
 import datetime as dt
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
@@ -27,6 +28,7 @@ from runbooks.console.jobs import Jobs
 from runbooks.console.pages import Pages
 from runbooks.console.readings import Readings
 from runbooks.console.rights import find_sections, may_open
+from runbooks.console.view import Platform, SiteView
 from runbooks.console.watch import Watch
 from runbooks.console.words import choose_language, other
 
@@ -77,9 +79,13 @@ def signed_in(show: Shown, *, uses: bool = True) -> Guarded:
         token = read_token(request.cookies)
         if token is None:
             return RedirectResponse("/sign-in", 303)
-        person = await console_of(request).entrance.find_person(token, address_of(request), uses=uses)
+        console = console_of(request)
+        person, platform = await asyncio.gather(
+            console.entrance.find_person(token, address_of(request), uses=uses), console.watch.look_now()
+        )
         if isinstance(person, Refusal):
             return show_refusal(request, person)
+        request.state.platform = platform
         if not may_open(request.url.path, person.roles):
             sections = find_sections(person.roles)
             if request.url.path == "/" and sections:
@@ -199,11 +205,18 @@ def show_page(
         "next_language": other(language),
         "form_token": make_form_token(fresh, read_token(request.cookies)),
         "now": console_of(request).read_now(),
+        "unseen": find_unseen(request),
     }
     answer = HTMLResponse(console_of(request).pages.render(template, language, **(known | values)), status)
     if nonce is None:
         answer.headers.append("set-cookie", make_cookie(NONCE, fresh))
     return answer
+
+
+def find_unseen(request: Request) -> tuple[SiteView, ...]:
+    """Return the sites that this console does not see, as of this request; none for who is not signed in."""
+    platform: Platform | None = getattr(request.state, "platform", None)
+    return tuple(site for site in platform.sites if site.state != "seen") if platform else ()
 
 
 def is_own(request: Request, fields: Mapping[str, str]) -> bool:

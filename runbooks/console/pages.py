@@ -1,7 +1,7 @@
 """HTML of the console: templates, the words they may use, how instants and figures are written."""
 
 import datetime as dt
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from core_app.business_calendar import SHANGHAI
+from runbooks.console.view import SiteView
 from runbooks.console.words import LANGUAGES, WORDS, other, word
 from runbooks.exposure import word_age, word_count, word_yuan
 
@@ -29,7 +30,8 @@ class Pages:
             lstrip_blocks=True,
         )
         self.environment.filters |= {
-            "clock": clock, "day": day, "bytes": word_size, "instant": instant, "figure": figure,
+            "clock": clock, "day": day, "stamp": stamp, "unseen_told": tell_unseen,
+            "bytes": word_size, "instant": instant, "figure": figure,
         }  # fmt: skip
 
     def render(self, template: str, language: str, **values: Any) -> str:
@@ -41,7 +43,8 @@ class Pages:
 def words_for(language: str) -> Mapping[str, Any]:
     """Return what every template may call: `w` a text, `both` a heading with the other language beside.
 
-    `change` is why a grant was written: a reason, or what an operator said.
+    `change` is why a grant was written: a reason, or what an operator said. `coded` is the word of a code
+    that others may add to (a role, an action): one without a word stands as it is.
     """
 
     def w(key: str, **filled: object) -> str:
@@ -55,8 +58,14 @@ def words_for(language: str) -> Mapping[str, Any]:
     def change(why: str) -> str:
         return word(language, f"why.{why}") if f"why.{why}" in WORDS else why.replace("_", " ")
 
+    def coded(prefix: str, code: str | None) -> str:
+        if code is None:
+            return "-"
+        key = f"{prefix}.{code}"
+        return word(language, key) if key in WORDS else code.replace("_", " ")
+
     worded: dict[str, Callable[..., Any]] = {
-        "w": w, "both": both, "change": change, "exposure": exposure_for(language),
+        "w": w, "both": both, "change": change, "coded": coded, "exposure": exposure_for(language),
     }  # fmt: skip
     return {**worded, "language": language, "html_language": LANGUAGES[language]}
 
@@ -100,6 +109,20 @@ def day(instant: dt.datetime) -> str:
     return f"{instant.astimezone(SHANGHAI):%Y-%m-%d %H:%M}"
 
 
+def stamp(instant: dt.datetime) -> str:
+    """Return day and second in Beijing.
+
+    >>> stamp(dt.datetime(2026, 11, 22, 16, 31, 7, tzinfo=dt.UTC))
+    '2026-11-23 00:31:07'
+    """
+    return f"{instant.astimezone(SHANGHAI):%Y-%m-%d %H:%M:%S}"
+
+
+def tell_unseen(sites: Iterable[SiteView]) -> str:
+    """Return which sites a page says are not seen, as it tells the console when it asks again."""
+    return "+".join(sorted(site.site for site in sites))
+
+
 def instant(text: str | None) -> str:
     """Return an ISO 8601 instant as day and time in Beijing; "-" for None, what is none as it is.
 
@@ -112,7 +135,7 @@ def instant(text: str | None) -> str:
         read = dt.datetime.fromisoformat(text)
     except ValueError:
         return text
-    return f"{read.astimezone(SHANGHAI):%Y-%m-%d %H:%M:%S}" if read.tzinfo else text
+    return stamp(read) if read.tzinfo else text
 
 
 def figure(value: float | None) -> str:

@@ -18,10 +18,13 @@ from starlette.routing import Route
 from compliance.controls.catalogue import read_catalogue
 from runbooks.console.entrance import Person
 from runbooks.console.figures import COMMANDS, GROUPS, find_alerts, make_figures
-from runbooks.console.frame import console_of, posted, show_page, signed_in
+from runbooks.console.frame import console_of, find_unseen, posted, show_page, signed_in
+from runbooks.console.insight import COMMANDS as INSIGHT
+from runbooks.console.insight import make_fired, make_metrics, make_tasks
 from runbooks.console.packs import find_evidence, read_board
 from runbooks.console.readings import Commands, Reading
 from runbooks.console.rights import find_section
+from runbooks.console.view import FRESH_SECONDS as FRESH_LOOK_SECONDS
 
 FRESH_SECONDS = 60.0
 """A reading this old is read anew while somebody looks. Source: our choice; it costs a busy second."""
@@ -37,7 +40,13 @@ Values = Callable[[Request], Awaitable[Mapping[str, Any]]]
 
 
 def _look(request: Request, commands: Commands, fresh_seconds: float = FRESH_SECONDS) -> Reading:
-    return console_of(request).readings.look(commands, fresh_seconds)
+    """Return the newest reading; one that was begun while a site still passed for seen is not fresh."""
+    console = console_of(request)
+    if fresh_seconds < _NEVER:
+        now = console.read_now()
+        known = [(now - one.since).total_seconds() - FRESH_LOOK_SECONDS for one in find_unseen(request)]
+        fresh_seconds = max(0.0, min([fresh_seconds, *known]))
+    return console.readings.look(commands, fresh_seconds)
 
 
 async def read_keys(request: Request) -> Mapping[str, Any]:
@@ -65,16 +74,32 @@ async def read_batch(request: Request) -> Mapping[str, Any]:
 
 
 async def read_figures(request: Request) -> Mapping[str, Any]:
-    """Return the board's figures, by group, and what somebody has to look at."""
-    reading = _look(request, COMMANDS)
-    answers = reading.answers or ()
-    figures = make_figures([one.plain for one in answers]) if answers else []
+    """Return the board: figures by group, the catalogue of metrics, what somebody has to look at."""
+    readings = [_look(request, COMMANDS), _look(request, INSIGHT)]
+    plain, insight = _plain(readings[0], COMMANDS), _plain(readings[1], INSIGHT)
+    figures = make_figures(plain)
     grouped = {name: [one for one in figures if one.group == name] for name in GROUPS}
-    silent = [" ".join(words) for words, one in zip(COMMANDS, answers, strict=False) if not one.seen]
+    asked = [
+        pair
+        for commands, reading in zip((COMMANDS, INSIGHT), readings, strict=True)
+        for pair in zip(commands, reading.answers or (), strict=False)
+    ]
+    run, check, tasks = insight
     return {
-        "readings": [reading], "groups": grouped, "alerts": find_alerts(figures), "silent": silent,
-        "count": len(figures),
-    }  # fmt: skip
+        "readings": readings,
+        "groups": grouped,
+        "alerts": find_alerts(figures),
+        "fired": make_fired(run, check),
+        "metrics": make_metrics(run, check),
+        "tasks": make_tasks(run, tasks),
+        "told_tasks": tasks is not None,
+        "silent": [" ".join(words) for words, one in asked if not one.seen],
+    }
+
+
+def _plain(reading: Reading, commands: Commands) -> list[Any]:
+    """Return what each command said, None for one that said nothing or was not asked yet."""
+    return [one.plain for one in reading.answers or ()] or [None] * len(commands)
 
 
 async def read_trail(request: Request) -> Mapping[str, Any]:

@@ -24,6 +24,14 @@ LEVELS = (20, 40, 70, 90)
 _CASE = re.compile(r"W-[0-9a-f]{32}")
 _APPROVAL = re.compile(r"[0-9a-f]{32}")
 _CASES = "/v1/staff/cases"
+_REQUESTS = {
+    "request.name": re.compile(r"/v1/staff/cases/[^/]+/unmaskings"),
+    "request.clear": re.compile(r"/v1/staff/customers/[^/]+/unmaskings"),
+    "request.export": re.compile(r"/v1/staff/exports"),
+    "request.account": re.compile(r"/v1/staff/accounts/.+"),
+    "request.drill": re.compile(r"biyi drill run .+"),
+}
+"""What dangerous requests are about, by their path."""
 
 
 async def show_reviews(request: Request, person: Person) -> Response:
@@ -84,10 +92,19 @@ def find_dwells(events: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {"names": [f"{hour:02}" for hour in range(24)], "counts": counts, "seconds": seconds}
 
 
-def find_families(document: Mapping[str, Any]) -> list[str]:
-    """Return the kinds of behaviour that a case's reasons name, in their order."""
+def find_families(document: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """Return the kinds of behaviour that a case's reasons name, in their order, in Chinese and English."""
     reasons = [*document.get("today", ()), *document.get("accumulated", ())]
-    return list(dict.fromkeys(one["family"] for one in reasons if "family" in one))
+    return {one["family"]: (one["text_zh"], one["text"]) for one in reasons if "family" in one}
+
+
+def find_request(path: str) -> str:
+    """Return the key of the words for what a request asks for; "request.other" for one without words.
+
+    >>> find_request("/v1/staff/cases/W-0f/unmaskings"), find_request("biyi drill run site-loss")
+    ('request.name', 'request.drill')
+    """
+    return next((key for key, pattern in _REQUESTS.items() if pattern.fullmatch(path)), "request.other")
 
 
 async def _find_asked(request: Request, person: Person, case_id: str) -> dict[str, Any] | None:
@@ -135,7 +152,9 @@ async def show_approvals(request: Request, person: Person) -> Response:
     rows = (await call_core(request, "GET", "/v1/staff/approvals?limit=100"))["approvals"]
     waiting = [one for one in rows if one["state"] == "open"]
     past = [one for one in rows if one["state"] != "open"]
-    return show_page(request, "approvals.html", person=person, waiting=waiting, past=past)
+    return show_page(
+        request, "approvals.html", person=person, waiting=waiting, past=past, find_request=find_request
+    )
 
 
 async def post_decision(request: Request, _person: Person, fields: Mapping[str, str]) -> Response:

@@ -1,6 +1,6 @@
 """One reader of the agents for all browsers of a console: who comes late gets the newest, nothing queues.
 
-While somebody looks, each agent is asked twice a second, else every few seconds, so that "not seen since"
+While somebody looks, each agent is asked twice a second, else every two seconds, so that "not seen since"
 is known when somebody comes.
 """
 
@@ -17,8 +17,8 @@ from runbooks.console.view import Platform, SiteLook, make_platform
 
 LOOK_SECONDS = 0.5
 """Pause between two looks while a browser watches. Source: the live view's promise, at most 1 s behind."""
-IDLE_SECONDS = 5.0
-"""The same while nobody does. Source: our choice."""
+IDLE_SECONDS = 2.0
+"""The same while nobody does. Source: our choice, under `view.FRESH_SECONDS`: who comes is told the truth."""
 PATIENCE_SECONDS = 1.5
 """Patience with an agent. Source: our choice, under `view.FRESH_SECONDS`; it answers in milliseconds."""
 

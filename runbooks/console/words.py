@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import Final
 
 from runbooks.console.words_of_cells import WORDS_OF_CELLS
+from runbooks.console.words_of_figures import WORDS_OF_FIGURES
 from runbooks.console.words_of_people import WORDS_OF_PEOPLE
 from runbooks.console.words_of_work import WORDS_OF_WORK
 
@@ -124,6 +125,10 @@ _PLATFORM = {
     "seen": ("正常应答", "answers"),
     "not_seen": ("自 {since} 起看不到", "not seen since {since}"),
     "never_seen": ("本控制台启动（{since}）以来从未看到", "never seen since this console began, {since}"),
+    "unseen.means": (
+        "（北京时间）。本页中关于 {site} 的内容是此前的情况，或者没有；其现状不得而知。",
+        "(Beijing time). What this page says of {site} is of before, or missing; its state now is unknown.",
+    ),
     "witness.answers": ("见证成员应答", "its member answers"),
     "witness.silent": ("见证成员没有应答", "its member does not answer"),
     "witness.unknown": ("未知：没有可见的代理可问", "not known: no agent is seen that could tell"),
@@ -230,7 +235,16 @@ _DRILLS = {
     "runbook.command": ("运行命令", "Run it"),
 }
 WORDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
-    {**_COMMON, **_DOOR, **_PLATFORM, **_DRILLS, **WORDS_OF_CELLS, **WORDS_OF_WORK, **WORDS_OF_PEOPLE}
+    {
+        **_COMMON,
+        **_DOOR,
+        **_PLATFORM,
+        **_DRILLS,
+        **WORDS_OF_CELLS,
+        **WORDS_OF_WORK,
+        **WORDS_OF_PEOPLE,
+        **WORDS_OF_FIGURES,
+    }
 )
 """Key -> (Chinese, English); names in braces are filled in."""
 

@@ -62,6 +62,12 @@ _JOBS = {
     "choice.rounds": ("轮数", "Rounds"),
 }
 _KEYS = {
+    "key.primary": ("主版本", "primary"),
+    "key.arrived": ("已到达，仅可解密", "arrived: opens only"),
+    "key.old": ("旧版本，仅可解密", "old: opens only"),
+    "key.destroyed": ("已销毁", "destroyed"),
+    "key.retired": ("已退役", "retired"),
+    "key.file": ("文件", "file"),
     "keys.rings": ("密钥环", "Key rings"),
     "keys.generation": ("代次", "generation"),
     "keys.root": ("根密钥", "root key"),
@@ -81,6 +87,7 @@ _KEYS = {
 _BACKUPS = {
     "backups.archives": ("归档", "Archives"),
     "backups.good": ("可恢复", "can be restored"),
+    "backups.unseen": ("站点看不到，未核实", "site not seen: not checked"),
     "backups.bad": ("不可恢复", "cannot be restored"),
     "backups.from": ("最早可恢复", "restorable from"),
     "backups.to": ("最晚可恢复", "restorable to"),

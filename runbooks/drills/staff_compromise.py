@@ -11,11 +11,12 @@ Abort rule: Ctrl-C at any time; the drill's account is disabled whatever happens
 Steps: check -> load -> make an account for the drill, give it a role under this drill's approval -> its owner
 logs in -> a thief with its session looks at customers through both sites -> the same session from another
 address is refused -> disable the account -> the session is refused at both sites, so is the password -> one
-person alone cannot reopen it -> both sites' scoring has each look -> stop the load -> resolve -> read the
-final rows -> verify the audit trail -> judge.
+person alone cannot reopen it -> both sites' scoring has each look once -> stop the load -> resolve -> read
+the final rows -> verify the audit trail -> judge.
 """
 
 import asyncio
+import datetime as dt
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -35,9 +36,10 @@ from runbooks.drills.approval import APPROVER, read_session
 from runbooks.drills.checkers import Finding
 from runbooks.drills.one_fault import OneFault, judge_epochs, judge_requests
 from runbooks.drills.read_rows import connect_granted
+from runbooks.drills.read_scored import days_since, read_day, wait_for_counts
 from runbooks.drills.records import History
 from runbooks.drills.scene import DrillOptions, DrillRefused, Scene, read_drill_settings
-from runbooks.drills.ueba_loss import days_of, wait_for_counts
+from runbooks.drills.scored import Acted, find_doubled, find_lost
 from runbooks.drills.verdict import limit_finding
 from runbooks.lending_core import open_portal
 
@@ -60,6 +62,7 @@ class Case:
     staff: str
     by: Session
     approval: str
+    began_on: dt.date
     token: str = ""
     password: str = ""
     looks: set[str] = field(default_factory=set)
@@ -99,6 +102,8 @@ def judge_compromise(history: History, homes: Mapping[str, str]) -> tuple[Findin
     shut_ns, refused_ns = history.mark_ns("disabled"), history.mark_ns("sessions_refused")
     seconds = (refused_ns - shut_ns) / 1e9 if shut_ns is not None and refused_ns is not None else None
     late = seconds is None or seconds > SHUT_S
+    differs = seen.get("scoring_differs")
+    unscored = "it was not looked at" if differs is None else differs.text
     said = "never" if seconds is None else f"after {seconds:.2f} s"
     return (
         limit_finding("sessions_ended_in_time", [f"{said}, limit {SHUT_S:g} s"] if late else [], 1),
@@ -109,7 +114,7 @@ def judge_compromise(history: History, homes: Mapping[str, str]) -> tuple[Findin
                 ("password_refused", "the right password still opened the account"),
                 ("reopening_takes_two", "one person alone could reopen the account"),
                 ("changes_name_who_and_why", "the acts on the account are not all written down"),
-                ("scoring_saw_each_look", "a site's scoring lacks looks of the thief"),
+                ("scoring_saw_each_look", unscored),
             )
         ),
         judge_requests(history),
@@ -119,7 +124,7 @@ def judge_compromise(history: History, homes: Mapping[str, str]) -> tuple[Findin
 
 async def _take_over_and_shut(scene: Scene, desk: Desk, name: str, approval: str) -> None:
     try:
-        case = Case(name, await read_session(desk), approval)
+        case = Case(name, await read_session(desk), approval, read_day())
         customers = await _read_customers(scene)
         timeout = aiohttp.ClientTimeout(total=_PATIENCE_S)
         connector = aiohttp.TCPConnector(ssl=public_tls(scene.settings.tls_dir))
@@ -227,11 +232,19 @@ async def _check_changes(scene: Scene, desk: Desk, case: Case) -> None:
 
 async def _check_scoring(scene: Scene, case: Case) -> None:
     scene.mark("scoring", f"wait until both sites' scoring has the {len(case.looks)} looks")
-    wanted = {case.staff: frozenset(case.looks)}
-    sites = [read_drill_settings(scene.options.home, site) for site in DATA_SITES]
-    found = await asyncio.gather(*(wait_for_counts(site, wanted, days_of()) for site in sites))
-    if all(counted.get(case.staff, (frozenset(), 0))[0] == wanted[case.staff] for counted in found):
-        scene.mark("scoring_saw_each_look", f"each of {len(case.looks)} looks is scored at both sites")
+    acted, days = {case.staff: Acted(frozenset(case.looks))}, days_since(case.began_on)
+    sites = {site: read_drill_settings(scene.options.home, site) for site in DATA_SITES}
+    found = await asyncio.gather(*(wait_for_counts(one, acted, days) for one in sites.values()))
+    faults = [
+        f"{site} {verb} {what}"
+        for site, counted in zip(sites, found, strict=True)
+        for verb, faulty in (("lacks", find_lost), ("counted too much", find_doubled))
+        for what in faulty(acted, counted)
+    ]
+    if faults:
+        scene.mark("scoring_differs", "; ".join(faults))
+    else:
+        scene.mark("scoring_saw_each_look", f"each of {len(case.looks)} looks is scored once at both sites")
 
 
 async def _shut(scene: Scene, name: str) -> None:

@@ -15,6 +15,7 @@ HEARTBEAT_MS, ELECTION_MS = 100, 1000
 cores a stalled fsync then costs an election more often than a lost leader does."""
 CIPHERS = "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"
 """etcd's below TLS 1.3. Source: RFC 9325, 4.2; our certificates have ECDSA keys."""
+_PAYER_FAKES = ("--messages", "fake", "--opinions", "fake")
 AGENT_PROGRAMS = ("agent", "api", "projector", "payer", "notary", "watcher", "console")
 
 
@@ -57,7 +58,7 @@ def plan_programs(stand: Stand, site: Site, binaries: ServerBinaries) -> tuple[P
             ),
             Program(
                 "payer",
-                (*python, "core_app.payer", "--settings", settings, "--messages", "fake"),
+                (*python, "core_app.payer", "--settings", settings, *_PAYER_FAKES),
                 stand.port(site, "payer"),
             ),
             Program(

@@ -37,6 +37,27 @@ def check_accessible(page: Page, where: str) -> None:
     assert serious == [], where
 
 
+def test_the_board_has_the_catalogue_with_its_alerts_and_open_tasks(console: Console) -> None:
+    page = console.page_of("sun.hui")
+    open_page(page, console.url() + "/board")
+    metrics = page.locator('tr[id^="metric-"]')
+    assert metrics.count() >= 20
+    for row in metrics.all():
+        cells = [text.strip() for text in row.locator("td").all_inner_texts()]
+        assert all(cells), f"value, unit, dimensions, state, rule, owner: {cells}"
+    complaints = page.locator("#metric-complaints_taken")
+    expect(complaints.locator(".mark.bad")).to_have_text("alert")
+    expect(complaints).to_contain_text("Complaints of collection grow: ≤ 20 collection; 7 days added up")
+    expect(complaints).to_contain_text("source, about")
+    task = page.locator("section", has=page.locator("#tasks-title")).locator("tbody tr")
+    expect(task).to_have_count(1)
+    expect(task).to_contain_text("head of compliance")
+    alarms = page.locator("section", has=page.locator("#alerts-title"))
+    expect(alarms).to_contain_text("Complaints of collection grow (collection): 23 (bound ≤ 20)")
+    for channel in page.locator("tr", has=page.locator("th:has-text('Payment channel')")).all():
+        expect(channel).to_contain_text("in use")
+
+
 def test_a_wrong_password_lets_nobody_in(console: Console) -> None:
     page = console.stranger()
     page.goto(console.url() + "/")

@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 ROOT = Path(__file__).parents[2]
 PYTHON = str(ROOT / ".venv" / "bin" / "python")
-UP_SECONDS, DOWN_SECONDS = 840, 120
+UP_SECONDS, DOWN_SECONDS = 1800, 240
 STEP_SECONDS = 30
 
 

@@ -8,7 +8,7 @@ products as (
         as p (product, product_version, product_name, account_type, repay_mode, frequency, merged, method)
 ),
 -- Settled that evening, and open again since: a repayment of theirs was reversed later.
-reopened as (
+reopened as not materialized (
     select b.loan_id, max(r.booked_on) as settled_on
     from (
         select distinct b.loan_id from core.reversals x join core.repayments b using (repayment_id)
@@ -38,9 +38,21 @@ loan as (
     left join reopened u on u.loan_id = l.loan_id
     where l.drawn_on <= {day}
         and (l.settled_on is null or l.settled_on > {since})
-        and (u.settled_on is null or u.settled_on > {since})
+        and not exists (select from reopened e where e.loan_id = l.loan_id and e.settled_on <= {since})
         and (l.written_off_on is null or l.written_off_on > {since})
         and not exists (select from core.draw_voids v where v.loan_id = l.loan_id and v.voided_on <= {day})
+),
+-- Every loan's plan by one pass over all instalments, without a join. Only for loans that never had another plan.
+-- What falls due next is read off the axis on which each instalment says what comes before it: both its ends grow
+-- from period to period, so the least of them after the evening are those of the first one after it.
+plans as (
+    select i.loan_id, max(i.due) as maturity, count(*) as periods, count(*) filter (where i.due <= {day}) as passed,
+        count(*) filter (where i.due < {day}) as fallen, min(i.due) filter (where i.due > {day}) as next_due,
+        min(i.principal_before_fen + i.principal_fen) filter (where i.due > {day})
+            - min(i.principal_before_fen) filter (where i.due > {day}) as next_principal_fen,
+        min(i.interest_before_fen + i.interest_fen) filter (where i.due > {day})
+            - min(i.interest_before_fen) filter (where i.due > {day}) as next_interest_fen
+    from core.instalments i group by i.loan_id
 ),
 ledger as (
     select e.account, coalesce(sum(e.amount_fen) filter (where e.booked_on <= {since}), 0) as opening_fen,

@@ -1,147 +1,99 @@
-"""Fit one card on people of two houses whose rows never leave them: federated averaging, an experiment.
+"""Fit one card on people of two houses whose rows never leave them: federated Newton steps, an experiment.
 
-Each house is a process of its own with its own rows. A round asks every house for one Newton step at the
-weights so far, as sums over all its rows: slope (one number a weight) and curvature (one a pair of weights).
-The coordinator adds the sums up, so that the weights are those of a fit to both houses' rows together. Sums
-over few rows would give the rows away: a house with fewer than LEAST_ROWS answers nothing. Clips, means and
-scales are those of a card that both houses know, not gathered from them.
+The houses have different customers and the same columns. (Different columns of the same customers would
+need to know first who is a customer of both, which would itself cross.) The platform, this process, asks the
+bank, a process of its own behind mutual TLS, for sums at the weights so far and adds those over its own rows:
+slope, one number a weight, and curvature, one a pair of weights. The weights found are those of a fit to all
+rows together. `released` says when a house gives nothing. Each house learns the other's sums, no row.
 
 Nothing in the core waits for it, and no figure of it says anything about real borrowers.
+docs/decisions/095-sums-cross-not-rows.md says why no framework for this is used.
 """
 
-import json
-import multiprocessing
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
 from typing import Any
 
+import aiohttp
 import numpy as np
 
-from core_app.decisions.scorecard import Scorecard, Term
 from core_app.decisions.training.fit import RIDGE, compute_auc, regress
-from core_app.decisions.training.synthetic import Floats, Population, make_population
+from core_app.decisions.training.house import House, make_design, read_terms
+from core_app.decisions.training.released import (
+    compute_sums,
+    find_why_not,
+    pack_weights,
+    unpack_sums,
+)
+from core_app.decisions.training.synthetic import Floats, make_population
 from core_app.errors import CoreError
+from replication.tls import Tls
 
-LEAST_ROWS = 500
-"""Fewest rows whose sums a house gives out. Source: our choice, some twenty rows a weight."""
-PATIENCE_S = 60
+PATIENCE_S = 60.0
 """For one answer of a house. Source: our choice; a round over 20,000 rows takes milliseconds."""
 _ROUNDS = 30
 _CONVERGED = 1e-10
+Ask = Callable[[Floats], Awaitable[tuple[Floats, Floats]]]
+"""Asks a house for slope and curvature at weights; HouseRefused when it gives none."""
 
 
 class HouseRefused(CoreError):
-    """A house gave no sums; the message says why, or that it was silent."""
-
-
-@dataclass(frozen=True, slots=True)
-class House:
-    """Where a house's synthetic rows come from: every `of`-th one of a population, from `first` on."""
-
-    seed: int
-    rows: int
-    first: int
-    of: int = 2
-
-    def read_rows(self) -> Population:
-        """Return the rows of this house alone."""
-        people = make_population(self.seed, self.rows)
-        return people.only(np.arange(self.rows) % self.of == self.first)
+    """A house gave no sums; the message says which and why, or that it could not be asked."""
 
 
 @dataclass(slots=True)
 class Wire:
-    """The one way into a house: asks and answers as JSON, both kept to be looked at."""
+    """The one way to the bank; counts the rounds and the bytes of the sums that crossed."""
 
-    connection: Connection
-    sent: list[bytes] = field(default_factory=list)
-    received: list[bytes] = field(default_factory=list)
+    session: aiohttp.ClientSession
+    url: str
+    tls: Tls
+    rounds: int = 0
+    bytes_crossed: int = field(default=0)
 
-    def ask(self, weights: Floats) -> dict[str, Any]:
-        """Return a house's sums at `weights`; HouseRefused when it gives none."""
-        message = json.dumps({"weights": weights.tolist()}).encode()
-        self.sent.append(message)
-        self.connection.send_bytes(message)
-        if not self.connection.poll(PATIENCE_S):
-            raise HouseRefused(f"no answer within {PATIENCE_S} s")
-        answer = self.connection.recv_bytes()
-        self.received.append(answer)
-        sums: dict[str, Any] = json.loads(answer)
-        if "refused" in sums:
-            raise HouseRefused(str(sums["refused"]))
+    async def ask(self, weights: Floats) -> tuple[Floats, Floats]:
+        """Return the bank's sums at `weights`."""
+        timeout = aiohttp.ClientTimeout(total=PATIENCE_S)
+        try:
+            async with self.session.post(
+                f"{self.url}/v1/sums", data=pack_weights(weights), ssl=self.tls, timeout=timeout
+            ) as answer:
+                if answer.status != 200:
+                    raise HouseRefused(f"bank: {(await answer.json())['why']}")
+                message = await answer.read()
+            sums = unpack_sums(message, len(weights))
+        except (aiohttp.ClientError, TimeoutError, ValueError, KeyError) as error:
+            raise HouseRefused(f"bank: no answer that can be used ({type(error).__name__})") from error
+        self.rounds += 1
+        self.bytes_crossed += len(message)
         return sums
 
 
-def make_design(terms: Sequence[Term], people: Population) -> Floats:
-    """Return one row a person: 1, then of each term the standardised value and whether it is missing."""
-    columns = [np.ones(len(people.defaulted))]
-    for term in terms:
-        values = people.inputs[term.input]
-        missing = np.isnan(values)
-        clipped = np.clip(values, term.least, term.most)
-        columns += [np.where(missing, 0.0, (clipped - term.mean) / term.scale), missing.astype(float)]
-    return np.column_stack(columns)
-
-
-def compute_sums(design: Floats, outcome: Floats, weights: Floats) -> tuple[Floats, Floats]:
-    """Return slope and curvature of the log likelihood, summed over the rows."""
-    share = 1 / (1 + np.exp(-(design @ weights)))
-    return design.T @ (outcome - share), (design * (share * (1 - share))[:, None]).T @ design
-
-
-def serve_house(connection: Connection, house: House, terms: Sequence[Term]) -> None:
-    """Answer with sums until the other end is closed. Runs in the house's own process."""
+def asking_own_rows(house: House) -> Ask:
+    """Return how the platform asks itself: by the same sums under the same rule."""
     people = house.read_rows()
-    design, outcome = make_design(terms, people), people.defaulted.astype(float)
-    while True:
-        try:
-            weights = np.array(json.loads(connection.recv_bytes())["weights"])
-        except EOFError:
-            return
-        if len(outcome) < LEAST_ROWS:
-            answer: dict[str, Any] = {"refused": f"{len(outcome)} rows, needs {LEAST_ROWS} to give out sums"}
-        else:
-            slope, curve = compute_sums(design, outcome, weights)
-            answer = {"rows": len(outcome), "slope": slope.tolist(), "curve": curve.tolist()}
-        connection.send_bytes(json.dumps(answer).encode())
+    design, outcome = make_design(read_terms(), people), people.defaulted.astype(float)
+
+    async def ask(weights: Floats) -> tuple[Floats, Floats]:
+        if (why := find_why_not(design, outcome, weights)) is not None:
+            raise HouseRefused(f"platform: {why}")
+        return compute_sums(design, outcome, weights)
+
+    return ask
 
 
-@contextmanager
-def open_houses(houses: Sequence[House], terms: Sequence[Term]) -> Iterator[tuple[Wire, ...]]:
-    """Start each house as a process that holds its own rows and no others."""
-    context = multiprocessing.get_context("spawn")
-    wires, running = [], []
-    try:
-        for house in houses:
-            ours, theirs = context.Pipe()
-            process = context.Process(target=serve_house, args=(theirs, house, tuple(terms)), daemon=True)
-            process.start()
-            theirs.close()
-            wires.append(Wire(ours))
-            running.append(process)
-        yield tuple(wires)
-    finally:
-        for wire in wires:
-            wire.connection.close()
-        for process in running:
-            process.join(PATIENCE_S)
-
-
-def average(card: Scorecard, wires: Sequence[Wire]) -> Floats:
+async def average(size: int, asks: tuple[Ask, ...]) -> Floats:
     """Return the weights of a fit to all houses' rows, from rounds of sums.
 
     HouseRefused when a house gives none; ArithmeticError when the rounds do not come to rest.
     """
-    size = 1 + 2 * len(card.terms)
     weights = np.zeros(size)
     penalty = RIDGE * np.eye(size)
     penalty[0, 0] = 0.0
     for _ in range(_ROUNDS):
-        answers = [wire.ask(weights) for wire in wires]
-        slope = sum(np.array(answer["slope"]) for answer in answers) - penalty @ weights
-        curve = sum(np.array(answer["curve"]) for answer in answers) + penalty
+        answers = [await ask(weights) for ask in asks]
+        slope = sum(slope for slope, _ in answers) - penalty @ weights
+        curve = sum(curve for _, curve in answers) + penalty
         step = np.linalg.solve(curve, slope)
         weights = weights + step
         if float(np.abs(step).max()) < _CONVERGED:
@@ -149,23 +101,25 @@ def average(card: Scorecard, wires: Sequence[Wire]) -> Floats:
     raise ArithmeticError(f"the houses' weights did not come to rest in {_ROUNDS} rounds")
 
 
-def compare_houses(card: Scorecard, seed: int, rows: int) -> dict[str, Any]:
-    """Return the AUC of two houses' common fit and of each alone on people of neither, and what crossed."""
-    houses = (House(seed, rows, 0), House(seed, rows, 1))
-    with open_houses(houses, card.terms) as wires:
-        weights = average(card, wires)
-    unseen = make_population(seed + 1, rows)
-    design = make_design(card.terms, unseen)
+async def compare_houses(platform: House, bank: House, wire: Wire) -> dict[str, Any]:
+    """Return the AUC of each house alone, both by sums, and all rows in one place, on people of neither."""
+    terms = read_terms()
+    weights = await average(1 + 2 * len(terms), (asking_own_rows(platform), wire.ask))
+    unseen = make_population(platform.seed + 1, platform.rows)
+    design = make_design(terms, unseen)
 
     def measure(fitted: Floats) -> float:
         return compute_auc(design @ fitted, unseen.defaulted)
 
-    alone = [house.read_rows() for house in houses]
-    first, second = (measure(regress(make_design(card.terms, own), own.defaulted)) for own in alone)
+    own = [house.read_rows() for house in (platform, bank)]
+    designs = [make_design(terms, one) for one in own]
+    alone = [measure(regress(d, one.defaulted)) for d, one in zip(designs, own, strict=True)]
+    pooled = regress(np.concatenate(designs), np.concatenate([one.defaulted for one in own]))
     return {
-        "first_alone": first,
-        "second_alone": second,
-        "together": measure(weights),
-        "rounds": len(wires[0].sent),
-        "bytes_crossed": sum(len(message) for wire in wires for message in wire.received),
+        "platform_alone": alone[0],
+        "bank_alone": alone[1],
+        "federated": measure(weights),
+        "pooled": measure(pooled),
+        "rounds": wire.rounds,
+        "bytes_crossed": wire.bytes_crossed,
     }

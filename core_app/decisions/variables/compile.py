@@ -86,6 +86,9 @@ def _aggregate(variable: Variable, day: str, parameters: _Parameters) -> str:
             return f"max({column}) {only}"
         case "distinct":
             return f"count(distinct {column}) {only}"
+        case "newest":
+            order = f"{source.day} desc, {source.sequence} desc"
+            return f"(array_agg({column} order by {order}) {only})[1]"
         case "days_since_first":
             return f"{day} - min({source.day}) {only}"
         case "days_since_last":

@@ -16,7 +16,9 @@ from core_app.errors import DocumentInvalid
 from core_app.products.parameters.shapes import Count, Group, Line
 
 VariableName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{1,63}$")]
-Take = Literal["count", "sum", "average", "least", "most", "distinct", "days_since_first", "days_since_last"]
+Take = Literal[
+    "count", "sum", "average", "least", "most", "distinct", "days_since_first", "days_since_last", "newest"
+]
 Scalar = Annotated[int, Field(strict=True)] | Annotated[str, Field(max_length=100)]
 
 
@@ -34,6 +36,8 @@ class Source:
     numbers: Mapping[str, str]
     names: Mapping[str, str]
     stands: str = "true"
+    sequence: str = ""
+    """What tells events of one day apart; empty where there is no newest one."""
 
 
 def _as_corrected(component: str) -> str:
@@ -92,6 +96,14 @@ SOURCES: Mapping[str, Source] = {
         " or not exists (select from core.instalments n where n.loan_id = s.loan_id"
         " and n.plan_version > s.plan_version and n.period <= s.period and n.made_on < a.day))",
     ),
+    "partner_scores": Source(
+        "core.partner_scores s",
+        "s.customer_id",
+        "s.received_on",
+        {"score": "s.score", "days_old": "(a.day - s.scored_on)"},
+        {"partner": "s.partner", "model_kind": "s.model_kind", "model_version": "s.model_version"},
+        sequence="s.score_id",
+    ),
 }
 """The events there are: rows that are never changed once written (a plan's instalments by their due date)."""
 
@@ -108,7 +120,7 @@ class Where(Group):
 class Aggregate(Group):
     """Taken over a source's events of the last `days` business-calendar days before the day asked for."""
 
-    source: Literal["applications", "contracts", "loans", "repayments", "instalments"]
+    source: Literal["applications", "contracts", "loans", "repayments", "instalments", "partner_scores"]
     take: Take
     column: VariableName | None = None
     days: Annotated[int, Field(ge=1, le=36_500)] | None = None
@@ -117,7 +129,9 @@ class Aggregate(Group):
     @model_validator(mode="after")
     def _check_columns(self) -> "Aggregate":
         source = SOURCES[self.source]
-        needs_column = self.take in {"sum", "average", "least", "most", "distinct"}
+        needs_column = self.take in {"sum", "average", "least", "most", "distinct", "newest"}
+        if self.take == "newest" and not source.sequence:
+            raise ValueError(f"take: newest, {self.source} has no order within a day")
         if needs_column != (self.column is not None):
             raise ValueError(f"take: {self.take} {'needs' if needs_column else 'has no'} column")
         known = {*source.numbers, *source.names} if self.take == "distinct" else {*source.numbers}

@@ -12,6 +12,7 @@ from core_app.products.parameters.shapes import (
     Group,
     InTwoLanguages,
     Line,
+    Months,
     Name,
     Names,
     Periods,
@@ -25,6 +26,7 @@ _MEASURE = "core_app.rules.measure"
 _TERMS = "core_app.loans.terms"
 _CATALOGUE = "core_app.products.catalogue"
 _DECISION = "core_app.decisions.quote"
+_PRICE = "core_app.products.price"
 _TABLE = "core_app.disclosure.cost_table"
 
 
@@ -82,6 +84,16 @@ class Fees(Group):
     monthly_payee: Line | None = told(_TABLE, "Who gets it; needed when there is one.", None)
 
 
+class PriceCell(Group):
+    """The rate of one segment for one term."""
+
+    segment: Name = told(_PRICE, "Customer segment (core_app/customers/segments.yaml).")
+    periods: Months = told(_PRICE, "Number of monthly periods, one of tenor.periods.")
+    rate_annual: Exact = told(
+        _PRICE, "Simple rate a year for that segment and term, in place of the own rate."
+    )
+
+
 class Pricing(Group):
     """What the loan costs."""
 
@@ -93,6 +105,7 @@ class Pricing(Group):
     )
     fees: Fees
     reward: Reward | None = None
+    grid: tuple[PriceCell, ...] = ()
 
 
 class Amount(Group):

@@ -19,6 +19,18 @@ function watchBeats(banner) {
   }, 500);
 }
 
+// A page that asks now and then whether both sites are seen: without an answer it says of when it is.
+function watchConsole(gone) {
+  let at = document.getElementById("unseen").dataset.at;
+  document.body.addEventListener("htmx:afterRequest", (event) => {
+    if (!event.detail.pathInfo.requestPath.startsWith("/sites-seen")) return;
+    if (event.detail.successful) at = event.detail.xhr.getResponseHeader("Biyi-Read-At") ?? at;
+    document.getElementById("gone-since").textContent = at;
+    document.body.classList.toggle("gone", !event.detail.successful);
+    gone.hidden = event.detail.successful;
+  });
+}
+
 // Only time in which the page could be seen counts; the last word is sent when it is left.
 function watchDwell(places) {
   const form = places[0].dataset.form;
@@ -98,6 +110,8 @@ function drawChart(place) {
 document.addEventListener("DOMContentLoaded", () => {
   const banner = document.getElementById("stale");
   if (banner) watchBeats(banner);
+  const gone = document.getElementById("gone");
+  if (gone) watchConsole(gone);
   const looks = [...document.querySelectorAll("[data-looks]")];
   if (looks.length) watchDwell(looks);
   document.querySelectorAll("[data-points]").forEach(drawChart);

@@ -55,6 +55,11 @@ def test_staff_looked_before_during_and_after(drilled: dict[str, Any]) -> None:
     assert drilled["looks_recorded"] >= drilled["looks_shown"] > 300
 
 
+def test_what_names_no_customer_was_done_and_scored_too(drilled: dict[str, Any]) -> None:
+    assert drilled["others_recorded"] >= drilled["searches_shown"] > 30
+    assert drilled["logins_refused"] > 5
+
+
 def test_both_watchers_say_where_they_stand_and_real_looks_come_into_a_home(
     drilled: dict[str, Any], stand: Path, tmp_path: Path
 ) -> None:

@@ -64,6 +64,7 @@ def own_requests(ids: dict[str, str]) -> list[tuple[str, str, Any]]:
     reads = [
         f"/v1/customers/{ids['customer_id']}",
         f"/v1/customers/{ids['customer_id']}/limits",
+        f"/v1/customers/{ids['customer_id']}/coupons",
         f"/v1/customers/{ids['customer_id']}/bills/instalment-12",
         f"/v1/applications/{ids['application_id']}",
         *(f"/v1/loans/{ids['loan_id']}{end}" for end in OF_A_LOAN),
@@ -77,6 +78,7 @@ def own_requests(ids: dict[str, str]) -> list[tuple[str, str, Any]]:
     signed = {"application_id": ids["application_id"], "cost_table_sm3": ids["cost_table_sm3"]}
     consent = {"source": "utilities", "granted": True, "reference": "paper-0001"}
     writes = [
+        ("/v1/quotes", wish),
         ("/v1/applications", wish),
         ("/v1/contracts", signed | {"cost_table_read_seconds": 60}),
         ("/v1/repayments", {"loan_id": ids["loan_id"], "amount_fen": 1_000}),
@@ -103,7 +105,7 @@ async def test_a_customer_reaches_what_is_their_own_and_nobody_elses(
     mine, others = await lend(client), await lend(client)
     me = bearer(core, Party.CUSTOMER, mine["customer_id"])
     asked = {fill_back(path) for _, path, _ in own_requests(mine)}
-    free = {"/v1/quotes", "/v1/products"}  # name nobody
+    free = {"/v1/products"}  # names nobody
     declared = {
         path
         for path, operation in operations(APP.state.document)

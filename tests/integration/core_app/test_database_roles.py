@@ -90,6 +90,7 @@ FORBIDDEN = {
         "set role biyi_app",
     ],
     "biyi_notices": [
+        "update core.opinion_checks set posts = 0",
         PERSONAL,
         "select id_number from core.customers",
         "select phone_index from core.customers",

@@ -10,6 +10,7 @@ import pytest
 from compliance.reporting.batch import Kind
 from compliance.reporting.errors import DayNotClosed
 from compliance.reporting.run import make_filing
+from compliance.reporting.snapshot import IDLE, open_snapshot
 from core_app.commands import make_command
 from core_app.funding.service import Void, void_draw
 from tests.integration.core_app.conftest import TODAY
@@ -59,6 +60,8 @@ async def test_a_month_is_filed_whole_and_everything_agrees(
     assert float(joint["amount"]) == 3_600.00, "our 30 % of 12,000 only"
     partner = read_rows(house, east, "502")
     assert [(row["agreement"], float(row["partner_share"])) for row in partner] == [("bank_east", 70.0)]
+    theirs = round(float(joint["balance"]) / 0.3 * 0.7, 2)
+    assert [float(row["partner_liability"]) for row in partner] == [theirs]
     texts = "".join(path.read_text(encoding="utf-8") for path in tmp_path.glob("*.txt"))
     assert "张三丰" not in texts
     for path in tmp_path.iterdir():
@@ -129,6 +132,52 @@ async def test_an_evening_is_filed_as_it_was_whatever_became_of_its_loans(
     assert int(rows[shorter]["periods"]) < int(before[shorter]["periods"])
     assert rows[cheaper]["periods"] == before[cheaper]["periods"], "the first is of the plan before"
     assert float(rows[cheaper]["rate"]) == float(before[cheaper]["rate"]) / 2
+
+
+BY_LOAN = """
+select i.loan_id, to_char(max(i.due), 'YYYYMMDD'), count(*),
+    least(count(*) filter (where i.due <= '{day}') + 1, count(*)),
+    coalesce(sum(i.principal_fen) filter (where i.due = s.next_due), 0)::bigint,
+    coalesce(sum(i.interest_fen) filter (where i.due = s.next_due), 0)::bigint,
+    max(s.days_past_due), max(s.next_due)
+from core.instalments i join core.loan_snapshots s on s.loan_id = i.loan_id and s.on_date = '{day}'
+group by i.loan_id"""
+"""What a filing computes for all loans at once, loan by loan."""
+
+
+@pytest.mark.parametrize("day", [dt.date(2026, 2, 14), dt.date(2026, 2, 15), dt.date(2026, 2, 16)], ids=str)
+async def test_the_figures_of_a_plan_are_those_of_its_own_instalments(
+    loans: list[str], core: Any, cells: Any, client: Any, tmp_path: Path, day: dt.date
+) -> None:
+    set_day(cells, dt.date(2026, 2, 13))
+    for loan_id in loans[::2]:
+        _, shown, _ = await client.get(f"/v1/loans/{loan_id}")
+        wish = {"loan_id": loan_id, "amount_fen": max(1, shown["next_due_fen"])}
+        status, answer, _ = await client.post("/v1/repayments", wish)
+        assert status == 201, answer
+    await close_evening(core, cells, loans, day)
+    house = open_house(core, cells, tmp_path)
+    made = await make_filing(house, Kind.EAST, evening(core, MONTH_END, day))
+    assert made.findings == []
+    names = ("iou", "maturity", "periods", "period", "next_principal", "next_interest")
+    filed = {tuple(row[name] for name in names) for row in read_rows(house, made, "503")}
+    stood = await cells.rows(BY_LOAN.format(day=day))
+    assert filed >= {
+        (loan_id, maturity, str(periods), str(period), f"{principal / 100:.2f}", f"{interest / 100:.2f}")
+        for loan_id, maturity, periods, period, principal, interest, _, _ in stood
+    }
+    assert len({due for *_, due in stood}) > 1, "some have paid what was due, some have not"
+    assert {late > 0 for *_, late, _ in stood} == {False, True}
+
+
+async def test_a_cells_evening_outlasts_the_writing_of_anothers(
+    core: Any, cells: Any, tmp_path: Path
+) -> None:
+    house = open_house(core, cells, tmp_path)
+    set_day(cells, MONTH_END + dt.timedelta(1))
+    async with open_snapshot(house.connect, house.cells[0], house.tables, evening(core)) as snapshot:
+        row = await (await snapshot.connection.execute("show idle_in_transaction_session_timeout")).fetchone()
+    assert row == (IDLE,)
 
 
 async def test_the_next_month_rolls_forward_from_the_last(

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from core_app.day_end.service import Step, do_chunk
+from core_app.insight import experiments
 from core_app.notices import send as sending
 from core_app.notices.fake_gateway import FakeMessageGateway
 from core_app.notices.send import Sender
+from core_app.notices.texts import DUE_WORDING
 from tests.integration.core_app.lending import draw, repay
 from tests.integration.core_app.test_rewards import REWARD, grant_all, pay_periods
 from tests.integration.core_app.test_rules_at_the_api import make_version, publish
@@ -186,3 +188,31 @@ async def test_what_became_of_a_notice_is_final(client: Any, core: Any, cells: A
     for statement in ("update core.notices set state = 'refused'", "delete from core.notices"):
         with pytest.raises(Exception, match="psql"):
             cells.run_sql(database, statement)
+
+
+@pytest.mark.parametrize(("parts", "group"), [(10_000, "help"), (1, None)])
+async def test_a_due_reminder_is_worded_by_the_borrowers_group_which_is_kept(
+    client: Any, core: Any, cells: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    parts: int, group: str | None,
+) -> None:  # fmt: skip
+    shipped = experiments.read_experiments()[DUE_WORDING]
+    share = shipped.shares[0].model_copy(update={"parts": parts})
+    running = {shipped.id: shipped.model_copy(update={"shares": (share,)})}
+    monkeypatch.setattr(experiments, "read_experiments", lambda: running)
+    loan = await draw(client)
+    assigned = experiments.assign_customer(core, DUE_WORDING, loan["customer_id"], days(0)[0])
+    assert assigned is not None
+    assert group in (assigned.group, None)
+    gateway = FakeMessageGateway(tmp_path / "book")
+    for day in days(-4, 0):
+        await close(core, cells, loan, day)
+        await send(core, gateway, 2)
+    texts = [line["text"] for line in gateway.delivered().values()]
+    offered = [text for text in texts if "service desk" in text]
+    assert bool(offered) == (assigned.group == "help")
+    assert all("fall due" in text for text in offered)
+    kept = await cells.rows("select kind, note from core.notices where state = 'delivered'")
+    assert {kind for kind, _ in kept} == {"due", "overdue"}
+    assert {("due-reminder-help: " + assigned.group in note) == (kind == "due") for kind, note in kept} == {
+        True
+    }

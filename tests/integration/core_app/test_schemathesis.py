@@ -18,7 +18,7 @@ from tests.integration.core_app.people import token_of
 
 # What random bodies cannot know are business rules: a well-formed request may rightly be refused.
 EXCLUDED = "positive_data_acceptance"
-_OTHERS = "limits|pre-screens|reversals|strategies|write-offs"
+_OTHERS = "coupons|limits|pre-screens|reversals|segments|strategies|write-offs"
 HOOKS = Path(__file__).with_name("schemathesis_hooks.py")
 STAFF = f"^/v1/(staff|{_OTHERS})"
 ENDING = "/(logout|password)$"  # they would end the session that the rest is asked with

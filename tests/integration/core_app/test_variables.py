@@ -28,9 +28,10 @@ def random_registry(chance: random.Random, count: int) -> Registry:
         numbers, names = list(SOURCES[source].numbers), list(SOURCES[source].names)
         take = chance.choice(
             ["count", "sum", "average", "least", "most", "distinct", "days_since_first", "days_since_last"]
+            + (["newest"] * 4 if SOURCES[source].sequence else [])
         )
         aggregate: dict[str, Any] = {"source": source, "take": take}
-        if take in {"sum", "average", "least", "most"}:
+        if take in {"sum", "average", "least", "most", "newest"}:
             aggregate["column"] = chance.choice(numbers)
         if take == "distinct":
             aggregate["column"] = chance.choice(numbers + names)
@@ -40,7 +41,7 @@ def random_registry(chance: random.Random, count: int) -> Registry:
             aggregate["where"] = [
                 chance.choice(
                     [
-                        {"column": "product", "one_of": ["instalment-12", "other"]},
+                        {"column": names[0], "one_of": ["instalment-12", "bank_east"]},
                         {
                             "column": chance.choice(numbers),
                             "least": 0,
@@ -63,8 +64,24 @@ def random_registry(chance: random.Random, count: int) -> Registry:
     return make_registry(definitions)
 
 
+async def write_scores(owner: Any, chance: random.Random, customers: list[str]) -> None:
+    """Partners' scores, some of one day."""
+    for number in range(20):
+        day = FIRST + dt.timedelta(days=chance.randrange(DAYS))
+        await owner.execute(
+            "insert into core.partner_scores (customer_id, partner, model_kind, model_version, score,"
+            " scored_on, standard, received_on, idempotency_key) values (%s, %s, 'credit', %s, %s, %s, 1, %s,"
+            " 'k')",
+            [
+                chance.choice(customers), chance.choice(["bank_east", "bank_west"]), f"v{number % 3}",
+                chance.randrange(1_000), day - dt.timedelta(days=chance.randrange(9)), day,
+            ],
+        )  # fmt: skip
+
+
 async def write_history(owner: Any, chance: random.Random, customers: list[str]) -> None:
     """Random applications, contracts, loans, plans and repayments; some on the day asked for, some after."""
+    await write_scores(owner, chance, customers)
     for number in range(40):
         day = FIRST + dt.timedelta(days=chance.randrange(DAYS))
         row = {

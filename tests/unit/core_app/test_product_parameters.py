@@ -12,9 +12,7 @@ ROOT = Path(__file__).parents[3]
 PARAMETERS = tuple(list_parameters())
 LATER = frozenset(
     {
-        "core_app.customers.segments",
         "core_app.insight.ratios",
-        "core_app.servicing.coupons",
         "core_app.servicing.documents",
     }
 )

@@ -20,6 +20,7 @@ def test_the_page_says_what_was_missed_and_has_the_timeline(missed: list[str]) -
         "verdict": str(findings[0].verdict),
         "looks_recorded": 1751,
         "looks_not_shown": 3,
+        "others_recorded": 190,
         "lost": {"idc": len(missed), "cloud": 0},
         "doubled": {"idc": 0, "cloud": 0},
     }

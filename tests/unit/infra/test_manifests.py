@@ -255,6 +255,9 @@ def test_the_processes_can_read_the_documents_they_are_given(
         assert [cell.name for cell in settings.cells] == ["a", "b"]
         own = [place.name for place in settings.places if place.data_dir]
         assert own == ([] if name == "site-settings" else [name.removesuffix("-settings")])
+        if own:
+            settings.require_agent()
+        assert {p.name: p.agent_url for p in settings.places} == platform.agents
         assert all(str(place.data_dir).startswith(HOME) for place in settings.places if place.data_dir)
         assert settings.valkey_address("api") == TlsAddress("valkey", 6379, Path(IDENTITY), "api")
         assert {decide_transport(place) for place in settings.places} == {Transport.TLS}

@@ -61,6 +61,12 @@ ANSWERS: Mapping[tuple[str, str], Any] = {
     ("POST", "/v1/staff/heartbeats"): {"noted": 1},
     ("POST", f"/v1/staff/looks/{LOOK}/end"): {},
 }  # fmt: skip
+OVERDUE = {
+    "id": "region_overdue", "name": {"zh": "地区逾期率过高", "en": "Too much overdue in a region"},
+    "metric": "overdue_share", "per": ["region"], "where": {}, "operator": "above", "threshold": "0.05",
+    "least_whole": 20, "window": {"days": 3, "how": "every"}, "action": "risk_check",
+    "owner": "chief risk officer",
+}  # fmt: skip
 SAID: Mapping[str, Any] = {
     "keys status": {
         "sites": {site: {"generation": 3, "root": "file", "holders": ["zhang"],
@@ -93,6 +99,30 @@ SAID: Mapping[str, Any] = {
                                                                                  "cloud": {}}},
     "day-end status": [{"cell": "a", "day_end_of": "2026-11-21", "days_late": 1},
                        {"cell": "b", "away": True, "days_late": 0, "day_end_of": None}],
+    "metrics run": {"metrics": [
+        {"id": "overdue_share", "name": {"zh": "逾期率", "en": "Overdue"}, "owner": "chief risk officer",
+         "unit": "share", "kind": "ratio", "dimensions": ["product", "region"], "on": "2026-11-21",
+         "total": "0.0612", "rows": [
+            {"dimensions": {"product": "instalment-12", "region": "31"}, "value": "0.0700"},
+            {"dimensions": {"product": "instalment-12", "region": "44"}, "value": "0.0100"}],
+         "alerts": [OVERDUE]},
+        {"id": "drawn", "name": {"zh": "放款金额", "en": "Principal drawn"}, "owner": "head of products",
+         "unit": "fen", "kind": "sum", "dimensions": [], "on": "2026-11-21", "total": "123456",
+         "rows": [{"dimensions": {}, "value": "123456"}], "alerts": []},
+        {"id": "debits_paid_share", "name": {"zh": "代扣成功率", "en": "Debits paid"}, "unit": "share",
+         "owner": "head of operations", "kind": "ratio", "dimensions": [], "on": "2026-11-21", "total": None,
+         "rows": [], "alerts": [OVERDUE | {"id": "debits_fail", "per": [], "operator": "below"}]}]},
+    "metrics check": {"opened": 0, "fired": [
+        {"alert": "region_overdue", "name": OVERDUE["name"], "metric": "overdue_share", "operator": "above",
+         "dimensions": {"region": "31"}, "threshold": "0.05", "value": "0.0700", "on": "2026-11-21",
+         "action": "risk_check", "owner": "chief risk officer"}]},
+    "metrics tasks": {"tasks": [
+        {"task_id": 3, "alert": "region_overdue", "metric": "overdue_share", "dimensions": '{"region": "31"}',
+         "value": "0.07000000", "threshold": "0.05", "on_date": "2026-11-20", "action": "risk_check",
+         "owner": "chief risk officer", "closed_by": None, "note": None},
+        {"task_id": 4, "alert": "gone", "metric": "gone", "dimensions": "{}", "value": "7.00000000",
+         "threshold": "5", "on_date": "2026-11-20", "action": "service_check", "owner": "head of service",
+         "closed_by": None, "note": None}]},
     "report status": [{"batch_id": "east-20261122-001", "kind": "east", "day": "2026-11-22", "version": 1,
                        "sm3": "ab" * 32, "manifest": None, "state": "rejected", "number": 3, "receipt": "R-1",
                        "note": "", "corrects": None}],

@@ -9,7 +9,10 @@ import pytest
 from jinja2 import nodes
 
 from compliance.controls.catalogue import Basis
+from compliance.protection.ring import State as KeyState
 from compliance.reporting.batch import State as Batch
+from core_app.decisions.steps import Step as DecisionStep
+from core_app.insight.read import read_alerts, read_metrics
 from core_app.staff.looks import FACTS, PERSONAL, Purpose, Subject
 from replication.failover.states import CopyState, Step, Why
 from replication.model import Mode, Site
@@ -20,6 +23,7 @@ from runbooks.console.rights import SECTIONS as PAGES
 from runbooks.console.words import LANGUAGES, WORDS, choose_language, word
 from runbooks.drills.catalogue import SECTIONS
 from ueba.calibrate import Level
+from ueba.events import Action
 
 # Paths of our own are filled in as `page.path`, `action` and `job_path`.
 ELSEWHERE = re.compile(r"""(src|href|action)=["'](?!/|#|\{\{ (page\.path|action|job_path) )""")
@@ -40,6 +44,20 @@ ENUMERATED = {
     "board.": GROUPS,
     "filing.": list(Batch),
     "figure.": [],
+    "breaker.": ["closed", "open"],
+    "insight.": ["good", "bad", "odd", "none"],
+    "unit.": [unit.replace(" ", "_") for unit in ("fen", "count", "share", "share a year", "ms")],
+    "dimension.": sorted({name for one in read_metrics().values() for name in one.dimensions}),
+    "task.": sorted({rule.action for rule in read_alerts()}),
+    "of.": [],
+    "key.": [*KeyState, "file"],
+    "action.": list(Action),
+    "result.": ["ok", "denied", "not_found", "failed"],
+    "measure.": [],
+    "request.": ["name", "clear", "export", "account", "drill", "other"],
+    "body.": [],
+    "of.step.": list(DecisionStep),
+    "rule.": ["per", "least", "every", "sum"],
     "level.": list(Level),
     "because.": ["fresh", "slow", "watched", "random"],
     "case.": ["waiting", "open", "closed"],

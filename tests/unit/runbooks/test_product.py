@@ -50,6 +50,22 @@ def test_a_refused_document_is_exit_one_with_rule_value_limit_day_and_source(tmp
     assert run("publish", file).exit_code == 1
 
 
+def test_a_price_of_the_grid_above_the_cap_is_not_published_and_named_by_its_path(tmp_path: Path) -> None:
+    grid = [
+        {"segment": "saver", "periods": periods, "rate_annual": rate}
+        for periods, rate in ((6, "0.1"), (12, "0.25"))
+    ]
+    file = write(tmp_path, {"pricing.grid": grid, "pricing.all_in_ceiling": "0.3"})
+    refused = run("check", file)
+    assert refused.exit_code == 1
+    assert (
+        "pricing.grid.1.rate_annual: 0.2500; cap.all_in allows <= 0.24 share a year on 2026-01-01"
+        in refused.output
+    )
+    assert "pricing.grid.0" not in refused.output
+    assert run("publish", file).exit_code == 1
+
+
 @pytest.mark.parametrize(
     ("text", "message"), [("a: [", "no YAML at line"), ("identity: 5", "identity: Input should be")]
 )

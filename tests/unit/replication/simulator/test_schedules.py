@@ -6,14 +6,15 @@ import sys
 import pytest
 
 from replication.failover.states import Step, Why
-from replication.model import other_data_site
+from replication.model import DATA_SITES, other_data_site
 from replication.settings import CellSettings
 from replication.simulator.faults import Fault, Kind
 from replication.simulator.links import Line
 from replication.simulator.mutations import MUTATIONS
 from replication.simulator.report import compute_failure, run_seeds
 from replication.simulator.schedule import Ran, Schedule, run_schedule
-from tests.unit.replication.simulator.directed import directed_faults
+from replication.simulator.shape import Agents
+from tests.unit.replication.simulator.directed import BY_COPY, directed_faults, directed_shape
 
 SCHEDULES = 250
 MOST_TRIES = 400
@@ -23,7 +24,8 @@ def first_broken(name: str) -> Ran | None:
     """Return the first schedule in which the mutation is found."""
     for seed in range(MOST_TRIES):
         faults = directed_faults(name, Schedule(seed).home)
-        ran = run_schedule(seed, faults=faults, break_rule=MUTATIONS[name].apply)
+        shape = directed_shape(name)
+        ran = run_schedule(seed, faults=faults, break_rule=MUTATIONS[name].apply, **shape)
         if ran.found is not None:
             return ran
     return None
@@ -52,7 +54,7 @@ def test_finds_the_broken_rule(name: str):
 def test_directed_faults_break_nothing_by_themselves(name: str):
     for seed in range(40):
         faults = directed_faults(name, Schedule(seed).home)
-        assert run_schedule(seed, faults=faults).found is None
+        assert run_schedule(seed, faults=faults, **directed_shape(name)).found is None
 
 
 def test_a_move_whose_target_falls_silent_is_abandoned():
@@ -148,3 +150,39 @@ def test_a_cell_that_never_writes_alone_waits_and_is_whole_again():
         reached |= ran.coverage.decisions
         assert ("SYNC", "ALONE") not in ran.coverage.transitions
     assert {(Step.FINISH_SHUT, Why.CANDIDATE), (Step.HOLD, Why.BLOCKED_WITHOUT_COPY)} <= reached
+
+
+@pytest.mark.parametrize("kind", [Kind.POD_LOSS, Kind.AGENT_CRASH, Kind.AGENT_PAUSE])
+@pytest.mark.parametrize("copies", [2, 3])
+def test_a_copy_whose_own_agent_is_dead_is_taken_over_although_its_site_beats(kind: Kind, copies: int):
+    for seed in range(20):
+        home = Schedule(seed).home
+        faults = (Fault(600, kind, home, f"a-{home}-0", 2500, number=seed),)
+        ran = run_schedule(seed, faults=faults, agents=BY_COPY, copies=copies, cell=CellSettings("a", home))
+        assert ran.found is None
+        assert (Step.TAKE, Why.PRIMARY_AGENT_SILENT) in ran.coverage.decisions
+        assert not any(why is Why.PRIMARY_SITE_SILENT for _, why in ran.coverage.decisions)
+
+
+@pytest.mark.parametrize("kind", [Kind.POD_LOSS, Kind.AGENT_CRASH, Kind.AGENT_PAUSE])
+def test_a_dead_neighbour_changes_no_grant(kind: Kind):
+    for seed in range(20):
+        home = Schedule(seed).home
+        faults = tuple(Fault(600 + n, kind, site, f"n-{site}-0", 2500) for n, site in enumerate(DATA_SITES))
+        ran = run_schedule(seed, faults=faults, agents=BY_COPY, copies=2, cell=CellSettings("a", home))
+        assert ran.found is None
+        changed = ran.coverage.transitions - {("none", "ALONE"), ("ALONE", "SYNC")}
+        assert changed == set()
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_one_agent_a_site_and_one_a_copy_look_after_a_cell_together(old: bool):
+    for seed in range(60):
+        home = Schedule(seed).home
+        for site in DATA_SITES:
+            agents = Agents(frozenset({site}), frozenset({other_data_site(site)}) if old else frozenset())
+            faults = (Fault(600, Kind.SITE_CRASH, home, f"a-{home}-0", 1500),)
+            cell = CellSettings("a", home)
+            ran = run_schedule(seed, faults=faults, agents=agents, cell=cell, copies=2)
+            assert ran.found is None
+            assert (Step.TAKE, Why.PRIMARY_SITE_SILENT) in ran.coverage.decisions
