@@ -1,11 +1,11 @@
 """Request bodies and answers of reviews of staff behaviour. Pure."""
 
-import datetime as dt
 import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from core_app.api import risk_bodies
 from core_app.api.access_bodies import Instant, StaffName
 from core_app.api.bodies import REQUEST
 from core_app.staff.reviews import ALLOWED_DAYS
@@ -64,9 +64,8 @@ class ActRequest(BaseModel):
     family: Annotated[str, Field(pattern=r"^[a-z_]{2,40}$")] | None = Field(
         default=None, description="The kind of behaviour that is explained, as its reason names it."
     )
-    until: dt.date | None = Field(
+    until: risk_bodies.Day | None = Field(
         default=None,
-        strict=False,
         description=f"Last day on which the explanation holds, at most {ALLOWED_DAYS} days after the case's.",
     )
     comment: Annotated[Comment | None, AfterValidator(_check_comment)] = None

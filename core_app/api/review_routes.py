@@ -4,7 +4,6 @@ Subjects are tokens: their names take two people. Whoever reviews is an administ
 so no reviewer works with customers; every act is in the audit chain and is itself scored.
 """
 
-import datetime as dt
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
@@ -12,6 +11,7 @@ from fastapi.responses import Response
 
 from compliance.access.roles import Role
 from core_app.api import review_bodies as bodies
+from core_app.api import risk_bodies
 from core_app.api.access_routes import answer
 from core_app.api.answering import IdempotencyKey, problems
 from core_app.api.guard import GuardedRoute, allow, portal_of, staff_of
@@ -20,7 +20,7 @@ from core_app.staff import review_service as reviews
 router = APIRouter(prefix="/v1/staff", default_response_class=Response, route_class=GuardedRoute)
 
 CaseId = Annotated[str, Path(pattern=r"^W-[0-9a-f]{32}$", examples=["W-0123456789abcdef0123456789abcdef"])]
-Day = Annotated[dt.date | None, Query(description="Only this day's cases.", examples=["2026-04-30"])]
+Day = Annotated[risk_bodies.Day | None, Query(description="Only this day's cases.", examples=["2026-04-30"])]
 _REVIEWERS = (Role.AUDIT_ADMIN, Role.SECURITY_ADMIN)
 _ON_ONE = problems(404, 422, 503)
 _ON_ACT = problems(400, 404, 409, 413, 422, 503)

@@ -1,6 +1,7 @@
 """Request bodies and answers about decisions, limits and windows. Pure."""
 
 import datetime as dt
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -9,14 +10,15 @@ from core_app.api.bodies import REQUEST, DeviceEvidence, Purpose, ReasonAnswer, 
 from core_app.money import MAX_FEN
 
 
-def _need_text(value: object) -> object:
-    """Refuse what pydantic would take for a day beside a written one: numbers, as seconds of an epoch."""
-    if not isinstance(value, str):
+def _need_written_day(value: object) -> object:
+    """Refuse what pydantic would take for a day beside a written one: seconds of an epoch, an instant."""
+    if not isinstance(value, str) or not _WRITTEN_DAY.fullmatch(value):
         raise ValueError("needs a text such as 2026-12-31")
     return value
 
 
-Day = Annotated[dt.date, Field(strict=False), BeforeValidator(_need_text)]
+_WRITTEN_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+Day = Annotated[dt.date, Field(strict=False), BeforeValidator(_need_written_day)]
 Staff = Annotated[str, Field(pattern=r"^[a-z][a-z0-9._-]{1,39}$")]
 
 

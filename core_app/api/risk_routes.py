@@ -1,6 +1,5 @@
 """The routes of decisions, limits and windows."""
 
-import datetime as dt
 import json
 from typing import Annotated
 
@@ -145,7 +144,7 @@ async def get_rfm(
     request: Request,
     customer_id: Annotated[str, Path(max_length=64)],
     day: Annotated[
-        dt.date | None, Query(description="Evening; absent: the newest.", examples=["2026-11-30"])
+        risk_bodies.Day | None, Query(description="Evening; absent: the newest.", examples=["2026-11-30"])
     ] = None,
 ) -> Response:
     """Show the tier that day-end kept, on the newest evening or on an earlier one."""
