@@ -39,7 +39,7 @@ async def test_the_database_refuses_bad_entries(cells: Any, values: tuple[Any, .
 
 @pytest.mark.parametrize("table", ["entries", "repayments", "instalments"])
 @pytest.mark.parametrize(
-    "change", ["update core.{} set loan_id = 'x'", "delete from core.{}", "truncate core.{}"]
+    "change", ["update core.{} set loan_id = 'x'", "delete from core.{}", "truncate core.{} cascade"]
 )
 async def test_even_the_owner_cannot_change_what_is_append_only(
     client: Any, cells: Any, table: str, change: str
