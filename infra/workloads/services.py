@@ -49,7 +49,7 @@ API_GRACE_SECONDS = 30
 """Source: core_app's own grace of 12 s, and 5 s in which load balancers forget the pod, rounded up."""
 
 API_PARTNERS = ("--bureau", "none", "--identity", "none")
-PAYER_PARTNERS = ("--messages", "none")
+PAYER_PARTNERS = ("--messages", "none", "--opinions", "none")
 """No bureau, identity vendor or message gateway is connected yet: nobody gets a limit, notices wait. Fakes
 answer well of everybody and are the stand's alone."""
 

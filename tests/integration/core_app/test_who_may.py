@@ -66,6 +66,8 @@ def test_what_takes_two_people_takes_another_role_or_person() -> None:
     }
     assert two == {
         "/v1/write-offs": "supervisor",
+        "/v1/coupons": "supervisor",
+        "/v1/segments": "supervisor",
         "/v1/strategies": "supervisor",
         "/v1/staff/exports": "supervisor",
         "/v1/staff/complaints/{complaint_id}/special-extensions": "supervisor",
