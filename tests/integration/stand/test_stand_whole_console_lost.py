@@ -15,7 +15,7 @@ import pytest
 from compliance.access.roles import Role
 from compliance.access.second_factor import STEP_SECONDS, make_code
 from core_app.business_calendar import SHANGHAI
-from replication.model import DATA_SITES, Site, other_data_site
+from replication.model import Site, other_data_site
 from runbooks.console.forms import SESSION
 from runbooks.console.rights import SECTIONS
 from runbooks.lending_core import open_portal
@@ -105,7 +105,7 @@ async def settle(browser: Browser, path: str, done: Callable[[str], bool]) -> st
     raise AssertionError(f"{path} did not settle: {text}")
 
 
-@pytest.mark.parametrize("lost", DATA_SITES)
+@pytest.mark.parametrize("lost", [Site.IDC, pytest.param(Site.CLOUD, marks=pytest.mark.slow)])
 async def test_each_page_says_what_it_does_not_see(home: Path, tokens: Mapping[str, str], lost: Site):
     site = other_data_site(lost)
     for path, staff in pages().items():
