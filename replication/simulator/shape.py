@@ -8,7 +8,7 @@ from random import Random
 from replication.model import DATA_SITES, Site, other_data_site
 from replication.settings import CellSettings, FailoverSettings, PlaceSettings, SiteSettings
 
-BY_COPY_SHARE = 0.5
+BY_COPY_SHARE = 0.25
 """Schedules in which the copies of one site, or of both, have agents of their own."""
 NEIGHBOUR = "n"
 """The other cell: its agents beat and answer, and that is all they do."""
