@@ -123,7 +123,7 @@ def read_rule() -> RfmRule:
 async def grade_customers(core: LendingCore, cell: str, day: dt.date, rule: RfmRule | None = None) -> int:
     """Keep the tiers of a closed evening, once; return how many customers' changed."""
     rule = rule or read_rule()
-    key = f"rfm-{day:%Y%m%d}"
+    key = f"rfm-{cell}-{day:%Y%m%d}"  # the audit trail of all cells has each key once
     command = make_command(core, key, "rfm", {"day": day.isoformat()})
     values: dict[str, Any] = {"day": day, "key": key, "version": rule.version}
     values |= {"window_days": rule.window_days, "tiers": [tier.id for tier in rule.tiers]}
