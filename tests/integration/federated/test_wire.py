@@ -58,8 +58,7 @@ async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter, kept: 
         kept.append(some)
         sink.write(some)
         await sink.drain()
-    with contextlib.suppress(OSError, NotImplementedError):
-        sink.close()
+    sink.close()
 
 
 @contextlib.asynccontextmanager
