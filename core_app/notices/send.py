@@ -10,7 +10,6 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from psycopg.errors import InsufficientPrivilege, UndefinedTable
 from psycopg.types.json import Jsonb
 
 from compliance.protection.errors import SubjectShredded
@@ -22,7 +21,7 @@ from core_app.loans.reading import ALL_LINES, ask_unlocked, fetch_loan
 from core_app.marketing.read import read_messages
 from core_app.notices.gateway import Delivery, Message, MessageGateway
 from core_app.notices.texts import DUE_WORDING, Kind, make_text
-from core_app.router import CellUnavailable
+from core_app.rounds import go_round
 
 BATCH = 50
 """Notices taken at a look. Source: our choice; one transaction takes them, each is written for itself."""
@@ -86,14 +85,7 @@ class Sender:
 
     async def run(self) -> None:
         """Send until it is cancelled; a cell without an answer, or not migrated yet, is looked at again."""
-        while True:
-            for cell in self.core.router.cells:
-                try:
-                    while await self.look(cell) == BATCH:
-                        pass
-                except (CellUnavailable, UndefinedTable, InsufficientPrivilege):
-                    continue
-            await asyncio.sleep(POLL_SECONDS)
+        await go_round(self.core, self.look, BATCH, POLL_SECONDS)
 
     async def look(self, cell: str) -> int:
         """Take and send what is due in a cell; return how many notices were taken."""

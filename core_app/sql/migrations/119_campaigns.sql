@@ -49,4 +49,7 @@ grant select on core.campaigns, core.campaign_targets to biyi_report;
 -- Whoever sends asks again whether the customer still agrees; of consents the sender sees these alone.
 grant select (consent_id, customer_id, source, granted) on core.consents to biyi_notices;
 create policy told_of_offers on core.consents for select to biyi_notices using (source = 'marketing');
+
+-- The catalogue of metrics asks for each day's check of public opinion.
+grant select on core.opinion_checks to biyi_app;
 select core.guard_rows();

@@ -128,7 +128,7 @@ async def first_cell(hand: Hand) -> None:
     debit = {"on_date": DAY, "channel": "bank", "amount_fen": 5}
     await hand.put("debit_orders", order_id=routed("D", 1), loan_id="L1", state="paid", **debit)
     await hand.put("debit_orders", order_id=routed("D", 2), loan_id="L2", state="failed", **debit)
-    notice = {"kind": "due", "on_date": DAY}
+    notice = {"kind": "due", "on_date": DAY, "loan_id": "L1"}
     await hand.put("notices", notice_id=routed("N", 1), medium="sms", state="delivered", **notice)
     await hand.put("notices", notice_id=routed("N", 2), medium="app", state="ordered", **notice)
     await hand.contact(1, "voice_robot", "answered")
@@ -138,6 +138,7 @@ async def first_cell(hand: Hand) -> None:
     await hand.put("hardships", loan_id="L1", asked_on=DAY, rest_until=DAY, reason="income")
     await hand.complain(1, "web", "fees", level=1)
     await hand.complain(2, "opinion", "fees", received_on=EVE)
+    await hand.put("opinion_checks", feed="public", posts=7, taken=1)
 
 
 async def second_cell(hand: Hand) -> None:
@@ -165,7 +166,7 @@ async def second_cell(hand: Hand) -> None:
     debit = {"on_date": DAY, "channel": "bank", "amount_fen": 5}
     await hand.put("debit_orders", order_id=routed("D", 3), loan_id="L3", state="paid", **debit)
     await hand.put("debit_orders", order_id=routed("D", 4), loan_id="L4", state="needless", **debit)
-    notice = {"notice_id": routed("N", 3), "medium": "sms", "state": "given_up"}
+    notice = {"notice_id": routed("N", 3), "medium": "sms", "state": "given_up", "loan_id": "L3"}
     await hand.put("notices", kind="due", on_date=DAY, **notice)
     await hand.contact(4, "person", "no_answer")
     await hand.contact(5, "sms", "delivered")
@@ -215,6 +216,7 @@ EXPECTED: dict[str, dict[tuple[str, ...], Any]] = {
     "hardships": {("income",): 2, ("illness",): 1},
     "complaints_taken": {("web", "fees"): 1, ("hotline", "fees"): 1, ("web", "collection"): 1},
     "complaints_late_share": {("web",): (1, 2), ("hotline",): (0, 1)},
+    "opinion_posts": {("public",): 7},
     "complaints_open": {("0",): 2, ("1",): 1},
 }
 
