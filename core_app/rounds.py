@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from psycopg.errors import InsufficientPrivilege, UndefinedTable
+from psycopg.errors import InsufficientPrivilege, UndefinedColumn, UndefinedTable
 
 from core_app.core import LendingCore
 from core_app.router import CellUnavailable
@@ -22,6 +22,6 @@ async def go_round(
             try:
                 while await look(cell) == batch:
                     pass
-            except (CellUnavailable, UndefinedTable, InsufficientPrivilege):
+            except (CellUnavailable, UndefinedTable, UndefinedColumn, InsufficientPrivilege):
                 continue
         await asyncio.sleep(pause_s)
