@@ -2,9 +2,7 @@
 
 `python -m bench.border [--megabytes 256] [--trips 2000] [--rounds 5] [--json]`; writes
 bench/results/border.json. Both in one run, in turn, on the same machine: a relay (one hop, as it is) and a
-tunnel (two hops, TLS between them), from a Unix or TCP client to a server of the same kind. `price` is what the
-tunnel costs more.
-"""
+tunnel (two hops, TLS between them), from a Unix or TCP client to a X"""
 
 import asyncio
 import contextlib
