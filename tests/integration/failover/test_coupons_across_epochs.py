@@ -9,6 +9,7 @@ import datetime as dt
 import secrets
 import time
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ import pytest
 
 from core_app.commands import make_command
 from core_app.core import Connection, LendingCore
+from core_app.router import Router
 from core_app.servicing.coupon_desk import Issue, issue_coupon
 from replication.model import Site
-from replication.tls import public_tls
+from replication.tls import calling, public_tls
 from runbooks.drills.arrivals import make_person
 from runbooks.drills.customer import Customers, Request, Settled
 from runbooks.lending_core import open_core
@@ -132,7 +134,12 @@ async def open_shop(home: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     monkeypatch.setenv("BIYI_HOME", str(home))
     settings = settings_of(home, Site.CLOUD)
     tls, token = public_tls(settings.tls_dir), channel_token(settings)
-    async with Customers(entrances_of(home), tls=tls, token=token) as customers, open_core() as core:
+    async with (
+        Customers(entrances_of(home), tls=tls, token=token) as customers,
+        open_core() as core,
+        Router.start(settings, tls=calling(settings.tls_dir, "etcd")) as router,
+    ):
+        core = replace(core, router=router)  # of the site that is not lost
         await publish_change(core, servicing={"coupons": ["fifty_off"]})
         yield Shop(home, core, customers)
 
