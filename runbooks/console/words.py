@@ -233,6 +233,9 @@ _DRILLS = {
     "runbook.Abort rule": ("中止规则", "Abort rule"),
     "runbook.Steps": ("步骤", "Steps"),
     "runbook.command": ("运行命令", "Run it"),
+    "runbook.rules": ("规则", "Rules"),
+    "drill.two_people": ("危险演练：须第二人批准", "dangerous: takes a second person"),
+    "drill.one_person": ("无须批准", "needs no approval"),
 }
 WORDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     {

@@ -4,6 +4,7 @@ import html
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from runbooks.console.words_of_cells import WORDS_OF_CELLS
 from runbooks.drills.background import (
     Background,
     DecisionRow,
@@ -15,6 +16,7 @@ from runbooks.drills.checkers import Verdict
 from runbooks.drills.records import History
 from runbooks.drills.wording import VERDICT_WORDS
 
+_PLANNED = (("Expected time", "预计用时"), ("Abort rule", "中止规则"), ("Who approves", "谁批准"))
 MOST_DECISIONS = 200
 """Rows of the table of decisions. Source: our choice; the journals beside the report hold the rest."""
 
@@ -24,14 +26,21 @@ def render_plan(background: Background, history: History) -> str:
     said = background.sections
     if not said:
         return ""
-    steps = "".join(f"<li>{html.escape(step)}</li>" for step in background.steps)
+    chinese = background.steps_zh or ("",) * len(background.steps)
+    steps = "".join(
+        f"<li>{mark_code(step)}{_beside(zh)}</li>" for step, zh in zip(background.steps, chinese, strict=True)
+    )
     options = history.header.options if history.header else {}
     people = ", ".join(
         f"{name.replace('_', ' ')} {options[name]}" for name in ("asked_by", "approved_by") if name in options
     )
-    facts = [("Expected time", said["Expected time"]), ("Abort rule", said["Abort rule"])]
-    facts += [("Who approves", said["Who approves"]), ("This run", people or "no approval is recorded")]
-    rows = "".join(f"<tr><th>{name}</th><td>{html.escape(text)}</td></tr>" for name, text in facts)
+    rows = "".join(
+        f"<tr><th>{name}<br><small lang=zh>{zh}</small></th>"
+        f"<td>{mark_code(said[name])}{_beside(background.sections_zh.get(name, ''))}</td></tr>"
+        for name, zh in _PLANNED
+    )
+    approved = html.escape(people) or f"no approval is recorded{_beside('没有批准记录')}"
+    rows += f"<tr><th>This run<br><small lang=zh>本次</small></th><td>{approved}</td></tr>"
     return _section("Plan", "计划", f"<ol>{steps}</ol><table>{rows}</table>")
 
 
@@ -81,7 +90,7 @@ def render_decisions(decisions: Iterable[DecisionRow], origin_ns: int) -> str:
     found = list(decisions)
     rows = "".join(
         f"<tr><td class=n>{(row.at_ns - origin_ns) / 1e9:+.3f}</td><td>{html.escape(row.place)}</td>"
-        f"<td>{html.escape(row.step.replace('_', ' '))}</td><td>{html.escape(row.why.replace('_', ' '))}</td>"
+        f"<td>{_step(row.step)}</td><td>{_why(row.why)}</td>"
         f"<td class=n>{row.epoch}</td></tr>"
         for row in found[:MOST_DECISIONS]
     )
@@ -100,6 +109,30 @@ def render_decisions(decisions: Iterable[DecisionRow], origin_ns: int) -> str:
 def _chip(verdict: Verdict) -> str:
     word_en, word_zh = VERDICT_WORDS[verdict]
     return f'<span class="chip {verdict}">{word_en} {word_zh}</span>'
+
+
+def _step(step: str) -> str:
+    chinese, english = WORDS_OF_CELLS.get(f"step.{step}", ("", step.replace("_", " ")))
+    return f"{html.escape(english)}{_beside(chinese)}"
+
+
+def _why(why: str) -> str:
+    chinese, english = WORDS_OF_CELLS.get(f"why.{why}", ("", why.replace("_", " ")))
+    return f"{html.escape(english)} <code>{html.escape(why)}</code>{_beside(chinese)}"
+
+
+def mark_code(text: str) -> str:
+    """Return a text with what stands in backticks as code, escaped.
+
+    >>> mark_code("run `biyi cells` <now>")
+    'run <code>biyi cells</code> &lt;now&gt;'
+    """
+    parts = html.escape(text).split("`")
+    return "".join(f"<code>{part}</code>" if number % 2 else part for number, part in enumerate(parts))
+
+
+def _beside(chinese: str) -> str:
+    return f"<br><small lang=zh>{html.escape(chinese)}</small>" if chinese else ""
 
 
 def _section(english: str, chinese: str, body: str) -> str:
