@@ -43,7 +43,8 @@ class Pages:
 
 
 def words_for(language: str) -> Mapping[str, Any]:
-    """Return what every template may call: `w` a text, `both` a heading with the other language beside.
+    """Return what every template may call: `w` a text, `both` a heading with the other language beside
+    (`w_other`).
 
     `change` is why a grant was written: a reason, or what an operator said. `coded` is the word of a code
     that others may add to (a role, an action): one without a word stands as it is. `check` is what a
@@ -57,6 +58,9 @@ def words_for(language: str) -> Mapping[str, Any]:
         second = other(language)
         beside = Markup('<small lang="{}">{}</small>').format(LANGUAGES[second], word(second, key))
         return escape(word(language, key)) + " " + beside
+
+    def w_other(key: str) -> str:
+        return word(other(language), key)
 
     def change(why: str) -> str:
         return word(language, f"why.{why}") if f"why.{why}" in WORDS else why.replace("_", " ")
@@ -73,7 +77,7 @@ def words_for(language: str) -> Mapping[str, Any]:
 
     worded: dict[str, Callable[..., Any]] = {
         "w": w, "both": both, "change": change, "coded": coded, "exposure": exposure_for(language),
-        "check": check,
+        "check": check, "w_other": w_other,
     }  # fmt: skip
     return {**worded, "language": language, "html_language": LANGUAGES[language]}
 

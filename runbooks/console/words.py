@@ -7,6 +7,7 @@ from typing import Final
 from runbooks.console.words_of_cells import WORDS_OF_CELLS
 from runbooks.console.words_of_figures import WORDS_OF_FIGURES
 from runbooks.console.words_of_people import WORDS_OF_PEOPLE
+from runbooks.console.words_of_records import WORDS_OF_RECORDS
 from runbooks.console.words_of_work import WORDS_OF_WORK
 
 LANGUAGES: Final = MappingProxyType({"zh": "zh-CN", "en": "en"})
@@ -247,6 +248,7 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         **WORDS_OF_WORK,
         **WORDS_OF_PEOPLE,
         **WORDS_OF_FIGURES,
+        **WORDS_OF_RECORDS,
     }
 )
 """Key -> (Chinese, English); names in braces are filled in."""

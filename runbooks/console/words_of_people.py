@@ -7,6 +7,10 @@ _REVIEW = {
     "review.tokens": ("员工以假名显示，查姓名须两人。", "Staff stand as tokens; a name takes two people."),
     "review.queue": ("待复核，按风险排序", "Waiting, by risk"),
     "review.empty": ("没有待复核的事项。", "Nobody waits for a review."),
+    "review.unscored": (
+        "还没有发布过评分：每日运行 biyi ueba collect、score、publish（两个站点的评分进程另行实时评分）。",
+        "No scores were published yet: biyi ueba collect, score and publish do so once a day.",
+    ),
     "review.watched": ("观察名单", "Watch list"),
     "review.watched_hint": (
         "名单上的人（例如在离职通知期）无论证据多少都会被复核。",
