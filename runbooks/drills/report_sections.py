@@ -1,7 +1,7 @@
 """The sections that every report has: plan, steady state, injection, promises, decisions. Pure."""
 
 import html
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from runbooks.console.words_of_cells import WORDS_OF_CELLS
@@ -14,7 +14,7 @@ from runbooks.drills.background import (
 )
 from runbooks.drills.checkers import Verdict
 from runbooks.drills.records import History
-from runbooks.drills.wording import VERDICT_WORDS
+from runbooks.drills.wording import SEEN, VERDICT_WORDS, head_row
 
 _PLANNED = (("Expected time", "预计用时"), ("Abort rule", "中止规则"), ("Who approves", "谁批准"))
 MOST_DECISIONS = 200
@@ -57,7 +57,7 @@ def render_steady_state(history: History, origin_ns: int) -> str:
         f"<tr><td>{html.escape(cell)}</td><td>{html.escape(served)}</td></tr>"
         for cell, served in steady.cells.items()
     )
-    head = "<thead><tr><th>Cell</th><th>Primary, mode, epoch</th></tr></thead>"
+    head = head_row("Cell", "Primary, mode, epoch")
     return _section("Steady state", "稳态", f"{text}<table>{head}<tbody>{rows}</tbody></table>")
 
 
@@ -67,7 +67,7 @@ def render_injections(history: History, origin_ns: int) -> str:
         f"<tr><td class=n>{(mark.at_ns - origin_ns) / 1e9:+.3f}</td><td>{html.escape(mark.text)}</td></tr>"
         for mark in find_injections(history)
     )
-    head = "<thead><tr><th class=n>Seconds</th><th>What was done</th></tr></thead>"
+    head = head_row("Seconds", "What was done")
     return _section("Injection", "注入", f"<table>{head}<tbody>{rows}</tbody></table>")
 
 
@@ -79,10 +79,25 @@ def render_promises(history: History, plain: Mapping[str, Any], origin_ns: int) 
         f"<td>{_chip(one.verdict)}</td></tr>"
         for one in measure_promises(history, plain, origin_ns)
     )
-    head = "<thead><tr><th>Figure</th><th class=n>Measured</th><th>Promised</th><th></th></tr></thead>"
+    head = head_row("Figure", "Measured", "Promised", "")
     return _section(
         "Measured against the promise", "实测与承诺", f"<table>{head}<tbody>{rows}</tbody></table>"
     )
+
+
+def render_seen(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return a drill's own table: what was seen of each cell, bank, door or key version; "" without rows."""
+    if not rows:
+        return ""
+    head = head_row(*(str(name) for name in rows[0]))
+    body = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(str(value))}</td>" for value in row.values()) + "</tr>"
+        for row in rows
+    )
+    title = next(
+        (said for word, said in SEEN.items() if any(str(n).startswith(word) for n in rows[0])), SEEN["cell"]
+    )
+    return _section(*title, f"<table>{head}<tbody>{body}</tbody></table>")
 
 
 def render_decisions(decisions: Iterable[DecisionRow], origin_ns: int) -> str:
@@ -94,10 +109,7 @@ def render_decisions(decisions: Iterable[DecisionRow], origin_ns: int) -> str:
         f"<td class=n>{row.epoch}</td></tr>"
         for row in found[:MOST_DECISIONS]
     )
-    head = (
-        "<thead><tr><th class=n>Seconds</th><th>Agent of</th><th>Decision</th><th>Reason</th>"
-        "<th class=n>Epoch</th></tr></thead>"
-    )
+    head = head_row("Seconds", "Agent of", "Decision", "Reason", "Epoch")
     left = len(found) - MOST_DECISIONS
     note = f"<p class=note>{left} more stand in <code>journals/</code>.</p>" if left > 0 else ""
     if not found:

@@ -27,6 +27,7 @@ from runbooks.drills.grey_release import (
 )
 from runbooks.drills.records import Attempt, GrantNote, History, Mark, Op, Outcome
 from runbooks.drills.report import render_report
+from runbooks.drills.report_sections import render_seen
 from runbooks.drills.runbook_zh import read_runbooks_zh
 from runbooks.drills.split_brain import STEP_DOWN_S, judge_split_brain
 from runbooks.drills.staff_compromise import SHUT_S, judge_compromise
@@ -358,3 +359,19 @@ def test_the_report_has_every_section_a_reader_asks_for(tmp_path: Path) -> None:
     ):
         assert f"<h2>{section}" in page
     assert [mark.name for mark in find_injections(history)] == ["kill"]
+
+
+@pytest.mark.parametrize(
+    ("row", "title"),
+    [
+        ({"cell": "a", "failed": 0}, "What customers of each cell saw"),
+        ({"bank": "east", "payments in its book": 7}, "What each bank's book says"),
+        ({"door": "agent", "lets": "new"}, "What each door did"),
+        ({"cell": "a", "version 1": 0, "version 2": 7}, "What is sealed under which key version"),
+    ],
+)
+def test_a_drills_own_table_says_what_it_shows(row: dict[str, object], title: str) -> None:
+    page = render_seen([row])
+    assert f"<h2>{title} <small" in page
+    assert page.count("<thead>") == 1
+    assert render_seen([]) == ""
