@@ -13,6 +13,7 @@ from runbooks.drills.cli import drill, run
 from runbooks.drills.past import LAW_DAYS, OURS_DAYS, PastDrill, make_schedule, read_past
 from runbooks.drills.runbook_zh import make_runbook, read_runbooks_zh
 
+ROOT = Path(__file__).parents[3]
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
@@ -59,6 +60,18 @@ def test_a_runbook_in_chinese_that_lacks_a_section_is_refused_by_its_name() -> N
 def test_a_runbook_without_an_abort_rule_is_refused_by_its_file() -> None:
     with pytest.raises(RunbookIncomplete, match=r"runbooks/drills/odd\.py.* Abort rule$"):
         parse_runbook("odd", "Runbook: x\n\nWhen: a\nWho approves: b\nExpected time: c\nSteps: d")
+
+
+def test_each_drill_is_run_whole_by_the_test_that_the_readme_names() -> None:
+    named = {}
+    for line in (ROOT / "runbooks/drills/README.md").read_text(encoding="utf-8").splitlines():
+        if row := re.fullmatch(r"\| ([a-z, -]+) \| `(test_\w+\.py)` \|", line):
+            named |= dict.fromkeys(row[1].split(", "), row[2])
+    assert set(named) == set(DRILLS)
+    for name, test in named.items():
+        text = (ROOT / "tests/faults/drills" / test).read_text(encoding="utf-8")
+        assert f'"{name}"' in text, f"{test} does not run {name}"
+        assert "--execute" in text, test
 
 
 def test_the_catalogue_and_the_commands_are_the_same() -> None:
