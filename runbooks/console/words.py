@@ -60,15 +60,8 @@ _DOOR = {
         "此账号的角色不能打开此页面。",
         "This account has no role that may open this page.",
     ),
-    "door.password": (
-        "请先修改口令：在运维终端运行 biyi staff login，然后 biyi staff password。",
-        "The password has to be changed first: biyi staff login, then biyi staff password, at the terminal.",
-    ),
-    "door.enrol": (
-        "管理员须先设置第二因素：在运维终端运行 biyi staff login，然后 biyi staff totp。",
-        "An administrator needs a second factor first: biyi staff login, then biyi staff totp, at the"
-        " terminal.",
-    ),
+    "door.password": ("请先修改口令。", "The password has to be changed first."),
+    "door.enrol": ("管理员须先设置第二因素。", "An administrator needs a second factor first."),
     "door.busy": ("尝试过于频繁，请稍后再试。", "Too many tries; please wait a little and try again."),
     "door.unreachable": (
         "本站点的核心接口现在无法核对账号（可能正在切换）。请稍后重试，或使用另一站点的控制台。",

@@ -104,8 +104,8 @@ def render_decisions(decisions: Iterable[DecisionRow], origin_ns: int) -> str:
     """Return what each agent decided, and why."""
     found = list(decisions)
     rows = "".join(
-        f"<tr><td class=n>{(row.at_ns - origin_ns) / 1e9:+.3f}</td><td class=place>{html.escape(row.place)}</td>"
-        f"<td>{_step(row.step)}</td><td>{_why(row.why)}</td>"
+        f"<tr><td class=n>{(row.at_ns - origin_ns) / 1e9:+.3f}</td>"
+        f"<td class=place>{html.escape(row.place)}</td><td>{_step(row.step)}</td><td>{_why(row.why)}</td>"
         f"<td class=n>{row.epoch}</td></tr>"
         for row in found[:MOST_DECISIONS]
     )

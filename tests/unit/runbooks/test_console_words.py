@@ -18,6 +18,7 @@ from core_app.insight.read import read_alerts, read_metrics
 from core_app.staff.looks import FACTS, PERSONAL, Purpose, Subject
 from replication.failover.states import CopyState, Step, Why
 from replication.model import Mode, Site
+from runbooks.console.account_pages import DONE
 from runbooks.console.entrance import Refusal
 from runbooks.console.figures import GROUPS
 from runbooks.console.pages import TEMPLATES, Pages
@@ -27,8 +28,9 @@ from runbooks.drills.catalogue import SECTIONS
 from ueba.calibrate import Level
 from ueba.events import Action
 
-# Paths of our own are filled in as `page.path`, `action` and `job_path`.
-ELSEWHERE = re.compile(r"""(src|href|action)=["'](?!/|#|\{\{ (page\.path|action|job_path) )""")
+# Paths of our own are filled in as `page.path`, `action` and `job_path`; `uri`
+# is the core's, of the scheme that authenticator apps open.
+ELSEWHERE = re.compile(r"""(src|href|action)=["'](?!/|#|\{\{ (page\.path|action|job_path|uri) )""")
 CORE = Path(core_app.__file__).parent
 TOLD = re.compile(r"""Told\(\s*"([a-z_]+\.[a-z_]+)\"""")
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
@@ -66,6 +68,7 @@ ENUMERATED = {
     "because.": ["fresh", "slow", "watched", "random"],
     "case.": ["waiting", "open", "closed"],
     "found.": ["malicious", "policy_breach", "explained", "data_fault", "role_change"],
+    "account.done.": list(DONE),
     "act.": ["open", "propose", "confirm", "reject", "ask_unmask", "approve_unmask"],
     "approval.": ["open", "granted", "refused", "used", "expired"],
     "customer.": [*Subject],
