@@ -44,8 +44,10 @@ _DOOR = {
     "in.code_hint": ("验证器应用显示的六位数字", "Six digits, as the authenticator app shows them"),
     "in.submit": ("登录", "Sign in"),
     "in.first": (
-        "还没有账号？在运维终端运行 biyi console，其中写有建立第一个账号的步骤。",
-        "No account yet? Run biyi console at the operator's terminal: it says how the first one is made.",
+        "还没有账号？在运维终端运行 biyi console，其中写有建立第一个账号的步骤；"
+        "演示环境的账号见 biyi demo --codes。",
+        "No account yet? Run biyi console at the operator's terminal: it says how the first one is made."
+        " Those of the demo: biyi demo --codes.",
     ),
     "door.not_accepted": (
         "账号、口令或动态码未被接受。连续失败多次后账号将被锁定。",
