@@ -7,12 +7,18 @@ from types import MappingProxyType
 from typing import Final
 
 _WHAT = {
+    "alert.closed": ("告警任务已结", "alert task closed"),
+    "alert.raised": ("告警任务已开", "alert task opened"),
+    "notice.closed": ("通知已结", "notice closed"),
+    "notice.ordered": ("通知已生成", "notice ordered"),
     "application.decided": ("授信已决定", "application decided"),
     "bill.paid": ("账单已还", "bill paid"),
     "business_date.insert": ("业务日期已建立", "business date begun"),
     "business_date.update": ("业务日期已推进", "business date moved on"),
     "channel.cleared": ("渠道已清算", "channel cleared"),
     "channels.matched": ("渠道已对账", "channels reconciled"),
+    "collection.ordered": ("催收任务已生成", "collection ordered"),
+    "window.seen": ("申请频次已计", "application counted in a window"),
     "complaint.acted": ("投诉已处理", "complaint acted on"),
     "complaint.taken": ("投诉已受理", "complaint taken"),
     "contact.asked": ("触达已申请", "contact asked for"),
@@ -91,9 +97,14 @@ _FILED = {
     "1104": ("1104 报表", "1104 returns"),
     "pboc": ("征信报送", "credit bureau"),
 }
+_SEALED = {
+    "core.customers": ("客户", "customers"),
+    "access.accounts": ("员工账号", "staff accounts"),
+}
 WORDS_OF_RECORDS: Final = MappingProxyType(
     {f"what.{code}": both for code, both in _WHAT.items()}
     | {f"owner.{code}": both for code, both in _OWNERS.items()}
+    | {f"sealed.{table}": both for table, both in _SEALED.items()}
     | {f"filed.{code}": both for code, both in _FILED.items()}
 )
 """Key -> (Chinese, English)."""

@@ -13,6 +13,7 @@ from compliance.controls.catalogue import Basis, read_catalogue
 from compliance.protection.ring import State as KeyState
 from compliance.reporting.batch import Kind
 from compliance.reporting.batch import State as Batch
+from core_app.customers.reseal import SEALED_TABLES
 from core_app.decisions.steps import Step as DecisionStep
 from core_app.insight.read import read_alerts, read_metrics
 from core_app.staff.looks import FACTS, PERSONAL, Purpose, Subject
@@ -87,6 +88,7 @@ ENUMERATED = {
         | {item.owner for item in read_catalogue().items.values()}
     ),
     "filed.": list(Kind),
+    "sealed.": list(SEALED_TABLES),
 }
 FILES = sorted(path.name for path in TEMPLATES.glob("*.html"))
 
