@@ -24,8 +24,8 @@ STEP_SECONDS = 30
 ANSWERS = re.compile(
     r"Failed to load resource|Response Status Error Code \d+ from |htmx:\w+Error|\[object Event\]"
 )
-"""What browser and htmx note of an answer that is a refusal, or of none, as from a console that was killed with
-its site: the tests judge by themselves what the page makes of it. A script that fails is no such thing."""
+"""What browser and htmx note of an answer that is a refusal, or of none, as from a console that was killed
+with its site: the tests judge by themselves what the page makes of it. A script that fails is no such thing."""
 
 
 def scene(*words: str, seconds: float = DOWN_SECONDS) -> str:
