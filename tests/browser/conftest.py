@@ -25,7 +25,7 @@ ANSWERS = re.compile(
     r"Failed to load resource|Response Status Error Code \d+ from |htmx:\w+Error|\[object Event\]"
 )
 """What browser and htmx note of an answer that is a refusal, or of none, as from a console that was killed
-with its site: the tests judge by themselves what the page makes of it. A script that fails is no such thing."""
+with its site: the tests judge by themselves what the page makes of it. A failing script is no such thing."""
 
 
 def scene(*words: str, seconds: float = DOWN_SECONDS) -> str:
