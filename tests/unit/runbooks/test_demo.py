@@ -1,9 +1,11 @@
 """What the demo leaves: a report that can be opened now, and how to get to the console."""
 
 import re
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -65,3 +67,70 @@ def test_a_demo_that_ended_before_its_drill_names_no_report(
     monkeypatch.setenv("BIYI_HOME", str(tmp_path))
     (line,) = demo._say_what_is_left(keep=False)
     assert line.startswith("console:")
+
+
+@pytest.fixture
+def course(home: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The steps that a demo takes, none of which does anything here."""
+    taken: list[str] = []
+
+    def step(name: str, *, ends: int | None = None) -> click.Command:
+        @click.pass_context
+        def act(_context: click.Context, **_options: object) -> None:
+            taken.append(name)
+            if ends is not None:
+                sys.exit(ends)
+
+        return click.Command(name, callback=act)
+
+    async def people() -> DemoPeople:
+        taken.append("people")
+        return DemoPeople("Some-words-7", (DemoPerson("li.wei", Role.SERVICE),))
+
+    for name, told in (("up_command", "up"), ("down_command", "down")):
+        monkeypatch.setattr(demo, name, step(told))
+    for name in ("day_end_command", "now_command", "status_command"):
+        monkeypatch.setattr(demo, name, step(name.removesuffix("_command"), ends=0))
+    monkeypatch.setattr(demo, "_make_people", people)
+    monkeypatch.setattr(demo, "read_stand", lambda _: SimpleNamespace(port=lambda site, _: 15000))
+    monkeypatch.setitem(demo.drills.commands, "site-loss", step("drill", ends=0))
+    (home / "demo").mkdir()
+    return taken
+
+
+def test_a_demo_stays_up_with_people_who_are_made_after_its_drill(course: list[str]) -> None:
+    done = CliRunner().invoke(demo.demo_command, [])
+    assert done.exit_code == 0, done.output
+    assert course == ["up", "drill", "people", "day_end", "now", "status"]
+    assert "Some-words-7" in done.output
+
+
+def test_a_demo_for_programs_leaves_nothing_up_and_nobody(course: list[str]) -> None:
+    done = CliRunner().invoke(demo.demo_command, ["--no-keep", "--no-backups"])
+    assert done.exit_code == 0, done.output
+    assert course == ["up", "drill", "day_end", "down"]
+
+
+def test_a_drill_that_does_not_hold_is_the_demos_answer_and_can_be_looked_at(
+    course: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @click.pass_context
+    def breaks(_context: click.Context, **_options: object) -> None:
+        course.append("drill")
+        sys.exit(1)
+
+    monkeypatch.setitem(demo.drills.commands, "site-loss", click.Command("site-loss", callback=breaks))
+    done = CliRunner().invoke(demo.demo_command, [])
+    assert done.exit_code == 1
+    assert course == ["up", "drill", "people"]
+
+
+def test_a_demo_that_cannot_go_on_stops_what_it_started(
+    course: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nobody() -> DemoPeople:
+        raise OSError("the first cell does not answer")
+
+    monkeypatch.setattr(demo, "_make_people", nobody)
+    assert CliRunner().invoke(demo.demo_command, []).exit_code == 1
+    assert course[-1] == "down"
