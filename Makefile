@@ -6,13 +6,16 @@ ARGS ?=
 UV ?= uv
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bench-core bench-peers bench-ueba test-cluster test-browser test-rules test-spark lint-manifests faults lock clean venv-run venv-dev
+.PHONY: help demo demo-down test check bench bench-core bench-peers bench-ueba test-cluster test-browser test-rules test-spark lint-manifests faults lock clean venv-run venv-dev
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
-demo: venv-run ## bring up both sites, lend money, kill a site under load, show what was lost (nothing)
-	@$(VENV)/biyi demo
+demo: venv-run ## both sites up, money lent, a site killed under load, what was lost (nothing); its console stays up
+	@$(VENV)/biyi demo $(ARGS)
+
+demo-down: ## stop what make demo left up
+	@$(VENV)/biyi demo --down
 
 test: venv-dev ## run the tests against real servers, about 20 minutes (the slow ones: make faults)
 	@$(VENV)/python -m pytest -m "not slow and not spark and not cluster" -n 2 --dist=loadscope --durations=10 --session-timeout=2000 $(ARGS)

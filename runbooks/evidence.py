@@ -5,14 +5,15 @@ A folder is complete in itself: it can be copied away and read years later witho
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from replication.model import DATA_SITES
 from runbooks.drills.background import Background, DecisionRow
-from runbooks.drills.catalogue import DRILLS, read_runbook, split_steps
+from runbooks.drills.catalogue import DRILLS, read_runbook
 from runbooks.drills.report import Report, render_report
+from runbooks.drills.runbook_zh import read_runbooks_zh
 
 AUDIT_CHAIN = "audit_chain_verifies"
 """The finding that every drill has."""
@@ -74,9 +75,13 @@ def write_report(folder: Path, report: Report) -> Path:
     path = folder / "report.html"
     header = report.history.header
     drill = DRILLS.get(header.drill) if header else None
-    said = read_runbook(drill).sections if drill else {}
-    steps = split_steps(said.get("Steps", ""))
-    background = Background(steps, said, tuple(read_decisions_made(folder / "journals")))
+    background = Background(decisions=tuple(read_decisions_made(folder / "journals")))
+    if drill:
+        said, said_zh = read_runbook(drill), read_runbooks_zh()[drill.name]
+        background = replace(
+            background, steps=said.steps, sections=said.sections,
+            steps_zh=said_zh.steps, sections_zh=said_zh.sections,
+        )  # fmt: skip
     path.write_text(render_report(report, background), encoding="utf-8")
     return path
 

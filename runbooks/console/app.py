@@ -13,6 +13,8 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core_app.api.body_limit import BodyLimit
+from runbooks.console.account_pages import DONE
+from runbooks.console.account_pages import ROUTES as ACCOUNT
 from runbooks.console.customer_pages import ROUTES as CUSTOMERS
 from runbooks.console.drill_pages import find_report, read_book, read_drills, read_run
 from runbooks.console.entrance import Person, Refusal
@@ -97,6 +99,7 @@ def make_app(console: Console) -> ASGIApp:
         *READINGS,
         *REVIEWS,
         *CUSTOMERS,
+        *ACCOUNT,
         Route("/sign-in", show_sign_in, methods=["GET"]),
         Route("/sign-in", post_sign_in, methods=["POST"]),
         Route("/sign-out", post_sign_out, methods=["POST"]),
@@ -196,20 +199,21 @@ async def show_report(request: Request, _person: Person) -> Response:
 
 
 async def show_sign_in(request: Request) -> Response:
-    """Show the form to sign in with."""
-    return show_page(request, "sign_in.html", reason=None, staff="")
+    """Show the form to sign in with, and what was done just before."""
+    told = request.query_params.get("told", "")
+    return show_page(request, "sign_in.html", reason=None, staff="", told=told if told in DONE else "")
 
 
 async def post_sign_in(request: Request) -> Response:
     """Sign in at the core; the token goes into the cookie and nowhere else."""
     fields = parse_form(await request.body())
     if not is_own(request, fields):
-        return show_page(request, "sign_in.html", 403, reason="door.form", staff="")
+        return show_page(request, "sign_in.html", 403, reason="door.form", staff="", told="")
     staff, code = (fields.get(name, "").strip() for name in ("staff", "code"))
     entrance = console_of(request).entrance
     token = await entrance.sign_in(staff, fields.get("password", ""), code, address_of(request))
     if isinstance(token, Refusal):
-        return show_page(request, "sign_in.html", STATUS[token], reason=f"door.{token}", staff=staff)
+        return show_page(request, "sign_in.html", STATUS[token], reason=f"door.{token}", staff=staff, told="")
     answer = RedirectResponse("/", 303)
     answer.headers.append("set-cookie", make_cookie(SESSION, token))
     answer.headers.append("set-cookie", make_cookie(NONCE, secrets.token_urlsafe(32)))

@@ -11,9 +11,7 @@ from runbooks.stand.topology import LOOPBACK, StandError, read_stand
 
 FIRST_ACCOUNT = (
     "biyi staff init --system NAME --security NAME --audit NAME   (once; prints first passwords)",
-    "biyi staff login NAME; biyi staff password                   (the first one is good only for that)",
-    "biyi staff login NAME; biyi staff totp                       (a secret for the authenticator app)",
-    "biyi staff totp --code CODE                                  (confirms it)",
+    "then each of them signs in: the console asks for a password of their own and sets up the second factor",
 )
 
 
@@ -45,6 +43,6 @@ def console_command(site: str | None, as_json: bool) -> None:
     for name, url in urls.items():
         click.echo(f"console of {name:6} {url}")
     click.echo(f"its certificate is vouched for by {authority_file(stand.home)}")
-    click.echo("sign in as the system administrator; the first one is made so:")
+    click.echo("the first accounts are made so (in the demo they are there: biyi demo --codes):")
     for line in FIRST_ACCOUNT:
         click.echo(f"  {line}")

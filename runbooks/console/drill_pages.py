@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from runbooks.drills.catalogue import DRILLS, SECTIONS, Drill, read_runbook, split_steps
+from runbooks.drills.catalogue import DRILLS, SECTIONS, Drill, Runbook, read_runbook
 from runbooks.drills.past import LAW_DAYS, OURS_DAYS, PastDrill, make_schedule, read_evidence
+from runbooks.drills.runbook_zh import read_runbooks_zh
 from runbooks.drills.verdict import RTO_LIMIT_S
 
 MOST_SHOWN = 50
@@ -55,6 +56,9 @@ def read_book(name: str) -> dict[str, Any] | None:
     drill: Drill | None = DRILLS.get(name)
     if drill is None:
         return None
-    runbook = read_runbook(drill)
-    steps = split_steps(runbook.sections["Steps"])
-    return {"drill": drill, "runbook": runbook, "sections": SECTIONS, "steps": steps}
+    return {"drill": drill, "books": find_books(drill), "sections": SECTIONS}
+
+
+def find_books(drill: Drill) -> dict[str, Runbook]:
+    """Return a drill's runbook in each language."""
+    return {"en": read_runbook(drill), "zh": read_runbooks_zh()[drill.name]}

@@ -56,6 +56,10 @@ class Refusal(enum.StrEnum):
     UNREACHABLE = "unreachable"
 
 
+TO_DO = (Refusal.PASSWORD, Refusal.ENROL)
+"""What somebody can mend by themselves, on the page of their account."""
+
+
 @dataclass(frozen=True, slots=True)
 class Person:
     """Whose session it is, and what they work as."""
@@ -63,6 +67,14 @@ class Person:
     staff: str
     branch: str
     roles: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An open session: whose it is, and what it is good for: `full`, or `password` or `enrol` first."""
+
+    person: Person
+    scope: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +97,10 @@ class Entrance:
         self._known: OrderedDict[bytes, tuple[Person, float]] = OrderedDict()
 
     async def sign_in(self, staff: str, password: str, code: str, address: str) -> str | Refusal:
-        """Return a new session's token; a session of somebody who may open no page is ended."""
+        """Return a new session's token; that of somebody who may open no page is ended.
+
+        Whoever has to change the password or to set up a second factor first keeps it for just that.
+        """
         attempt = {"staff": staff, "password": password, "code": code or None}
         answer = await self._ask("POST", "/v1/staff/sessions", address, body=attempt)
         if answer is None:
@@ -93,7 +108,7 @@ class Entrance:
         status, found = answer
         if status == 201:
             refusal = find_refusal(found)
-            if refusal is None:
+            if refusal in (None, *TO_DO):
                 return str(found["token"])
             await self.sign_out(str(found["token"]), address)
             return refusal
@@ -112,12 +127,20 @@ class Entrance:
         if refusal is not None:
             self._known.pop(_digest(token), None)
             return refusal
-        person = Person(str(found["staff"]), str(found["branch"]), frozenset(map(str, found["roles"])))
+        person = _person_of(found)
         self._known[_digest(token)] = person, self._read_s()
         self._known.move_to_end(_digest(token))
         if len(self._known) > _MOST_REMEMBERED:
             self._known.popitem(last=False)
         return person
+
+    async def find_account(self, token: str, address: str) -> Account | Refusal:
+        """Return whose session it is, whatever it is good for; asks anew each time."""
+        answer = await self._ask("GET", "/v1/staff/me", address, token=token)
+        if answer is None or answer[0] not in (200, _OVER):
+            return Refusal.UNREACHABLE
+        status, found = answer
+        return Refusal.OVER if status == _OVER else Account(_person_of(found), str(found["scope"]))
 
     async def call(self, wish: Wish, token: str, address: str) -> tuple[int, Any] | None:
         """Ask the core for the owner of a session; None when it does not answer."""
@@ -164,6 +187,10 @@ def asking(session: aiohttp.ClientSession, url: str, tls: Tls, terminal: str) ->
             return None
 
     return ask
+
+
+def _person_of(found: Any) -> Person:
+    return Person(str(found["staff"]), str(found["branch"]), frozenset(map(str, found["roles"])))
 
 
 def find_refusal(found: Any) -> Refusal | None:

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from runbooks.console.entrance import Entrance, Person, Refusal, Wish
+from runbooks.console.entrance import TO_DO, Entrance, Person, Refusal, Wish
 from runbooks.console.forms import (
     LANGUAGE,
     NONCE,
@@ -83,6 +83,8 @@ def signed_in(show: Shown, *, uses: bool = True) -> Guarded:
         person, platform = await asyncio.gather(
             console.entrance.find_person(token, address_of(request), uses=uses), console.watch.look_now()
         )
+        if person in TO_DO:
+            return RedirectResponse("/account", 303)
         if isinstance(person, Refusal):
             return show_refusal(request, person)
         request.state.platform = platform

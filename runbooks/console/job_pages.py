@@ -14,6 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from replication.model import DATA_SITES
+from runbooks.console.drill_pages import find_books
 from runbooks.console.entrance import Person
 from runbooks.console.forms import read_token
 from runbooks.console.frame import address_of, console_of, posted, show_page, signed_in
@@ -104,7 +105,8 @@ def _values(request: Request, state: JobState) -> dict[str, Any]:
             run = newest
     plain = state.plain if isinstance(state.plain, dict) else {}
     approval = find_approval(state) if state.over else None
-    return {"job": state, "plain": plain, "run": run, "approval": approval}
+    books = find_books(DRILLS[state.job.words[2]])
+    return {"job": state, "plain": plain, "run": run, "approval": approval, "books": books}
 
 
 async def show_job(request: Request, person: Person) -> Response:

@@ -11,6 +11,8 @@ from markupsafe import Markup, escape
 from core_app.business_calendar import SHANGHAI
 from runbooks.console.view import SiteView
 from runbooks.console.words import LANGUAGES, WORDS, other, word
+from runbooks.drills.report_sections import mark_code
+from runbooks.drills.wording import MEANINGS
 from runbooks.exposure import word_age, word_count, word_yuan
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -31,7 +33,7 @@ class Pages:
         )
         self.environment.filters |= {
             "clock": clock, "day": day, "stamp": stamp, "unseen_told": tell_unseen,
-            "bytes": word_size, "instant": instant, "figure": figure,
+            "code_marked": mark_code_spans, "bytes": word_size, "instant": instant, "figure": figure,
         }  # fmt: skip
 
     def render(self, template: str, language: str, **values: Any) -> str:
@@ -41,10 +43,12 @@ class Pages:
 
 
 def words_for(language: str) -> Mapping[str, Any]:
-    """Return what every template may call: `w` a text, `both` a heading with the other language beside.
+    """Return what every template may call: `w` a text, `both` a heading with the other language beside
+    (`w_other`).
 
     `change` is why a grant was written: a reason, or what an operator said. `coded` is the word of a code
-    that others may add to (a role, an action): one without a word stands as it is.
+    that others may add to (a role, an action): one without a word stands as it is. `check` is what a
+    drill's check says when it holds.
     """
 
     def w(key: str, **filled: object) -> str:
@@ -55,6 +59,9 @@ def words_for(language: str) -> Mapping[str, Any]:
         beside = Markup('<small lang="{}">{}</small>').format(LANGUAGES[second], word(second, key))
         return escape(word(language, key)) + " " + beside
 
+    def w_other(key: str) -> str:
+        return word(other(language), key)
+
     def change(why: str) -> str:
         return word(language, f"why.{why}") if f"why.{why}" in WORDS else why.replace("_", " ")
 
@@ -64,8 +71,13 @@ def words_for(language: str) -> Mapping[str, Any]:
         key = f"{prefix}.{code}"
         return word(language, key) if key in WORDS else code.replace("_", " ")
 
+    def check(name: str) -> str:
+        chinese, english = MEANINGS.get(name, (name, name))[::-1]
+        return chinese if language == "zh" else english
+
     worded: dict[str, Callable[..., Any]] = {
         "w": w, "both": both, "change": change, "coded": coded, "exposure": exposure_for(language),
+        "check": check, "w_other": w_other,
     }  # fmt: skip
     return {**worded, "language": language, "html_language": LANGUAGES[language]}
 
@@ -121,6 +133,15 @@ def stamp(instant: dt.datetime) -> str:
 def tell_unseen(sites: Iterable[SiteView]) -> str:
     """Return which sites a page says are not seen, as it tells the console when it asks again."""
     return "+".join(sorted(site.site for site in sites))
+
+
+def mark_code_spans(text: str) -> Markup:
+    """Return a text with what stands in backticks as code.
+
+    >>> mark_code_spans("run `biyi cells` <now>")
+    Markup('run <code>biyi cells</code> &lt;now&gt;')
+    """
+    return Markup(mark_code(text))  # noqa: S704 - it escapes everything
 
 
 def instant(text: str | None) -> str:

@@ -7,6 +7,7 @@ from typing import Final
 from runbooks.console.words_of_cells import WORDS_OF_CELLS
 from runbooks.console.words_of_figures import WORDS_OF_FIGURES
 from runbooks.console.words_of_people import WORDS_OF_PEOPLE
+from runbooks.console.words_of_records import WORDS_OF_RECORDS
 from runbooks.console.words_of_work import WORDS_OF_WORK
 
 LANGUAGES: Final = MappingProxyType({"zh": "zh-CN", "en": "en"})
@@ -43,8 +44,10 @@ _DOOR = {
     "in.code_hint": ("验证器应用显示的六位数字", "Six digits, as the authenticator app shows them"),
     "in.submit": ("登录", "Sign in"),
     "in.first": (
-        "还没有账号？在运维终端运行 biyi console，其中写有建立第一个账号的步骤。",
-        "No account yet? Run biyi console at the operator's terminal: it says how the first one is made.",
+        "还没有账号？在运维终端运行 biyi console，其中写有建立第一个账号的步骤；"
+        "演示环境的账号见 biyi demo --codes。",
+        "No account yet? Run biyi console at the operator's terminal: it says how the first one is made."
+        " Those of the demo: biyi demo --codes.",
     ),
     "door.not_accepted": (
         "账号、口令或动态码未被接受。连续失败多次后账号将被锁定。",
@@ -59,15 +62,8 @@ _DOOR = {
         "此账号的角色不能打开此页面。",
         "This account has no role that may open this page.",
     ),
-    "door.password": (
-        "请先修改口令：在运维终端运行 biyi staff login，然后 biyi staff password。",
-        "The password has to be changed first: biyi staff login, then biyi staff password, at the terminal.",
-    ),
-    "door.enrol": (
-        "管理员须先设置第二因素：在运维终端运行 biyi staff login，然后 biyi staff totp。",
-        "An administrator needs a second factor first: biyi staff login, then biyi staff totp, at the"
-        " terminal.",
-    ),
+    "door.password": ("请先修改口令。", "The password has to be changed first."),
+    "door.enrol": ("管理员须先设置第二因素。", "An administrator needs a second factor first."),
     "door.busy": ("尝试过于频繁，请稍后再试。", "Too many tries; please wait a little and try again."),
     "door.unreachable": (
         "本站点的核心接口现在无法核对账号（可能正在切换）。请稍后重试，或使用另一站点的控制台。",
@@ -233,6 +229,9 @@ _DRILLS = {
     "runbook.Abort rule": ("中止规则", "Abort rule"),
     "runbook.Steps": ("步骤", "Steps"),
     "runbook.command": ("运行命令", "Run it"),
+    "runbook.rules": ("规则", "Rules"),
+    "drill.two_people": ("危险演练：须第二人批准", "dangerous: takes a second person"),
+    "drill.one_person": ("无须批准", "needs no approval"),
 }
 WORDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     {
@@ -244,6 +243,7 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         **WORDS_OF_WORK,
         **WORDS_OF_PEOPLE,
         **WORDS_OF_FIGURES,
+        **WORDS_OF_RECORDS,
     }
 )
 """Key -> (Chinese, English); names in braces are filled in."""

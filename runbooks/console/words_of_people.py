@@ -7,6 +7,10 @@ _REVIEW = {
     "review.tokens": ("员工以假名显示，查姓名须两人。", "Staff stand as tokens; a name takes two people."),
     "review.queue": ("待复核，按风险排序", "Waiting, by risk"),
     "review.empty": ("没有待复核的事项。", "Nobody waits for a review."),
+    "review.unscored": (
+        "还没有发布过评分：每日运行 biyi ueba collect、score、publish（两个站点的评分进程另行实时评分）。",
+        "No scores were published yet: biyi ueba collect, score and publish do so once a day.",
+    ),
     "review.watched": ("观察名单", "Watch list"),
     "review.watched_hint": (
         "名单上的人（例如在离职通知期）无论证据多少都会被复核。",
@@ -131,6 +135,52 @@ _CODES = {
     "body.site": ("站点", "site"),
     "body.cell": ("单元", "cell"),
 }
+_ACCOUNT = {
+    "account": ("我的账号", "My account"),
+    "account.roles": ("角色", "roles"),
+    "account.password_first": (
+        "这是首次口令或已过期的口令：请先设定自己的口令，然后重新登录。",
+        "This password is a first one or too old: choose your own, then sign in again.",
+    ),
+    "account.enrol_first": (
+        "管理员须先设置第二因素（验证器应用），然后重新登录。",
+        "An administrator sets up a second factor first (an authenticator app), then signs in again.",
+    ),
+    "account.password": ("修改口令", "Change the password"),
+    "account.old": ("当前口令", "current password"),
+    "account.new": ("新口令", "new password"),
+    "account.again": ("再输入一次", "the new one again"),
+    "account.rule": (
+        "至少 12 位，含大写、小写、数字、其他字符中的三类，不含账号名，不同于最近五个。",
+        "At least 12 characters of three kinds (lower case, upper case, digits, others), without the"
+        " account's name, not one of your last five.",
+    ),
+    "account.change": ("修改口令", "Change the password"),
+    "account.ends": ("修改后须重新登录。", "You sign in again afterwards."),
+    "account.factor": ("第二因素", "Second factor"),
+    "account.factor_app": (
+        "在手机上安装验证器应用（TOTP，例如 FreeOTP）。",
+        "Install an authenticator app (TOTP, for instance FreeOTP) on your phone.",
+    ),
+    "account.factor_make": ("显示密钥", "Show a secret"),
+    "account.factor_type": ("在应用中添加账号，输入此密钥：", "Add an account in the app, type this secret:"),
+    "account.factor_open": ("或在手机上打开此链接", "or open this link on the phone"),
+    "account.factor_once": ("密钥只显示这一次。", "The secret is shown this once."),
+    "account.factor_code": ("应用显示的六位数字", "The six digits that the app shows"),
+    "account.factor_confirm": ("确认", "Confirm"),
+    "account.differ": ("两次输入的新口令不同。", "The two new passwords differ."),
+    "account.old_wrong": ("当前口令未被接受。", "The current password was not accepted."),
+    "account.not_good": ("未被接受：", "Not accepted:"),
+    "account.not_done": ("没有执行：", "Not done:"),
+    "account.done.password": (
+        "口令已修改，请用新口令登录。",
+        "The password was changed: sign in with the new one.",
+    ),
+    "account.done.factor": (
+        "第二因素已设置，请用新的动态码登录（用过的码不能再用）。",
+        "The second factor is set up: sign in with the app's next code, the last one is used.",
+    ),
+}  # fmt: skip
 _APPROVAL = {
     "approval.waiting": ("等待第二人", "Waiting for a second person"),
     "approval.none": ("没有等待批准的请求。", "Nothing waits for approval."),
@@ -251,5 +301,7 @@ _FIGURES = {
     "filing.accepted": ("已受理", "accepted"),
     "filing.rejected": ("被退回", "rejected"),
 }
-WORDS_OF_PEOPLE: Final = MappingProxyType({**_REVIEW, **_CODES, **_APPROVAL, **_CUSTOMER, **_FIGURES})
+WORDS_OF_PEOPLE: Final = MappingProxyType(
+    {**_REVIEW, **_CODES, **_ACCOUNT, **_APPROVAL, **_CUSTOMER, **_FIGURES}
+)
 """Key -> (Chinese, English)."""

@@ -38,6 +38,7 @@ _JOBS = {
     "job.two_people": ("须第二人批准", "It takes a second person"),
     "job.exit": ("已结束，退出码 {code}", "ended with exit code {code}"),
     "job.asked_by": ("发起人", "begun by"),
+    "job.command": ("命令", "command"),
     "job.took": ("用时", "took"),
     "job.obstacles": ("阻碍", "What stands in its way"),
     "job.log": ("日志", "Log"),

@@ -36,6 +36,8 @@ class Background:
 
     steps: tuple[str, ...] = ()
     sections: Mapping[str, str] = field(default_factory=dict)
+    steps_zh: tuple[str, ...] = ()
+    sections_zh: Mapping[str, str] = field(default_factory=dict)
     decisions: tuple[DecisionRow, ...] = ()
 
 

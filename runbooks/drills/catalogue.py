@@ -22,7 +22,7 @@ class Drill:
 
     `takes` names what it is told besides the load: `site`, `cell`, `rounds`. A `dangerous` one takes a second
     person wherever there are accounts: it takes something away that customers or staff use. `note` is what to
-    know before.
+    know before; `note_zh` the same in Chinese.
     """
 
     name: str
@@ -34,6 +34,7 @@ class Drill:
     dangerous: bool = True
     rate: float = RATE
     note: str = ""
+    note_zh: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,11 @@ class Runbook:
 
     title: str
     sections: dict[str, str]
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """Return the steps in order."""
+        return split_steps(self.sections["Steps"])
 
 
 class RunbookIncomplete(Exception):
@@ -144,6 +150,7 @@ _ALL = (
         "day-end-loss --site idc",
         takes=("site",),
         note="The stand's business date is 81 days further on afterwards.",
+        note_zh="此后测试台的业务日期提前 81 天。",
     ),
     Drill(
         "filing-loss",
@@ -153,6 +160,7 @@ _ALL = (
         "filing-loss --site idc",
         takes=("site",),
         note="The stand's business date is one day further on afterwards.",
+        note_zh="此后测试台的业务日期提前一天。",
     ),
     Drill(
         "planned-move",
@@ -209,6 +217,7 @@ _ALL = (
         "staff_compromise",
         "staff-compromise",
         note="It takes two people: `biyi staff init` first.",
+        note_zh="须有两名管理员：先运行 `biyi staff init`。",
     ),
     Drill(
         "channel-loss",

@@ -12,7 +12,7 @@ from replication.etcd import Etcd, EtcdUnavailable
 from replication.grants import read_world
 from replication.model import Mode, Site, other_data_site
 from replication.tls import calling
-from runbooks.drills.catalogue import SECTIONS, Drill, Runbook, split_steps
+from runbooks.drills.catalogue import SECTIONS, Drill, Runbook
 from runbooks.drills.lock import read_running
 from runbooks.drills.past import find_interrupted
 from runbooks.drills.scene import DrillRefused, find_entrances, find_settings
@@ -50,7 +50,7 @@ class Plan:
     @property
     def steps(self) -> tuple[str, ...]:
         """Return the runbook's steps in order."""
-        return split_steps(self.runbook.sections["Steps"])
+        return self.runbook.steps
 
     def to_plain(self) -> dict[str, Any]:
         """Return it as `--json` prints it."""

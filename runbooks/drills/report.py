@@ -4,10 +4,11 @@ import html
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from typing import Any
 
+from core_app.business_calendar import SHANGHAI
 from runbooks.drills.background import Background
 from runbooks.drills.checkers import Finding, Verdict
 from runbooks.drills.plot import PlotMark, draw_close_up, draw_overview
@@ -17,9 +18,10 @@ from runbooks.drills.report_sections import (
     render_injections,
     render_plan,
     render_promises,
+    render_seen,
     render_steady_state,
 )
-from runbooks.drills.wording import MEANINGS, VERDICT_WORDS
+from runbooks.drills.wording import MEANINGS, VERDICT_WORDS, head_row
 
 NOTHING_KNOWN = Background()
 
@@ -65,9 +67,9 @@ def render_report(report: Report, background: Background = NOTHING_KNOWN) -> str
         "VERDICT": f"{word_en} · {word_zh}",
         "VERDICT_CLASS": str(report.verdict),
         "SUMMARY": html.escape(report.summary),
-        "STARTED": html.escape(header.started_at[:19].replace("T", " ") + " UTC" if header else ""),
+        "STARTED": _instant(header.started_at) if header else "",
         "FIGURES": "".join(_tile(*figure) for figure in report.figures),
-        "CELLS": _table(report.cells),
+        "CELLS": render_seen(report.cells),
         "OVERVIEW": draw_overview(report.history, report.homes, report.marks, report.origin_ns, report.zero),
         "CLOSE_UP": draw_close_up(report.history, report.homes, report.marks, report.origin_ns, report.zero),
         "PLAN": render_plan(background, report.history),
@@ -75,6 +77,8 @@ def render_report(report: Report, background: Background = NOTHING_KNOWN) -> str
         "INJECTION": render_injections(report.history, report.origin_ns),
         "PROMISES": render_promises(report.history, report.plain, report.origin_ns),
         "DECISIONS": render_decisions(background.decisions, report.origin_ns),
+        "CHECK_HEAD": head_row("", "Check", "Looked at", "Defects", ""),
+        "TIMELINE_HEAD": head_row("Seconds", "UTC", "Who", "What"),
         "CHECKS": "".join(_check_row(finding) for finding in report.findings),
         "TIMELINE": "".join(_timeline_row(row, report) for row in report.timeline),
         "COMMAND": html.escape(report.command),
@@ -85,22 +89,22 @@ def render_report(report: Report, background: Background = NOTHING_KNOWN) -> str
     return page
 
 
+def _instant(text: str) -> str:
+    """Return an ISO 8601 instant in UTC and in Beijing time.
+
+    >>> _instant("2026-11-22T16:31:07.5+00:00")
+    '2026-11-22 16:31:07 UTC &nbsp; 北京时间 2026-11-23 00:31:07'
+    """
+    at = datetime.fromisoformat(text)
+    beijing = at.astimezone(SHANGHAI)
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC &nbsp; 北京时间 {beijing:%Y-%m-%d %H:%M:%S}"
+
+
 def _tile(figure: str, english: str, chinese: str) -> str:
     return (
         f'<div class="tile"><b>{html.escape(figure)}</b>'
         f"<span>{html.escape(english)}</span><span lang=zh>{html.escape(chinese)}</span></div>"
     )
-
-
-def _table(rows: Sequence[Mapping[str, Any]]) -> str:
-    if not rows:
-        return ""
-    head = "".join(f"<th>{html.escape(str(name))}</th>" for name in rows[0])
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(str(value))}</td>" for value in row.values()) + "</tr>"
-        for row in rows
-    )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _check_row(finding: Finding) -> str:

@@ -1,9 +1,10 @@
 """The sections that every report has: plan, steady state, injection, promises, decisions. Pure."""
 
 import html
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from runbooks.console.words_of_cells import WORDS_OF_CELLS
 from runbooks.drills.background import (
     Background,
     DecisionRow,
@@ -13,8 +14,9 @@ from runbooks.drills.background import (
 )
 from runbooks.drills.checkers import Verdict
 from runbooks.drills.records import History
-from runbooks.drills.wording import VERDICT_WORDS
+from runbooks.drills.wording import SEEN, VERDICT_WORDS, head_row
 
+_PLANNED = (("Expected time", "预计用时"), ("Abort rule", "中止规则"), ("Who approves", "谁批准"))
 MOST_DECISIONS = 200
 """Rows of the table of decisions. Source: our choice; the journals beside the report hold the rest."""
 
@@ -24,14 +26,21 @@ def render_plan(background: Background, history: History) -> str:
     said = background.sections
     if not said:
         return ""
-    steps = "".join(f"<li>{html.escape(step)}</li>" for step in background.steps)
+    chinese = background.steps_zh or ("",) * len(background.steps)
+    steps = "".join(
+        f"<li>{mark_code(step)}{_beside(zh)}</li>" for step, zh in zip(background.steps, chinese, strict=True)
+    )
     options = history.header.options if history.header else {}
     people = ", ".join(
         f"{name.replace('_', ' ')} {options[name]}" for name in ("asked_by", "approved_by") if name in options
     )
-    facts = [("Expected time", said["Expected time"]), ("Abort rule", said["Abort rule"])]
-    facts += [("Who approves", said["Who approves"]), ("This run", people or "no approval is recorded")]
-    rows = "".join(f"<tr><th>{name}</th><td>{html.escape(text)}</td></tr>" for name, text in facts)
+    rows = "".join(
+        f"<tr><th>{name}<br><small lang=zh>{zh}</small></th>"
+        f"<td>{mark_code(said[name])}{_beside(background.sections_zh.get(name, ''))}</td></tr>"
+        for name, zh in _PLANNED
+    )
+    approved = html.escape(people) or f"no approval is recorded{_beside('没有批准记录')}"
+    rows += f"<tr><th>This run<br><small lang=zh>本次</small></th><td>{approved}</td></tr>"
     return _section("Plan", "计划", f"<ol>{steps}</ol><table>{rows}</table>")
 
 
@@ -48,7 +57,7 @@ def render_steady_state(history: History, origin_ns: int) -> str:
         f"<tr><td>{html.escape(cell)}</td><td>{html.escape(served)}</td></tr>"
         for cell, served in steady.cells.items()
     )
-    head = "<thead><tr><th>Cell</th><th>Primary, mode, epoch</th></tr></thead>"
+    head = head_row("Cell", "Primary, mode, epoch")
     return _section("Steady state", "稳态", f"{text}<table>{head}<tbody>{rows}</tbody></table>")
 
 
@@ -58,7 +67,7 @@ def render_injections(history: History, origin_ns: int) -> str:
         f"<tr><td class=n>{(mark.at_ns - origin_ns) / 1e9:+.3f}</td><td>{html.escape(mark.text)}</td></tr>"
         for mark in find_injections(history)
     )
-    head = "<thead><tr><th class=n>Seconds</th><th>What was done</th></tr></thead>"
+    head = head_row("Seconds", "What was done")
     return _section("Injection", "注入", f"<table>{head}<tbody>{rows}</tbody></table>")
 
 
@@ -70,25 +79,37 @@ def render_promises(history: History, plain: Mapping[str, Any], origin_ns: int) 
         f"<td>{_chip(one.verdict)}</td></tr>"
         for one in measure_promises(history, plain, origin_ns)
     )
-    head = "<thead><tr><th>Figure</th><th class=n>Measured</th><th>Promised</th><th></th></tr></thead>"
+    head = head_row("Figure", "Measured", "Promised", "")
     return _section(
         "Measured against the promise", "实测与承诺", f"<table>{head}<tbody>{rows}</tbody></table>"
     )
+
+
+def render_seen(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return a drill's own table: what was seen of each cell, bank, door or key version; "" without rows."""
+    if not rows:
+        return ""
+    head = head_row(*(str(name) for name in rows[0]))
+    body = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(str(value))}</td>" for value in row.values()) + "</tr>"
+        for row in rows
+    )
+    title = next(
+        (said for word, said in SEEN.items() if any(str(n).startswith(word) for n in rows[0])), SEEN["cell"]
+    )
+    return _section(*title, f"<table>{head}<tbody>{body}</tbody></table>")
 
 
 def render_decisions(decisions: Iterable[DecisionRow], origin_ns: int) -> str:
     """Return what each agent decided, and why."""
     found = list(decisions)
     rows = "".join(
-        f"<tr><td class=n>{(row.at_ns - origin_ns) / 1e9:+.3f}</td><td>{html.escape(row.place)}</td>"
-        f"<td>{html.escape(row.step.replace('_', ' '))}</td><td>{html.escape(row.why.replace('_', ' '))}</td>"
+        f"<tr><td class=n>{(row.at_ns - origin_ns) / 1e9:+.3f}</td>"
+        f"<td class=place>{html.escape(row.place)}</td><td>{_step(row.step)}</td><td>{_why(row.why)}</td>"
         f"<td class=n>{row.epoch}</td></tr>"
         for row in found[:MOST_DECISIONS]
     )
-    head = (
-        "<thead><tr><th class=n>Seconds</th><th>Agent of</th><th>Decision</th><th>Reason</th>"
-        "<th class=n>Epoch</th></tr></thead>"
-    )
+    head = head_row("Seconds", "Agent of", "Decision", "Reason", "Epoch")
     left = len(found) - MOST_DECISIONS
     note = f"<p class=note>{left} more stand in <code>journals/</code>.</p>" if left > 0 else ""
     if not found:
@@ -100,6 +121,30 @@ def render_decisions(decisions: Iterable[DecisionRow], origin_ns: int) -> str:
 def _chip(verdict: Verdict) -> str:
     word_en, word_zh = VERDICT_WORDS[verdict]
     return f'<span class="chip {verdict}">{word_en} {word_zh}</span>'
+
+
+def _step(step: str) -> str:
+    chinese, english = WORDS_OF_CELLS.get(f"step.{step}", ("", step.replace("_", " ")))
+    return f"{html.escape(english)}{_beside(chinese)}"
+
+
+def _why(why: str) -> str:
+    chinese, english = WORDS_OF_CELLS.get(f"why.{why}", ("", why.replace("_", " ")))
+    return f"{html.escape(english)} <code>{html.escape(why)}</code>{_beside(chinese)}"
+
+
+def mark_code(text: str) -> str:
+    """Return a text with what stands in backticks as code, escaped.
+
+    >>> mark_code("run `biyi cells` <now>")
+    'run <code>biyi cells</code> &lt;now&gt;'
+    """
+    parts = html.escape(text).split("`")
+    return "".join(f"<code>{part}</code>" if number % 2 else part for number, part in enumerate(parts))
+
+
+def _beside(chinese: str) -> str:
+    return f"<br><small lang=zh>{html.escape(chinese)}</small>" if chinese else ""
 
 
 def _section(english: str, chinese: str, body: str) -> str:

@@ -1,5 +1,6 @@
 """What checks and verdicts are called for people, in English and Chinese. Pure."""
 
+import html
 from collections.abc import Mapping
 
 from runbooks.drills.checkers import Verdict
@@ -189,3 +190,62 @@ VERDICT_WORDS: Mapping[Verdict, tuple[str, str]] = {
     Verdict.BROKEN: ("BROKEN", "不成立"),
     Verdict.UNKNOWN: ("UNKNOWN", "无法判定"),
 }
+
+HEADINGS: Mapping[str, str] = {
+    "cell": "单元",
+    "home": "归属",
+    "lost its primary": "失去主库",
+    "kill to first write": "至首次写入",
+    "longest write pause": "最长写停顿",
+    "failed": "失败",
+    "epoch": "纪元",
+    "to": "迁至",
+    "write pause": "写停顿",
+    "outcome": "结果",
+    "bank": "银行",
+    "payments in its book": "账册中的付款",
+    "door": "入口",
+    "Figure": "指标",
+    "Measured": "实测",
+    "Promised": "承诺",
+    "Cell": "单元",
+    "Primary, mode, epoch": "主库、模式、纪元",
+    "Seconds": "秒",
+    "What was done": "所做之事",
+    "Agent of": "代理",
+    "Decision": "决策",
+    "Reason": "理由",
+    "Epoch": "纪元",
+    "Check": "核验项",
+    "Looked at": "核对数",
+    "Defects": "缺陷",
+    "UTC": "世界时",
+    "Who": "谁",
+    "What": "何事",
+}
+"""A table's heading in Chinese; one that is not here stands in English alone."""
+SEEN: Mapping[str, tuple[str, str]] = {
+    "bank": ("What each bank's book says", "各银行账册所记"),
+    "door": ("What each door did", "各入口的反应"),
+    "version": ("What is sealed under which key version", "各密钥版本下的数据"),
+    "cell": ("What customers of each cell saw", "各单元客户所见"),
+}
+"""What a report's own table shows, by a word that one of its headings begins with; the first that does."""
+
+
+_COUNTED = frozenset({"Seconds", "UTC", "Measured", "Looked at", "Defects", "Epoch"})
+"""Headings of figures, which stand to the right."""
+
+
+def head_row(*names: str) -> str:
+    """Return a table's head, the Chinese of each heading below it; "" is a column without one.
+
+    >>> head_row("Epoch", "")
+    '<thead><tr><th class=n>Epoch<br><small lang=zh>纪元</small></th><th></th></tr></thead>'
+    """
+    return f"<thead><tr>{''.join(_head_cell(name) for name in names)}</tr></thead>"
+
+
+def _head_cell(name: str) -> str:
+    beside = f"<br><small lang=zh>{HEADINGS[name]}</small>" if name in HEADINGS else ""
+    return f"<th{' class=n' if name in _COUNTED else ''}>{html.escape(name)}{beside}</th>"

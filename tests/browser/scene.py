@@ -52,8 +52,10 @@ COMPLAINTS = 23
 """More than the rule complaints_of_collection lets pass in seven days (core_app/insight/alerts.yaml)."""
 _SEAT = """
 insert into access.accounts (staff, branch, roles, password_hash, password_given, totp_secret, totp_confirmed)
-values (%(staff)s, 'branch-7', %(roles)s, %(hash)s, false, %(sealed)s, true)
+values (%(staff)s, 'branch-7', %(roles)s, %(hash)s, %(first)s, %(sealed)s, %(sealed)s is not null)
 """
+NEWCOMERS = MappingProxyType({"wu.xin": Role.SERVICE, "xu.lan": Role.AUDIT_ADMIN})
+"""Who have a first password and no second factor yet."""
 _PUBLISH = "insert into watch.publications (day, scores, card) values (%s, %s, %s)"
 _CASE = """
 insert into watch.cases (case_id, day, subject, place, why, score, level, fresh, slow, document)
@@ -90,10 +92,18 @@ async def seat(portal: Portal, people: Mapping[str, Role] = MappingProxyType(PEO
         hashed = await asyncio.to_thread(hash_password, desk.digest, staff, PASSWORD)
         values = {
             "staff": staff, "roles": [str(role)], "hash": hashed,
-            "sealed": desk.seal(staff, secrets[staff]),
+            "sealed": desk.seal(staff, secrets[staff]), "first": False,
         }  # fmt: skip
         await desk.directory.write(lambda c, values=values: c.execute(_SEAT, values))
     return secrets
+
+
+async def seat_newcomers(portal: Portal) -> None:
+    """Make the accounts of people on their first day."""
+    for staff, role in NEWCOMERS.items():
+        hashed = await asyncio.to_thread(hash_password, portal.desk.digest, staff, PASSWORD)
+        values = {"staff": staff, "roles": [str(role)], "hash": hashed, "sealed": None, "first": True}
+        await portal.desk.directory.write(lambda c, values=values: c.execute(_SEAT, values))
 
 
 async def publish(portal: Portal) -> str:
@@ -180,6 +190,7 @@ async def make(home: Path) -> dict[str, Any]:
     """Return what the tests have to know of a stand that is up."""
     async with open_portal() as portal:
         secrets, case = await seat(portal), await publish(portal)
+        await seat_newcomers(portal)
     stand = read_stand(home)
     urls = {str(site): f"https://127.0.0.1:{stand.port(site, 'console')}" for site in DATA_SITES}
     return {

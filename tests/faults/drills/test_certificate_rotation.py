@@ -20,6 +20,7 @@ def drilled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]
         up = biyi(home, "stand", "up")
         assert up.returncode == 0, up.stderr
         done = biyi(home, "drill", "run", "certificate-rotation", "--execute", "--json")
+        assert done.stdout, done.stderr
         plain: dict[str, Any] = json.loads(done.stdout)
         assert done.returncode == 0, json.dumps(plain, indent=1)
         yield plain

@@ -18,6 +18,7 @@ def test_day_end_ends_at_the_other_site_with_the_rows_of_an_undisturbed_run(
         up = biyi(tmp_path, "stand", "up")
         assert up.returncode == 0, up.stderr
         done = biyi(tmp_path, "drill", "run", "day-end-loss", "--site", site, "--execute", "--json")
+        assert done.stdout, done.stderr
         plain = json.loads(done.stdout)
         assert done.returncode == 0, json.dumps(plain, indent=1)
         assert plain["checks"]["day_end_rows_equal_undisturbed"] == "holds"

@@ -17,6 +17,7 @@ def test_each_filing_is_filed_once_although_a_site_is_lost(tmp_path: Path) -> No
         done = biyi(
             tmp_path, "drill", "run", "filing-loss", "--site", "idc", "--execute", "--json", within_s=400
         )
+        assert done.stdout, done.stderr
         plain = json.loads(done.stdout)
         assert done.returncode == 0, json.dumps(plain, indent=1)
         for name in ("filings_equal_at_both_sites", "no_filing_lost", "no_filing_doubled"):

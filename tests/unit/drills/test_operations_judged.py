@@ -11,7 +11,7 @@ from starlette.types import Message, Receive, Scope, Send
 from replication.model import CopyId, Grant, Mode, Site
 from runbooks.claims import Claim, judge_claims
 from runbooks.drills.background import Background, find_injections, measure_promises, measure_steady_state
-from runbooks.drills.catalogue import DRILLS, read_runbook, split_steps
+from runbooks.drills.catalogue import DRILLS, read_runbook
 from runbooks.drills.checkers import Finding, Verdict
 from runbooks.drills.cloud_burst import REPLICAS, judge_burst
 from runbooks.drills.fail_back import judge_fail_back
@@ -27,6 +27,8 @@ from runbooks.drills.grey_release import (
 )
 from runbooks.drills.records import Attempt, GrantNote, History, Mark, Op, Outcome
 from runbooks.drills.report import render_report
+from runbooks.drills.report_sections import render_seen
+from runbooks.drills.runbook_zh import read_runbooks_zh
 from runbooks.drills.split_brain import STEP_DOWN_S, judge_split_brain
 from runbooks.drills.staff_compromise import SHUT_S, judge_compromise
 from runbooks.drills.story import tell_site_loss
@@ -341,12 +343,14 @@ def test_the_report_has_every_section_a_reader_asks_for(tmp_path: Path) -> None:
     history = make_history()
     result = make_result(history)
     drill = DRILLS["site-loss"]
-    said = read_runbook(drill).sections
-    background = Background(split_steps(said["Steps"]), said, (decision,))
+    said, said_zh = read_runbook(drill), read_runbooks_zh()[drill.name]
+    background = Background(said.steps, said.sections, said_zh.steps, said_zh.sections, (decision,))
     told = tell_site_loss(history, result, render_site_loss(result, history, 0), make_stages())
     page = render_report(told, background)
-    assert "<li>kill the site</li>" in page
-    assert "primary site silent" in page
+    assert "<li>kill the site<br><small lang=zh>关停整个站点</small></li>" in page
+    assert "beat stands still and its stream or probe is dead" in page
+    assert "主库的心跳停止" in page
+    assert "<code>primary_site_silent</code>" in page
     for section in (
         "Steady state",
         "Injection",
@@ -355,3 +359,19 @@ def test_the_report_has_every_section_a_reader_asks_for(tmp_path: Path) -> None:
     ):
         assert f"<h2>{section}" in page
     assert [mark.name for mark in find_injections(history)] == ["kill"]
+
+
+@pytest.mark.parametrize(
+    ("row", "title"),
+    [
+        ({"cell": "a", "failed": 0}, "What customers of each cell saw"),
+        ({"bank": "east", "payments in its book": 7}, "What each bank's book says"),
+        ({"door": "agent", "lets": "new"}, "What each door did"),
+        ({"cell": "a", "version 1": 0, "version 2": 7}, "What is sealed under which key version"),
+    ],
+)
+def test_a_drills_own_table_says_what_it_shows(row: dict[str, object], title: str) -> None:
+    page = render_seen([row])
+    assert f"<h2>{title} <small" in page
+    assert page.count("<thead>") == 1
+    assert render_seen([]) == ""

@@ -104,9 +104,11 @@ class Browser:
 
 
 @contextlib.asynccontextmanager
-async def browsing(home: Path, *roles: str, run: Any = say) -> AsyncIterator[Browser]:
-    """Yield a browser whose user has these roles."""
-    asker = Asker(roles)
+async def browsing(
+    home: Path, *roles: str, run: Any = say, asker: Asker | None = None
+) -> AsyncIterator[Browser]:
+    """Yield a browser whose user has these roles, or whose core is `asker`."""
+    asker = asker or Asker(roles)
     readings = Readings(run, read_now)
     jobs = Jobs(home, "idc", read_now, lambda: "0123abcd")
     watch = Watch(SETTINGS, silence, read_now)

@@ -8,14 +8,18 @@ import jinja2
 import pytest
 from jinja2 import nodes
 
-from compliance.controls.catalogue import Basis
+import core_app
+from compliance.controls.catalogue import Basis, read_catalogue
 from compliance.protection.ring import State as KeyState
+from compliance.reporting.batch import Kind
 from compliance.reporting.batch import State as Batch
+from core_app.customers.reseal import SEALED_TABLES
 from core_app.decisions.steps import Step as DecisionStep
 from core_app.insight.read import read_alerts, read_metrics
 from core_app.staff.looks import FACTS, PERSONAL, Purpose, Subject
 from replication.failover.states import CopyState, Step, Why
 from replication.model import Mode, Site
+from runbooks.console.account_pages import DONE
 from runbooks.console.entrance import Refusal
 from runbooks.console.figures import GROUPS
 from runbooks.console.pages import TEMPLATES, Pages
@@ -25,8 +29,11 @@ from runbooks.drills.catalogue import SECTIONS
 from ueba.calibrate import Level
 from ueba.events import Action
 
-# Paths of our own are filled in as `page.path`, `action` and `job_path`.
-ELSEWHERE = re.compile(r"""(src|href|action)=["'](?!/|#|\{\{ (page\.path|action|job_path) )""")
+# Paths of our own are filled in as `page.path`, `action` and `job_path`; `uri`
+# is the core's, of the scheme that authenticator apps open.
+ELSEWHERE = re.compile(r"""(src|href|action)=["'](?!/|#|\{\{ (page\.path|action|job_path|uri) )""")
+CORE = Path(core_app.__file__).parent
+TOLD = re.compile(r"""Told\(\s*"([a-z_]+\.[a-z_]+)\"""")
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 ENUMERATED = {
     "why.": list(Why),
@@ -62,6 +69,7 @@ ENUMERATED = {
     "because.": ["fresh", "slow", "watched", "random"],
     "case.": ["waiting", "open", "closed"],
     "found.": ["malicious", "policy_breach", "explained", "data_fault", "role_change"],
+    "account.done.": list(DONE),
     "act.": ["open", "propose", "confirm", "reject", "ask_unmask", "approve_unmask"],
     "approval.": ["open", "granted", "refused", "used", "expired"],
     "customer.": [*Subject],
@@ -71,7 +79,16 @@ ENUMERATED = {
     "witness.": ["answers", "silent", "unknown"],
     "link.": ["answers", "silent", "unknown"],
     "verdict.": ["holds", "broken", "unknown", "unfinished"],
-    "runbook.": [*SECTIONS, "command"],
+    "runbook.": [*SECTIONS, "command", "rules"],
+    "what.": sorted(
+        {topic for path in CORE.rglob("*.py") for topic in TOLD.findall(path.read_text(encoding="utf-8"))}
+    ),
+    "owner.": sorted(
+        {one.owner for one in (*read_metrics().values(), *read_alerts())}
+        | {item.owner for item in read_catalogue().items.values()}
+    ),
+    "filed.": list(Kind),
+    "sealed.": list(SEALED_TABLES),
 }
 FILES = sorted(path.name for path in TEMPLATES.glob("*.html"))
 
@@ -81,7 +98,7 @@ def named_in(template: str) -> tuple[set[str], set[str]]:
     tree = jinja2.Environment(autoescape=True).parse((TEMPLATES / template).read_text(encoding="utf-8"))
     whole, begun = set(), set()
     for call in tree.find_all(nodes.Call):
-        if isinstance(call.node, nodes.Name) and call.node.name in {"w", "both"}:
+        if isinstance(call.node, nodes.Name) and call.node.name in {"w", "both", "w_other"}:
             match call.args[0]:
                 case nodes.Const(value=key):
                     whole.add(key)

@@ -1,6 +1,7 @@
 """What can be drilled, what was, and what is overdue."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,7 +11,9 @@ from click.testing import CliRunner
 from runbooks.drills.catalogue import DRILLS, SECTIONS, RunbookIncomplete, parse_runbook, read_runbook
 from runbooks.drills.cli import drill, run
 from runbooks.drills.past import LAW_DAYS, OURS_DAYS, PastDrill, make_schedule, read_past
+from runbooks.drills.runbook_zh import make_runbook, read_runbooks_zh
 
+ROOT = Path(__file__).parents[3]
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
@@ -36,9 +39,39 @@ def test_every_drill_is_a_runbook_that_says_when_who_how_long_and_how_to_stop(na
     assert list(runbook.sections) == list(SECTIONS)
 
 
+@pytest.mark.parametrize("name", DRILLS)
+def test_every_runbook_says_the_same_in_chinese_step_by_step(name: str) -> None:
+    english, chinese = read_runbook(DRILLS[name]), read_runbooks_zh()[name]
+    assert list(chinese.sections) == list(SECTIONS)
+    assert len(chinese.steps) == len(english.steps)
+    told = [chinese.title, *chinese.sections.values(), *chinese.steps]
+    assert all(re.search("[\u4e00-\u9fff]", text) for text in told), told
+
+
+def test_no_runbook_in_chinese_is_of_a_drill_that_is_not_there() -> None:
+    assert set(read_runbooks_zh()) == set(DRILLS)
+
+
+def test_a_runbook_in_chinese_that_lacks_a_section_is_refused_by_its_name() -> None:
+    with pytest.raises(RunbookIncomplete, match=r"_zh\.yaml: odd does not say Who approves, Exp.* Steps$"):
+        make_runbook("odd", {"title": "一", "When": "二"})
+
+
 def test_a_runbook_without_an_abort_rule_is_refused_by_its_file() -> None:
     with pytest.raises(RunbookIncomplete, match=r"runbooks/drills/odd\.py.* Abort rule$"):
         parse_runbook("odd", "Runbook: x\n\nWhen: a\nWho approves: b\nExpected time: c\nSteps: d")
+
+
+def test_each_drill_is_run_whole_by_the_test_that_the_readme_names() -> None:
+    named = {}
+    for line in (ROOT / "runbooks/drills/README.md").read_text(encoding="utf-8").splitlines():
+        if row := re.fullmatch(r"\| ([a-z, -]+) \| `(test_\w+\.py)` \|", line):
+            named |= dict.fromkeys(row[1].split(", "), row[2])
+    assert set(named) == set(DRILLS)
+    for name, test in named.items():
+        text = (ROOT / "tests/faults/drills" / test).read_text(encoding="utf-8")
+        assert f'"{name}"' in text, f"{test} does not run {name}"
+        assert "--execute" in text, test
 
 
 def test_the_catalogue_and_the_commands_are_the_same() -> None:
