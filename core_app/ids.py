@@ -12,7 +12,7 @@ from compliance.protection.index import compute_hmac_sm3
 from core_app.slots import SLOTS
 
 _CUSTOMER = re.compile(r"C[0-9a-f]{24}")
-_ROUTED = re.compile(r"[AGKLPRSTUV]([0-9a-f]{3})-[0-9a-f]{32}")
+_ROUTED = re.compile(r"[AGKLNPRSTUV]([0-9a-f]{3})-[0-9a-f]{32}")
 
 
 class Letter(enum.StrEnum):
@@ -21,6 +21,7 @@ class Letter(enum.StrEnum):
     APPLICATION = "A"
     CONTRACT = "K"
     LOAN = "L"
+    NOTICE = "N"
     PAYOUT = "P"
     REPAYMENT = "R"
     LOOK = "S"

@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from compliance.access.bearer import Claims, make_bearer
 from compliance.access.roles import Party
@@ -143,7 +143,7 @@ def _list(attacks: Sequence[Attack], *, as_json: bool) -> None:
             json.dumps([one.model_dump(mode="json", by_alias=True) for one in attacks], ensure_ascii=False)
         )
         return
-    table = Table("攻击 attack", "", "请求 requests", "阻断规则 stopped by")
+    table = Table(Column("攻击 attack", overflow="fold"), "", "请求 requests", "阻断规则 stopped by")
     for one in attacks:
         stops = sorted({r.stopped_by for r in one.requests if r.stopped_by})
         table.add_row(one.id, f"{one.name.zh} {one.name.en}", str(len(one.requests)), ", ".join(stops))
@@ -151,7 +151,7 @@ def _list(attacks: Sequence[Attack], *, as_json: bool) -> None:
 
 
 def _show(done: Sequence[Replayed]) -> None:
-    table = Table("攻击 attack", "", "发送 sent", "阻断 stopped", "结论 verdict")
+    table = Table(Column("攻击 attack", overflow="fold"), "", "发送 sent", "阻断 stopped", "结论 verdict")
     for one in done:
         stopped = sum(bool(came.stopped_by) for came in one.came)
         verdict = "[green]达到预期 as it must[/]" if one.holds else "[red]未达预期 otherwise[/]"

@@ -9,14 +9,20 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
+from compliance.protection.vault import open_vault
+from core_app.business_calendar import business_date_at
 from core_app.core import LendingCore
 from core_app.day_end.service import read_status
+from core_app.ids import is_customer_id
 from core_app.insight.alert import Fired
+from core_app.insight.experiment import PARTS, assign
+from core_app.insight.experiments import read_experiments
 from core_app.insight.metric import Measured, Metric, value_of
 from core_app.insight.read import find_fired, measure, read_alerts, read_metrics
 from core_app.insight.tasks import close_task, list_tasks, open_tasks
+from runbooks.cells import site_settings, utc_now
 from runbooks.funder import run
 from runbooks.lending_core import open_core
 
@@ -38,6 +44,7 @@ def metrics_group() -> None:
     biyi metrics run --day 2026-11-20           figures of that day, all cells together
     biyi metrics run overdue_share --json
     biyi metrics check --open                   judge the rules; open a task for each that fires anew
+    biyi metrics experiments                    each experiment's groups and shares
     biyi metrics tasks; biyi metrics close 3 --staff li.wei --note "one branch, visited"
     """
 
@@ -123,6 +130,36 @@ async def _check(day: dt.datetime | None, opens: bool) -> tuple[list[Fired], int
     async with open_core() as core:
         fired = await find_fired(core, await _evening(core, day))
         return fired, await open_tasks(core, fired) if opens else 0
+
+
+@metrics_group.command("experiments")
+@click.option("--day", type=click.DateTime(["%Y-%m-%d"]), help="Business day.  [default: today]")
+@click.option("--customer", help="Id of a customer: in which group they are.")
+@_AS_JSON
+def experiments_command(day: dt.datetime | None, customer: str | None, as_json: bool) -> None:
+    """Show each experiment: its question, its days, the share of each group, the group of a customer."""
+    if customer is not None and not is_customer_id(customer):
+        raise click.UsageError(f"--customer {customer}: needs a customer id, C and 24 hex digits")
+    on = day.date() if day else business_date_at(utc_now())
+    key = open_vault(next(iter(site_settings().values())).key_file).slot_key if customer else b""
+    table = Table(
+        Column("experiment", overflow="fold"), "question", "days", f"shares on {on}", "group"
+    )  # fmt: skip
+    rows = []
+    for one in read_experiments().values():
+        shares = {group: f"{parts / PARTS:.2%}" for group, parts in one.parts_on(on).items()}
+        found = assign(one, key, customer, on) if customer else None
+        group = found.group if found else None
+        days = {"from": one.first_day.isoformat(), "to": one.last_day.isoformat()}
+        about = {"experiment": one.id, "question": one.question.model_dump()}
+        rows.append(about | days | {"shares": shares, "group": group})
+        shown = ", ".join(f"{name} {share}" for name, share in shares.items()) or "does not run"
+        question = f"{one.question.zh} {one.question.en}"
+        table.add_row(one.id, question, f"{one.first_day} to {one.last_day}", shown, group or "-")
+    if as_json:
+        click.echo(json.dumps({"on": on.isoformat(), "experiments": rows}, ensure_ascii=False))
+    else:
+        Console().print(table)
 
 
 @metrics_group.command("tasks")

@@ -23,6 +23,7 @@ from core_app.decisions.gang_search import search_gangs
 from core_app.decisions.risk import read_risk
 from core_app.errors import DocumentInvalid
 from core_app.limits.hold import expire_next
+from core_app.marketing.read import read_score
 from core_app.products.catalogue import read_catalogue
 from core_app.router import CellUnavailable, Router
 from replication.settings import SettingsError
@@ -170,7 +171,7 @@ def models_command(as_json: bool) -> None:
             "trained_on": model.card.trained_on,
             "sm3": model.sm3.hex(),
         }
-        for model in read_risk().versions
+        for model in (*read_risk().versions, read_score())
     ]
     if as_json:
         click.echo(json.dumps(rows, ensure_ascii=False))
@@ -194,10 +195,11 @@ def train_command(seed: int, rows: int, into: Path | None, as_json: bool) -> Non
     and were not written anywhere.
     """
     from core_app.decisions.training.fit import train_cards  # numpy: loaded only by who trains
+    from core_app.marketing.train import train_score
 
-    shipped = {model.card.id: model.card for model in read_risk().versions}
+    shipped = {model.card.id: model.card for model in (*read_risk().versions, read_score())}
     shown = []
-    for card in train_cards(seed, rows, FIRST_DAY):
+    for card in (*train_cards(seed, rows, FIRST_DAY), train_score(seed, rows, FIRST_DAY)):
         measured = card.measured.model_dump()
         shown.append({"model": card.id, **measured, "as_shipped": shipped.get(card.id) == card})
         if into is not None:

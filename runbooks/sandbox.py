@@ -12,7 +12,7 @@ from typing import Any
 import click
 import psycopg
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from compliance.protection.errors import ProtectionError
 from core_app.business_calendar import business_date_at
@@ -165,7 +165,8 @@ def _show(found: Difference) -> None:
     if not found.rules and not found.figures:
         click.echo("无差异 no difference")
         return
-    table = Table("对象 of", "规则 rule", "", "原 old", "新 new", "数量 count", "例 examples")
+    by, shown = (Column(name, overflow="fold") for name in ("规则 rule", "例 examples"))
+    table = Table("对象 of", by, "", "原 old", "新 new", "数量 count", shown)
     for one in found.rules:
         examples = "\n".join(one.examples)
         table.add_row(one.kind, one.rule, _EFFECTS[one.effect], one.old, one.new, str(one.count), examples)

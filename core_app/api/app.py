@@ -18,6 +18,7 @@ from core_app.api.collection_routes import router as collection_v1
 from core_app.api.complaint_routes import router as complaints_v1
 from core_app.api.customer_routes import router as customer_v1
 from core_app.api.guard import check_routes, walk_routes
+from core_app.api.marketing_routes import router as marketing_v1
 from core_app.api.metrics import ApiMetrics, Measured
 from core_app.api.openapi import describe
 from core_app.api.partner_routes import router as partners_v1
@@ -60,6 +61,7 @@ _ROUTERS = (
     collection_v1,
     complaints_v1,
     partners_v1,
+    marketing_v1,
 )
 
 

@@ -31,7 +31,7 @@ from core_app.api.metrics import HOLDER
 from core_app.api.ownership import check_owner, find_unowned
 from core_app.commands import KEY_NEEDED, is_key
 from core_app.core import LendingCore
-from core_app.errors import CoreError
+from core_app.errors import CoreError, refuse_field
 from core_app.staff.portal import Portal
 from replication.tls import kind_of
 
@@ -171,6 +171,12 @@ def staff_of(request: Request) -> Session:
     """Return the session of a route that only staff may call."""
     session: Session = request.state.caller
     return session
+
+
+def need_own_name(request: Request, staff: str) -> None:
+    """Refused (422) unless `staff` of a body is who asks."""
+    if staff != staff_of(request).staff:
+        raise refuse_field("body.staff", "another name than the session's", "one's own name")
 
 
 def portal_of(request: Request) -> Portal:

@@ -62,9 +62,13 @@ def read_validation_errors(errors: Sequence[Mapping[str, Any]]) -> tuple[Kind, t
 
 
 def _path(error: Mapping[str, Any]) -> str:
-    # Numbers are positions in a broken JSON text; odd names are the client's own and stay out.
-    names = [part for part in error["loc"] if isinstance(part, str) and _PLAIN_NAME.fullmatch(part)]
-    return ".".join(names)
+    # Numbers are places in a list, or in a broken JSON text; odd names are the client's own and stay out.
+    in_list = error["type"] != "json_invalid"
+    return ".".join(
+        str(part)
+        for part in error["loc"]
+        if (in_list if isinstance(part, int) else _PLAIN_NAME.fullmatch(part))
+    )
 
 
 def _found(error: Mapping[str, Any]) -> str:

@@ -9,13 +9,12 @@ from fastapi.responses import Response
 from compliance.access.roles import Party, Role
 from core_app.api import risk_bodies
 from core_app.api.answering import IdempotencyKey, command_of, core_of, created, problems, respond, shown
-from core_app.api.guard import GuardedRoute, allow, staff_of
+from core_app.api.guard import GuardedRoute, allow, need_own_name
 from core_app.customers.placing import Place, place_customer
 from core_app.decisions.evidence import index_evidence
 from core_app.decisions.pre_screen import PreScreen, set_pre_screen
 from core_app.decisions.service import show_application
 from core_app.decisions.strategy import Strategy, set_strategy, show_back_test
-from core_app.errors import refuse_field
 from core_app.insight.rfm import show_tier
 from core_app.limits.service import LimitChange, set_limit, show_limits, void_contract
 from core_app.limits.tree import Level
@@ -63,7 +62,7 @@ async def post_limit(request: Request, key: IdempotencyKey, body: risk_bodies.Li
 
     A cut holds at once for contracts and draws; what was drawn before it stands.
     """
-    _need_own_name(request, body.staff)
+    need_own_name(request, body.staff)
     core = core_of(request)
     change = LimitChange(
         customer_id=body.customer_id,
@@ -91,7 +90,7 @@ async def post_pre_screen(
 
     It counts for products whose first step is `pre_screen`, from the next application on.
     """
-    _need_own_name(request, body.staff)
+    need_own_name(request, body.staff)
     core = core_of(request)
     wish = PreScreen(**body.model_dump())
     return respond(await set_pre_screen(core, command_of(core, key, "pre-screen", body), wish))
@@ -104,7 +103,7 @@ async def post_segment(request: Request, key: IdempotencyKey, body: risk_bodies.
 
     It counts from the next quote and application on; what was applied for before keeps its price.
     """
-    _need_own_name(request, body.staff)
+    need_own_name(request, body.staff)
     core = core_of(request)
     wish = Place(**body.model_dump())
     return respond(await place_customer(core, command_of(core, key, "segment", body), wish))
@@ -117,7 +116,7 @@ async def post_coupon(request: Request, key: IdempotencyKey, body: risk_bodies.C
 
     It takes something off the interest of one repayment, where the product takes its kind: never off fees.
     """
-    _need_own_name(request, body.staff)
+    need_own_name(request, body.staff)
     core = core_of(request)
     wish = Issue(**body.model_dump())
     return respond(await issue_coupon(core, command_of(core, key, "coupon", body), wish))
@@ -151,11 +150,6 @@ async def get_rfm(
     return respond(await show_tier(core_of(request), customer_id, day))
 
 
-def _need_own_name(request: Request, staff: str) -> None:
-    if staff != staff_of(request).staff:
-        raise refuse_field("body.staff", "another name than the session's", "one's own name")
-
-
 @router.get("/strategies/back-test", summary="Test a model back", **shown(risk_bodies.BackTestAnswer))
 @allow(Role.CREDIT, Role.SUPERVISOR)
 async def get_back_test(
@@ -180,7 +174,7 @@ async def post_strategy(request: Request, key: IdempotencyKey, body: risk_bodies
 
     It is tested back first, and kept with that. The other model goes on beside it, kept of each decision.
     """
-    _need_own_name(request, body.staff)
+    need_own_name(request, body.staff)
     core = core_of(request)
     wish = Strategy(**body.model_dump())
     return respond(await set_strategy(core, command_of(core, key, "strategy", body), wish))

@@ -6,10 +6,10 @@ The newest row that holds on a day counts; one without a segment takes the custo
 import datetime as dt
 from dataclasses import dataclass
 
-from core_app.commands import Answer, Claim, Command, Done, finish_command, read_earlier_answer, run_command
+from core_app.commands import Answer, Claim, Command, Done, finish_command
 from core_app.core import Connection, LendingCore
+from core_app.customers.command import run_for_customer
 from core_app.errors import refuse_field
-from core_app.ids import is_customer_id
 from core_app.outbox import Told
 from core_app.products.references import read_segments
 
@@ -18,12 +18,6 @@ SEGMENT_COLUMN = """
 (select s.segment from core.customer_segments s
  where s.customer_id = c.customer_id and s.first_day <= d.day and d.day <= coalesce(s.last_day, 'infinity')
  order by s.place_id desc limit 1)
-"""
-
-_ASK = """
-select d.day, c.customer_id
-from core.enter_day(%(chunk)s::smallint, %(today)s::date) as d (day)
-left join core.customers c on c.customer_id = %(customer_id)s
 """
 
 _INSERT = """
@@ -49,18 +43,8 @@ class Place:
 
 async def place_customer(core: LendingCore, command: Command, wish: Place) -> Done:
     """Keep a customer's segment; what was applied for before keeps its price. Refused (422) says why."""
-    if not is_customer_id(wish.customer_id):
-        raise refuse_field("body.customer_id", "a text that is no customer id", "a customer id")
 
-    async def work(connection: Connection, claim: Claim) -> Answer:
-        chunk = core.chunk_of_customer(wish.customer_id)
-        who = {"today": command.today, "chunk": chunk, "customer_id": wish.customer_id}
-        asked = await connection.execute(_ASK, who)
-        if (earlier := await read_earlier_answer(connection, claim)) is not None:
-            return earlier
-        today, known = await asked.fetchone() or (command.today, None)
-        if known is None:
-            raise refuse_field("body.customer_id", "no such customer", "a registered customer")
+    async def work(connection: Connection, claim: Claim, today: dt.date) -> Answer:
         first_day = wish.first_day or today
         _check_days(wish, first_day, today)
         kept = {"customer_id": wish.customer_id, "segment": wish.segment}
@@ -71,7 +55,7 @@ async def place_customer(core: LendingCore, command: Command, wish: Place) -> Do
         told = Told("segment.set", wish.customer_id, body | about)
         return await finish_command(connection, claim, 201, body, told)
 
-    return await run_command(core, core.cell_of_customer(wish.customer_id), command, work)
+    return await run_for_customer(core, command, wish.customer_id, work)
 
 
 def _check_days(wish: Place, first_day: dt.date, today: dt.date) -> None:

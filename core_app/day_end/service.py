@@ -35,6 +35,7 @@ from core_app.funding.match import Unmatched, match_channels
 from core_app.insight.rfm import grade_customers
 from core_app.ledger.posting import Account
 from core_app.loans.reward import grant_rewards
+from core_app.marketing.choosing import choose_customers
 from core_app.outbox import Told
 from core_app.products.catalogue import read_published
 from core_app.router import CellUnavailable
@@ -110,6 +111,7 @@ class DayEnd:
         await self._patiently(lambda: self._finish(day))
         await self._patiently(lambda: grant_rewards(self.core, self.cell))
         await self._patiently(lambda: grade_customers(self.core, self.cell, day))
+        await self._patiently(lambda: choose_customers(self.core, self.cell, day))
         await self._patiently(lambda: forget_answers(self.core, self.cell))
         await self._patiently(lambda: purge_expired(self.core, self.cell, day))
         unmatched = await self._patiently(lambda: match_channels(self.core, self.cell, day))

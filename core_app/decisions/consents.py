@@ -1,38 +1,42 @@
-"""What customers agreed to be asked about, and forgetting what outside sources said when its time is over."""
+"""What customers agreed to, and forgetting what was kept by it when its time is over."""
 
+import datetime as dt
 from dataclasses import dataclass
 
-from core_app.commands import Answer, Claim, Command, Done, finish_command, read_earlier_answer, run_command
+from core_app.commands import Answer, Claim, Command, Done, finish_command
 from core_app.core import Connection, LendingCore
+from core_app.customers.command import run_for_customer
 from core_app.errors import refuse_field
-from core_app.ids import is_customer_id
 from core_app.outbox import Told
-
-_TODAY = """
-select d.day, c.customer_id
-from core.enter_day(%s::smallint, %s::date) as d (day) left join core.customers c on c.customer_id = %s
-"""
 
 _INSERT = """
 insert into core.consents (customer_id, source, granted, reference, given_on, idempotency_key)
 values (%(customer_id)s, %(source)s, %(granted)s, %(reference)s, %(day)s, %(key)s)
 """
 
-# A withdrawal deletes what was fetched under the consent before it.
+# What is kept under a consent and its end wait for each other.
+HOLD_CONSENT_SHARED = "select pg_advisory_xact_lock_shared(hashtextextended(%s, 1668246131))"  # 'cons'
+_HOLD_CONSENT = "select pg_advisory_xact_lock(hashtextextended(%s, 1668246131))"
+
+# A withdrawal deletes what was fetched, or kept, under the consent before it.
 _FORGET_SOURCE = "delete from core.source_answers where customer_id = %s and source = %s"
+_FORGET_EVENTS = "delete from core.page_events where customer_id = %s and %s = 'page_events'"
 
 # On the day of the cell; a chunk that is a day ahead waits an evening longer.
 _FORGET = """
-with forgotten as (
-    delete from core.source_answers a using core.business_date b
-    where a.keep_until < coalesce(b.on_date, %s::date) returning 1
-) select count(*) from forgotten
+with today as (
+    select coalesce(b.on_date, %s::date) as day from core.business_date b
+), answers as (
+    delete from core.source_answers a using today t where a.keep_until < t.day returning 1
+), events as (
+    delete from core.page_events e using today t where e.keep_until < t.day returning 1
+) select (select count(*) from answers) + (select count(*) from events)
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Consent:
-    """A customer's agreement that a source is asked, or its end; `reference` is the number of the paper."""
+    """A customer's agreement to a source, or its end; `reference` is the number of the paper."""
 
     customer_id: str
     source: str
@@ -42,8 +46,6 @@ class Consent:
 
 async def keep_consent(core: LendingCore, command: Command, consent: Consent) -> Done:
     """Keep a consent or its withdrawal; what was fetched under a consent goes with it."""
-    if not is_customer_id(consent.customer_id):
-        raise refuse_field("body.customer_id", "a text that is no customer id", "a customer id")
     source = core.risk.sources.by_id.get(consent.source)
     if source is None or source.consent != "separate":
         known = sorted(one.id for one in core.risk.sources.by_id.values() if one.consent == "separate")
@@ -51,32 +53,27 @@ async def keep_consent(core: LendingCore, command: Command, consent: Consent) ->
             "body.source", "no source with a consent of its own", f"one of: {', '.join(known)}"
         )
 
-    async def work(connection: Connection, claim: Claim) -> Answer:
-        chunk = core.chunk_of_customer(consent.customer_id)
-        days = await connection.execute(_TODAY, [chunk, command.today, consent.customer_id])
-        if (earlier := await read_earlier_answer(connection, claim)) is not None:
-            return earlier
-        day, known = await days.fetchone() or (command.today, None)
-        if known is None:
-            raise refuse_field("body.customer_id", "no such customer", "a registered customer")
+    async def work(connection: Connection, claim: Claim, day: dt.date) -> Answer:
         body = {
             "customer_id": consent.customer_id,
             "source": consent.source,
             "granted": consent.granted,
             "reference": consent.reference,
         }
+        await connection.execute(_HOLD_CONSENT, [f"{consent.source}|{consent.customer_id}"])
         await connection.execute(_INSERT, body | {"day": day, "key": command.key})
         if not consent.granted:
-            await connection.execute(_FORGET_SOURCE, [consent.customer_id, consent.source])
+            for forget in (_FORGET_SOURCE, _FORGET_EVENTS):
+                await connection.execute(forget, [consent.customer_id, consent.source])
         shown = body | {"given_on": day.isoformat()}
         told = Told("customer.consented", consent.customer_id, shown)
         return await finish_command(connection, claim, 201, shown, told)
 
-    return await run_command(core, core.cell_of_customer(consent.customer_id), command, work)
+    return await run_for_customer(core, command, consent.customer_id, work)
 
 
 async def forget_answers(core: LendingCore, cell: str) -> int:
-    """Delete what outside sources said and must no longer be kept; return how many answers. Repeatable."""
+    """Delete what sources and pages told and must no longer be kept; return how many rows. Repeatable."""
 
     async def work(connection: Connection, _: int) -> int:
         (count,) = await (await connection.execute(_FORGET, [core.read_today()])).fetchone() or (0,)

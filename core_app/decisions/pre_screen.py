@@ -7,10 +7,10 @@ offered, and refuses in the step. The newest row of customer and product counts.
 import datetime as dt
 from dataclasses import dataclass
 
-from core_app.commands import Answer, Claim, Command, Done, finish_command, read_earlier_answer, run_command
+from core_app.commands import Answer, Claim, Command, Done, finish_command
 from core_app.core import Connection, LendingCore
+from core_app.customers.command import run_for_customer
 from core_app.errors import refuse_field
-from core_app.ids import is_customer_id
 from core_app.outbox import Told
 from core_app.products.published import ask_on_sale
 
@@ -21,12 +21,6 @@ array(select n.product
             where p.customer_id = c.customer_id
             order by p.product, p.pre_screen_id desc) as n
       where n.listed and d.day <= coalesce(n.valid_to, 'infinity'))
-"""
-
-_ASK = """
-select d.day, c.customer_id
-from core.enter_day(%(chunk)s::smallint, %(today)s::date) as d (day)
-left join core.customers c on c.customer_id = %(customer_id)s
 """
 
 _INSERT = """
@@ -51,19 +45,10 @@ class PreScreen:
 
 async def set_pre_screen(core: LendingCore, command: Command, wish: PreScreen) -> Done:
     """Keep it from the customer's business date on; what was applied for before it stands."""
-    if not is_customer_id(wish.customer_id):
-        raise refuse_field("body.customer_id", "a text that is no customer id", "a customer id")
 
-    async def work(connection: Connection, claim: Claim) -> Answer:
+    async def work(connection: Connection, claim: Claim, today: dt.date) -> Answer:
         chunk = core.chunk_of_customer(wish.customer_id)
-        who = {"today": command.today, "chunk": chunk, "customer_id": wish.customer_id}
-        asked = await connection.execute(_ASK, who)
         on_sale = await ask_on_sale(core, connection, wish.product, command.today, chunk)
-        if (earlier := await read_earlier_answer(connection, claim)) is not None:
-            return earlier
-        today, known = await asked.fetchone() or (command.today, None)
-        if known is None:
-            raise refuse_field("body.customer_id", "no such customer", "a registered customer")
         if await on_sale.fetch(today) is None:
             raise refuse_field("body.product", "no product on offer", "a product that is on offer")
         if wish.valid_to is not None and (not wish.listed or wish.valid_to < today):
@@ -76,4 +61,4 @@ async def set_pre_screen(core: LendingCore, command: Command, wish: PreScreen) -
         told = Told("pre_screen.set", wish.customer_id, body | about)
         return await finish_command(connection, claim, 201, body, told)
 
-    return await run_command(core, core.cell_of_customer(wish.customer_id), command, work)
+    return await run_for_customer(core, command, wish.customer_id, work)

@@ -12,6 +12,9 @@ from core_app.products.parameters.shapes import Count, Group, Line, Name
 
 Domain = Literal["application", "device", "behaviour", "channel", "third_party"]
 
+DECIDING = ("decide_application", "fraud_control")
+"""Purposes for which a product may name a source."""
+
 
 class Source(Group):
     """One source, as its document says. `fields` have the bounds within which an answer is believed."""
@@ -19,12 +22,17 @@ class Source(Group):
     id: Name
     domain: Domain
     text: Line
-    purpose: Literal["decide_application", "fraud_control"]
+    purpose: Literal["decide_application", "fraud_control", "tell_offers", "improve_pages"]
     consent: Literal["contract", "written", "separate"]
     retention_days: Annotated[int, Field(ge=1, le=3650)]
     owner: Name
     kept_in: Annotated[str, Field(pattern=r"^core\.[a-z_]+$")] | None = None
     fields: Mapping[Name, tuple[Count, Annotated[int, Field(ge=0)]]] = {}
+
+    @property
+    def decides(self) -> bool:
+        """Say whether a decision may ask it: what was agreed to for another purpose is for that alone."""
+        return self.purpose in DECIDING
 
     @model_validator(mode="after")
     def _check_place(self) -> "Source":
@@ -63,8 +71,10 @@ class Sources:
         return frozenset(input_of(s.id, name) for s in self.by_id.values() for name in s.fields)
 
     def find_unknown(self, product: Product) -> tuple[str, ...]:
-        """Return the sources that a product names and that are not registered."""
-        return tuple(sorted(set(product.risk.data_sources) - self.by_id.keys()))
+        """Return the sources that a product names and that no decision may ask."""
+        return tuple(
+            sorted(set(product.risk.data_sources) - {s.id for s in self.by_id.values() if s.decides})
+        )
 
     def outside(self, product: Product) -> tuple[Source, ...]:
         """Return the product's sources that are asked for each applicant with the applicant's consent."""

@@ -20,10 +20,11 @@ from core_app.commands import (
     run_command,
 )
 from core_app.core import Connection, LendingCore
-from core_app.errors import Kind, Refused, refuse_field
+from core_app.customers.command import run_for_customer
+from core_app.errors import Kind, Refused
 from core_app.funding.payer import OrderBook
 from core_app.funding.payout import Order
-from core_app.ids import Letter, is_customer_id
+from core_app.ids import Letter
 from core_app.ledger.posting import Event, entry_columns, plan_entries
 from core_app.loans.reading import ALL_LINES, ask_unlocked, fetch_loan
 from core_app.loans.repay import repay_loan
@@ -53,11 +54,6 @@ from (select %(day)s::date + 1, (%(day)s::date + 1 + time '08:00') at time zone 
 where s.on_date = %(day)s and s.loan_id >= %(first)s and s.loan_id < %(last)s and s.next_due <= d.on_date
     and not exists (select from core.debit_orders o where o.loan_id = s.loan_id
         and (o.state in ('ordered', 'sent', 'unknown') or (o.state = 'paid' and o.booked_at is null)))
-"""
-
-_TODAY = """
-select d.day, c.customer_id
-from core.read_day(%s::smallint, %s::date) as d (day) left join core.customers c on c.customer_id = %s
 """
 
 _AGREE = """
@@ -150,23 +146,14 @@ async def agree_to_debits(
     core: LendingCore, command: Command, customer_id: str, agreement: str | None
 ) -> Done:
     """Keep the agreement by which a customer's instalments are collected, or its end (None)."""
-    if not is_customer_id(customer_id):
-        raise refuse_field("body.customer_id", "a text that is no customer id", "a customer id")
 
-    async def work(connection: Connection, claim: Claim) -> Answer:
-        chunk = core.chunk_of_customer(customer_id)
-        days = await connection.execute(_TODAY, [chunk, command.today, customer_id])
-        if (earlier := await read_earlier_answer(connection, claim)) is not None:
-            return earlier
-        today, known = await days.fetchone() or (command.today, None)
-        if known is None:
-            raise refuse_field("body.customer_id", "no such customer", "a registered customer")
+    async def work(connection: Connection, claim: Claim, today: dt.date) -> Answer:
         await connection.execute(_AGREE, [customer_id, agreement, today, command.key])
         body = {"customer_id": customer_id, "agreed_on": today.isoformat(), "active": agreement is not None}
         told = Told("debits.agreed", customer_id, body)
         return await finish_command(connection, claim, 201, body, told)
 
-    return await run_command(core, core.cell_of_customer(customer_id), command, work)
+    return await run_for_customer(core, command, customer_id, work)
 
 
 async def price_debits(core: LendingCore, cell: str, batch: int) -> int:

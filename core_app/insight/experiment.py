@@ -75,6 +75,15 @@ class Experiment(Group):
                 return row.group if row.first_day <= day else REST
         return REST
 
+    def parts_on(self, day: dt.date) -> Mapping[str, int]:
+        """Return how many of all parts each group has on `day`, the rest last; {} while it does not run."""
+        if not self.first_day <= day <= self.last_day:
+            return {}
+        found = dict.fromkeys(self.groups, 0)
+        for row in self.shares:
+            found[row.group] += row.parts if row.first_day <= day else 0
+        return found | {REST: PARTS - sum(found.values())}
+
 
 @dataclass(frozen=True, slots=True)
 class Assignment:

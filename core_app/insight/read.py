@@ -5,13 +5,20 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
+
+from psycopg.types.json import Jsonb
 
 from core_app.core import Connection, LendingCore
 from core_app.insight.alert import ALERTS, Alert, Fired, check_alerts, judge_alert
 from core_app.insight.metric import CATALOGUE, Cube, Measured, Metric, add_up, make_catalogue, read_row
+from core_app.marketing.channels import show_prices
+from core_app.marketing.read import read_channel_prices
+from core_app.rules.read import read_rulebook
 from core_app.yaml_documents import parse_yaml, read_text
 
 FOLDER = Path(__file__).parent
+INCLUSIVE = "inclusive.borrower_most"
 _ALLOW_TIME = "set local transaction_timeout = '60s'"
 
 
@@ -30,16 +37,25 @@ def read_alerts(folder: Path = FOLDER) -> tuple[Alert, ...]:
     return alerts
 
 
+def find_parameters(day: dt.date) -> dict[str, Any]:
+    """Return what the catalogue's SQL may name: the day, and the dated rows of documents that hold on it."""
+    found = (row.value for row in read_rulebook().rows if row.key == INCLUSIVE and row.holds_on(day))
+    prices = show_prices(read_channel_prices(), day)
+    return {"day": day, "channel_prices": Jsonb(prices), "inclusive_most_fen": next(found, None)}
+
+
 async def measure(core: LendingCore, metrics: Sequence[Metric], day: dt.date) -> tuple[Measured, ...]:
     """Return metrics on a business day over all cells; CellUnavailable when one cannot be asked.
 
     Each cell is asked for all of them in one read-only transaction, so that its figures fit together.
     """
 
+    parameters = find_parameters(day)
+
     async def ask(cell: str) -> list[Cube]:
         async def work(connection: Connection, _: int) -> list[Cube]:
             await connection.execute(_ALLOW_TIME)
-            cursors = [await connection.execute(one.sql.encode(), {"day": day}) for one in metrics]
+            cursors = [await connection.execute(one.sql.encode(), parameters) for one in metrics]
             return [
                 dict(read_row(metric, row) for row in await cursor.fetchall())
                 for metric, cursor in zip(metrics, cursors, strict=True)

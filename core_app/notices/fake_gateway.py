@@ -1,11 +1,10 @@
 """A message gateway for the stand and for tests: it lies outside our machines. Its book is a file."""
 
-import json
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from core_app.notices.fake_book import read_lines, write_line
 from core_app.notices.gateway import Delivery, Message
 
 MEDIA = frozenset({"app", "sms", "letter"})
@@ -34,18 +33,9 @@ class FakeMessageGateway:
         right = message.medium in MEDIA and (message.medium != "sms" or _MOBILE.fullmatch(message.address))
         fate = Delivery.DELIVERED if right else Delivery.REFUSED
         line = {"number": message.number, "medium": message.medium, "text": message.text, "fate": str(fate)}
-        with self.book.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        write_line(self.book, line)
         return Delivery.UNKNOWN if self.lose else fate
 
     def delivered(self) -> dict[str, dict[str, str]]:
         """Return what stands in the book, by number; AssertionError when a number stands there twice."""
-        if not self.book.exists():
-            return {}
-        lines = [json.loads(line) for line in self.book.read_text(encoding="utf-8").splitlines()]
-        found = {line["number"]: line for line in lines}
-        if len(found) != len(lines):
-            raise AssertionError(f"{self.book}: a number stands twice")
-        return found
+        return read_lines(self.book)

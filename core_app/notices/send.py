@@ -1,4 +1,4 @@
-"""Send the notices that day-end ordered: each once, in its product's hours, with what is owed by then.
+"""Send the notices that day-end ordered: each once, in its hours, with what is owed by then.
 
 A notice's turn is written down before it is sent, so that two senders take different ones; who dies leaves
 it to the next after the lease. The gateway delivers a number once, so bringing it again does no harm. A
@@ -8,9 +8,8 @@ notice whose reason is gone is needless; one that nobody could deliver in time i
 import asyncio
 import datetime as dt
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from psycopg.errors import InsufficientPrivilege, UndefinedTable
 from psycopg.types.json import Jsonb
 
 from compliance.protection.errors import SubjectShredded
@@ -19,9 +18,10 @@ from core_app.core import Connection, LendingCore
 from core_app.insight.experiments import assign_customer
 from core_app.loans.loan import Loan
 from core_app.loans.reading import ALL_LINES, ask_unlocked, fetch_loan
+from core_app.marketing.read import read_messages
 from core_app.notices.gateway import Delivery, Message, MessageGateway
 from core_app.notices.texts import DUE_WORDING, Kind, make_text
-from core_app.router import CellUnavailable
+from core_app.rounds import go_round
 
 BATCH = 50
 """Notices taken at a look. Source: our choice; one transaction takes them, each is written for itself."""
@@ -42,7 +42,9 @@ update core.notices n
 set due_at = now() + %(lease)s, tries = n.tries + 1, changed_by = %(site)s, changed_at = now()
 from taken t left join core.customers c on c.customer_id = t.customer_id and t.medium = 'sms'
 where n.notice_id = t.notice_id and (t.medium <> 'sms' or c.phone is not null)
-returning n.notice_id, n.loan_id, n.customer_id, n.kind, n.medium, n.about, c.phone, n.give_up_at < now()
+returning n.notice_id, n.loan_id, n.customer_id, n.kind, n.medium, n.about, c.phone, n.give_up_at < now(),
+    n.message, (select k.granted from core.consents k where k.customer_id = n.customer_id
+                and k.source = 'marketing' order by k.consent_id desc limit 1)
 """
 
 # Told once: a notice that somebody else finished in the meantime stays as it is.
@@ -60,14 +62,18 @@ select 'notice.closed', notice_id, %(payload)s, idempotency_key from closed
 @dataclass(frozen=True, slots=True)
 class _Taken:
     notice_id: str
-    loan_id: str
+    loan_id: str | None
     customer_id: str
-    kind: Kind
+    kind: Kind | Literal["campaign"]
     medium: str
     about: dt.date
     phone: bytes | None
     """Sealed; for a text message, and for no other medium."""
     too_late: bool
+    message: str | None
+    """What a campaign says, by its id; of other notices None."""
+    agreed: bool | None
+    """Whether the customer agrees to be told of offers."""
 
 
 @dataclass(slots=True)
@@ -79,14 +85,7 @@ class Sender:
 
     async def run(self) -> None:
         """Send until it is cancelled; a cell without an answer, or not migrated yet, is looked at again."""
-        while True:
-            for cell in self.core.router.cells:
-                try:
-                    while await self.look(cell) == BATCH:
-                        pass
-                except (CellUnavailable, UndefinedTable, InsufficientPrivilege):
-                    continue
-            await asyncio.sleep(POLL_SECONDS)
+        await go_round(self.core, self.look, BATCH, POLL_SECONDS)
 
     async def look(self, cell: str) -> int:
         """Take and send what is due in a cell; return how many notices were taken."""
@@ -107,23 +106,32 @@ class Sender:
     async def _send(self, cell: str, notice: _Taken) -> None:
         if notice.too_late:
             return await self._close(cell, notice, "given_up", "not delivered in time")
-        amount_fen = _amount_of(notice, await self._read_loan(cell, notice.loan_id))
-        if amount_fen is None:
+        said = await self._find_words(cell, notice)
+        if said is None:
             return await self._close(cell, notice, "needless", "nothing to tell any more")
+        text, note = said
         try:
             address = self._address_of(notice)
         except SubjectShredded:
             return await self._close(cell, notice, "needless", "personal data destroyed")
+        fate = await self._bring(Message(notice.notice_id, notice.medium, text, address))
+        if fate is Delivery.UNKNOWN:
+            return None  # taken again when the lease is over
+        return await self._close(cell, notice, str(fate), note)
+
+    async def _find_words(self, cell: str, notice: _Taken) -> tuple[str, str] | None:
+        """Return what is said and what is noted of it; None when there is nothing to tell, or no consent."""
+        if notice.kind == "campaign":
+            said = read_messages().get(notice.message or "")
+            return (said.text, said.id) if said is not None and notice.agreed else None
+        loan = await self._read_loan(cell, notice.loan_id) if notice.loan_id is not None else None
+        if (amount_fen := _amount_of(notice, loan)) is None:
+            return None
         # By the day it is about: brought again on a later one, it has the same text.
         told = assign_customer(self.core, DUE_WORDING, notice.customer_id, notice.about)
         group = told.group if told is not None and notice.kind == "due" else None
         text = make_text(notice.kind, notice.about, amount_fen, group)
-        message = Message(notice.notice_id, notice.medium, text, address)
-        fate = await self._bring(message)
-        if fate is Delivery.UNKNOWN:
-            return None  # taken again when the lease is over
-        note = f"{amount_fen} fen" if group is None else f"{amount_fen} fen; {DUE_WORDING}: {group}"
-        return await self._close(cell, notice, str(fate), note)
+        return text, f"{amount_fen} fen" if group is None else f"{amount_fen} fen; {DUE_WORDING}: {group}"
 
     async def _bring(self, message: Message) -> Delivery:
         try:

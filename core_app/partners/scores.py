@@ -6,10 +6,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from core_app.commands import Answer, Claim, Command, Done, finish_command, read_earlier_answer, run_command
+from core_app.commands import Answer, Claim, Command, Done, finish_command
 from core_app.core import Connection, LendingCore
+from core_app.customers.command import run_for_customer
 from core_app.errors import Kind, Refused, refuse_field
-from core_app.ids import is_customer_id
 from core_app.outbox import Told
 from core_app.partners.dictionary import DICTIONARY, Dictionary, find_faults
 from core_app.yaml_documents import parse_yaml, read_text
@@ -17,11 +17,6 @@ from core_app.yaml_documents import parse_yaml, read_text
 _FILE = Path(__file__).parent / "dictionary.yaml"
 RECORD = "partner_score"
 
-_ASK = """
-select d.day, c.customer_id
-from core.enter_day(%(chunk)s::smallint, %(today)s::date) as d (day)
-left join core.customers c on c.customer_id = %(customer_id)s
-"""
 _INSERT = """
 insert into core.partner_scores (customer_id, partner, model_kind, model_version, score, scored_on, standard,
     received_on, idempotency_key)
@@ -52,8 +47,6 @@ async def keep_partner_score(
     core: LendingCore, command: Command, customer_id: str, data: Mapping[str, Any]
 ) -> Done:
     """Keep a partner's score from today on; Refused (422) names every field that breaks the standard."""
-    if not is_customer_id(customer_id):
-        raise refuse_field("body.customer_id", "a text that is no customer id", "a customer id")
     dictionary = read_dictionary()
     record = dictionary.find(RECORD)
     assert record is not None  # noqa: S101 - the shipped document has it, a test looks
@@ -61,15 +54,7 @@ async def keep_partner_score(
         raise Refused(Kind.INVALID, "; ".join(f"{one.path}: {one.needed}" for one in faults), *faults)
     model, scored_on = data["model"], dt.date.fromisoformat(data["model"]["scored_on"])
 
-    async def work(connection: Connection, claim: Claim) -> Answer:
-        chunk = core.chunk_of_customer(customer_id)
-        who = {"today": command.today, "chunk": chunk, "customer_id": customer_id}
-        asked = await connection.execute(_ASK, who)
-        if (earlier := await read_earlier_answer(connection, claim)) is not None:
-            return earlier
-        today, known = await asked.fetchone() or (command.today, None)
-        if known is None:
-            raise refuse_field("body.customer_id", "no such customer", "a registered customer")
+    async def work(connection: Connection, claim: Claim, today: dt.date) -> Answer:
         if scored_on > today:
             raise refuse_field("body.data.model.scored_on", "a later day", f"{today} or before")
         kept = {"partner": data["partner"], "kind": model["kind"], "version": model["version"]}
@@ -80,4 +65,4 @@ async def keep_partner_score(
         told = Told("partner_score.kept", customer_id, body)
         return await finish_command(connection, claim, 201, body, told)
 
-    return await run_command(core, core.cell_of_customer(customer_id), command, work)
+    return await run_for_customer(core, command, customer_id, work)

@@ -54,5 +54,5 @@ def find_dangling(product: Product) -> tuple[str, ...]:
         *read_papers().find_faults(product),
         *find_unknown_segments(product, read_segments()),
         *find_unknown_kinds(product, read_coupon_kinds()),
-        *(f"risk.data_sources: {name}, which is not in the registry of sources" for name in unknown),
+        *(f"risk.data_sources: {name}, which is no source that a decision may ask" for name in unknown),
     )

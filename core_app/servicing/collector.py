@@ -10,14 +10,12 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import Any
 
-from psycopg.errors import InsufficientPrivilege, UndefinedTable
-
 from compliance.protection.errors import SubjectShredded
 from compliance.protection.fields import CUSTOMER_PHONE
 from core_app.core import Connection, LendingCore
 from core_app.errors import Refused
 from core_app.notices.gateway import Delivery, Message, MessageGateway
-from core_app.router import CellUnavailable
+from core_app.rounds import go_round
 from core_app.servicing.attempts import (
     END,
     Judged,
@@ -82,14 +80,7 @@ class Collector:
 
     async def run(self) -> None:
         """Work until it is cancelled; a cell without an answer, or not migrated yet, is looked at again."""
-        while True:
-            for cell in self.core.router.cells:
-                try:
-                    while await self.look(cell) == BATCH:
-                        pass
-                except (CellUnavailable, UndefinedTable, InsufficientPrivilege):
-                    continue
-            await asyncio.sleep(POLL_SECONDS)
+        await go_round(self.core, self.look, BATCH, POLL_SECONDS)
 
     async def look(self, cell: str) -> int:
         """Take and do what is due in a cell; return how many tasks were taken."""

@@ -8,8 +8,9 @@ from psycopg import AsyncCursor
 from psycopg.types.json import Jsonb
 from pydantic import TypeAdapter
 
-from core_app.commands import Answer, Claim, Command, Done, finish_command, read_earlier_answer, run_command
+from core_app.commands import Answer, Claim, Command, Done, finish_command
 from core_app.core import Connection, LendingCore
+from core_app.customers.command import run_for_customer
 from core_app.errors import Kind, Refused, refuse_field
 from core_app.ids import Letter, is_customer_id
 from core_app.outbox import Told
@@ -25,13 +26,7 @@ _SELECT_ALL = f"""
 select {_COLUMNS} from core.coupons where customer_id = %s order by valid_to, coupon_id
 """  # noqa: S608 - put together of constants
 
-_ASK = """
-select d.day, c.customer_id
-from core.enter_day(%(chunk)s::smallint, %(today)s::date) as d (day)
-left join core.customers c on c.customer_id = %(customer_id)s
-"""
-
-_INSERT = """
+INSERT_COUPON = """
 with issued as (
     insert into core.coupons (coupon_id, customer_id, kind, benefit, valid_from, valid_to, reason, staff,
         issued_on, idempotency_key)
@@ -58,18 +53,8 @@ class Issue:
 
 async def issue_coupon(core: LendingCore, command: Command, wish: Issue) -> Done:
     """Issue a coupon; it keeps what its kind gives today. Refused (422) names the field."""
-    if not is_customer_id(wish.customer_id):
-        raise refuse_field("body.customer_id", "a text that is no customer id", "a customer id")
 
-    async def work(connection: Connection, claim: Claim) -> Answer:
-        chunk = core.chunk_of_customer(wish.customer_id)
-        who = {"today": command.today, "chunk": chunk, "customer_id": wish.customer_id}
-        asked = await connection.execute(_ASK, who)
-        if (earlier := await read_earlier_answer(connection, claim)) is not None:
-            return earlier
-        today, known = await asked.fetchone() or (command.today, None)
-        if known is None:
-            raise refuse_field("body.customer_id", "no such customer", "a registered customer")
+    async def work(connection: Connection, claim: Claim, today: dt.date) -> Answer:
         kind = _find_kind(wish.kind, today)
         valid_from = wish.valid_from or today
         if valid_from < today or wish.valid_to < valid_from:
@@ -81,12 +66,12 @@ async def issue_coupon(core: LendingCore, command: Command, wish: Issue) -> Done
         kept = {"benefit": Jsonb(kind.benefit.model_dump(mode="json")), "reason": wish.reason}
         kept |= {"valid_from": valid_from, "valid_to": wish.valid_to, "staff": wish.staff, "day": today}
         named = {"coupon_id": coupon_id, "customer_id": wish.customer_id, "kind": kind.id}
-        await connection.execute(_INSERT, named | kept | {"key": command.key})
+        await connection.execute(INSERT_COUPON, named | kept | {"key": command.key})
         body = show_coupon(coupon)
         about = body | {"reason": wish.reason, "staff": wish.staff}
         return await finish_command(connection, claim, 201, body, Told("coupon.issued", coupon_id, about))
 
-    return await run_command(core, core.cell_of_customer(wish.customer_id), command, work)
+    return await run_for_customer(core, command, wish.customer_id, work)
 
 
 def _find_kind(name: str, today: dt.date) -> CouponKind:

@@ -1,11 +1,10 @@
 """A voice robot for the stand and for tests: it lies outside our machines. Its book is a file."""
 
-import json
-import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from core_app.notices.fake_book import read_lines, write_line
 from core_app.servicing.voice import Call, Called
 
 _MOBILE = re.compile(r"1[3-9][0-9]{9}")
@@ -35,18 +34,9 @@ class FakeVoiceRobot:
         if not _MOBILE.fullmatch(call.phone):
             fate = Called.REFUSED
         line = {"number": call.number, "words": call.words, "fate": str(fate)}
-        with self.book.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        write_line(self.book, line)
         return Called.UNKNOWN if self.lose else fate
 
     def placed(self) -> dict[str, dict[str, str]]:
         """Return what stands in the book, by number; AssertionError when a number stands there twice."""
-        if not self.book.exists():
-            return {}
-        lines = [json.loads(line) for line in self.book.read_text(encoding="utf-8").splitlines()]
-        found = {line["number"]: line for line in lines}
-        if len(found) != len(lines):
-            raise AssertionError(f"{self.book}: a number stands twice")
-        return found
+        return read_lines(self.book)

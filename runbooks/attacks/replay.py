@@ -80,7 +80,8 @@ async def _send(one: Recorded, target: Target, known: dict[str, str]) -> tuple[i
     customer_id = known[f"customer_id.{number}"] if number else ""
     token = target.sign("customer" if who == "forged" else who, customer_id)
     if who == "forged":
-        token = token[:-1] + ("0" if token[-1] != "0" else "1")
+        signed, _, mac = token.rpartition(".")  # its first letter: the last one has spare bits
+        token = f"{signed}.{'1' if mac[0] == '0' else '0'}{mac[1:]}"
     body = fill(one.body, known)
     if one.person is not None:
         person = make_person(known["run"], one.person)

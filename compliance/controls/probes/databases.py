@@ -20,9 +20,10 @@ SUPERUSERS = frozenset({"biyi_admin"})
 """Who may be superuser. Source: replication/postgres/bootstrap.sql: the agent's role."""
 MEMBERSHIPS = frozenset({"biyi_repl of pg_checkpoint"})
 """Memberships that are meant. Source: replication/postgres/bootstrap.py: pg_rewind asks for a checkpoint."""
-DELETES = frozenset({"biyi_app on core.source_answers"})
+DELETES = frozenset({"biyi_app on core.source_answers", "biyi_app on core.page_events"})
 """Deletes that are meant. Source: core_app/sql/migrations/022: answers of sources are forgotten when the
-registry's time for them is over; what a decision rested on stands with the decision."""
+registry's time for them is over, what a decision rested on stands with the decision; 118: events of pages end
+with their consent."""
 SAMPLE_ROWS = 2000
 """Rows of a table that are searched for clear personal data. Source: our choice, a second a table."""
 _CLEAR = (

@@ -45,22 +45,27 @@ def train_cards(seed: int, rows: int, valid_from: dt.date) -> tuple[Scorecard, .
     people = make_population(seed, rows)
     about = f"synthetic population, seed {seed}, {rows // 2} rows; says nothing about real borrowers"
     subs = [
-        _fit(name, "credit sub-model", people, inputs, (about, valid_from)) for name, inputs in SUBS.items()
+        fit_card(name, "credit sub-model", people, inputs, (about, valid_from))
+        for name, inputs in SUBS.items()
     ]
     over = Population({sub_input(s.card.id): s.log_odds for s in subs}, people.defaulted)
-    main = _fit("credit-main", "credit main model", over, tuple(over.inputs), (about, valid_from))
+    main = fit_card("credit-main", "credit main model", over, tuple(over.inputs), (about, valid_from))
     every = tuple(name for inputs in SUBS.values() for name in inputs)
-    flat = _fit("credit-challenger", "credit challenger", people, every, (about, valid_from))
+    flat = fit_card("credit-challenger", "credit challenger", people, every, (about, valid_from))
     known = people.only(people.inputs["var.loans_drawn"] > 0)
     about = f"synthetic population, seed {seed}, {len(known.defaulted) // 2} rows of customers with a loan; "
     about += "says nothing about real borrowers"
-    increase = _fit("limit-increase", "limit-increase model", known, INCREASE, (about, valid_from))
+    increase = fit_card("limit-increase", "limit-increase model", known, INCREASE, (about, valid_from))
     return (*(s.card for s in subs), main.card, flat.card, increase.card)
 
 
-def _fit(
+def fit_card(
     name: str, kind: str, people: Population, inputs: Sequence[str], about: tuple[str, dt.date]
 ) -> Fitted:
+    """Return the card `name` of people by inputs, fitted to their first half and measured on the second.
+
+    `about` says what it was trained on and from when it holds.
+    """
     half = len(people.defaulted) // 2
     shapes, columns = [], []
     for one in inputs:

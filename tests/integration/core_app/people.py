@@ -6,10 +6,10 @@ from compliance.access.roles import Role
 from core_app.staff.portal import Portal
 
 STAFF_ONLY = (
-    *("/v1/coupons", "/v1/staff/", "/v1/limits", "/v1/pre-screens", "/v1/reversals", "/v1/segments"),
-    *("/v1/strategies", "/v1/write-offs"),
+    *("/v1/campaigns", "/v1/coupons", "/v1/staff/", "/v1/limits", "/v1/pre-screens", "/v1/reversals"),
+    *("/v1/segments", "/v1/strategies", "/v1/write-offs"),
 )
-TWO_PEOPLE = ("/v1/coupons", "/v1/write-offs", "/v1/strategies", "/v1/segments")
+TWO_PEOPLE = ("/v1/campaigns", "/v1/coupons", "/v1/write-offs", "/v1/strategies", "/v1/segments")
 _SEAT = """
 insert into access.accounts (staff, branch, roles, password_hash, password_given, totp_secret, totp_confirmed)
 values (%(staff)s, 'branch-7', %(roles)s, %(hash)s, false, %(sealed)s, true)

@@ -92,6 +92,13 @@ def own_requests(ids: dict[str, str]) -> list[tuple[str, str, Any]]:
         ("/v1/debit-agreements", {"customer_id": ids["customer_id"], "agreement": "test-0001"}),
         ("/v1/identity-checks", {"customer_id": ids["customer_id"]}),
         ("/v1/consents", consent | {"customer_id": ids["customer_id"]}),
+        (
+            "/v1/page-events",
+            {
+                "customer_id": ids["customer_id"],
+                "events": [{"name": "quote_seen", "at": "2026-01-15T08:00:00Z"}],
+            },
+        ),
         ("/v1/offers", {"customer_id": ids["customer_id"], "amount_fen": 100_000, "periods": 12}),
         ("/v1/limit-increases", {"customer_id": ids["customer_id"], "product": "instalment-12"}),
         ("/v1/complaints", {"customer_id": ids["customer_id"], "about": "fees", "words": "Not shown to me."}),

@@ -71,6 +71,30 @@ class Hand:
         await self.put("complaints", source=source, about=about, **words, **row)
 
 
+async def tell_of_offers(hand: Hand) -> None:
+    for customer, dwell_ms in (("C1", 400), ("C1", 200), ("C2", None)):
+        seen = {"name": "quote_seen", "dwell_ms": dwell_ms, "keep_until": DAY}
+        await hand.put("page_events", customer_id=customer, **seen)
+    await hand.put("campaigns", campaign="winter", medium="app", first_day=EVE)
+    await hand.put("campaigns", campaign="over", medium="app", first_day=EVE, last_day=EVE)
+    loan_of = {"rate_annual": "0.18", "interest_fen": 0, "principal_fen": 1, "channel": "x"}
+    # Told and drew since; told and drew on the evening of the choice; told and voided; not delivered.
+    for number, (drawn_on, state, campaign) in enumerate(
+        (
+            *((DAY, "delivered", "winter"), (EVE, "delivered", "winter"), (DAY, "delivered", "winter")),
+            *((DAY, "refused", "winter"), (DAY, "delivered", "over")),
+        ),
+        100,
+    ):
+        notice = {"notice_id": routed("N", number), "loan_id": None, "message": "m", "state": state}
+        await hand.put("notices", kind="campaign", medium="app", on_date=DAY, **notice)
+        target = {"notice_id": notice["notice_id"], "campaign": campaign, "customer_id": f"C{number}"}
+        await hand.put("campaign_targets", chosen_on=EVE, **target)
+        drawn = {"product": "m", "region": "99", "drawn_on": drawn_on, "customer_id": f"C{number}"}
+        await hand.put("loans", loan_id=f"LM{number}", **drawn | loan_of)
+    await hand.put("draw_voids", loan_id="LM102")
+
+
 async def first_cell(hand: Hand) -> None:
     await hand.close(
         1, "p", "31", loans=10, normal_fen=900, special_mention_fen=60, substandard_fen=20, doubtful_fen=10,
@@ -104,15 +128,17 @@ async def first_cell(hand: Hand) -> None:
     debit = {"on_date": DAY, "channel": "bank", "amount_fen": 5}
     await hand.put("debit_orders", order_id=routed("D", 1), loan_id="L1", state="paid", **debit)
     await hand.put("debit_orders", order_id=routed("D", 2), loan_id="L2", state="failed", **debit)
-    notice = {"kind": "due", "on_date": DAY}
+    notice = {"kind": "due", "on_date": DAY, "loan_id": "L1"}
     await hand.put("notices", notice_id=routed("N", 1), medium="sms", state="delivered", **notice)
     await hand.put("notices", notice_id=routed("N", 2), medium="app", state="ordered", **notice)
     await hand.contact(1, "voice_robot", "answered")
     await hand.contact(2, "person", "promised")
     await hand.contact(3, "person", None, refused_by=["collect.hours"])
+    await tell_of_offers(hand)
     await hand.put("hardships", loan_id="L1", asked_on=DAY, rest_until=DAY, reason="income")
     await hand.complain(1, "web", "fees", level=1)
     await hand.complain(2, "opinion", "fees", received_on=EVE)
+    await hand.put("opinion_checks", feed="public", posts=7, taken=1)
 
 
 async def second_cell(hand: Hand) -> None:
@@ -121,6 +147,12 @@ async def second_cell(hand: Hand) -> None:
     )
     await hand.close(200, "q", "44", loans=1, normal_fen=50, special_mention_fen=50, provision_general_fen=2)
     rows = ((31, DAY, 8, 70), (41, DAY, 95, 30), (51, DAY, 0, 0), (31, EVE, 7, 70), (41, EVE, 94, 30))
+    # A borrower who owes a hundred thousand yuan over two loans, and one who owes a fen more.
+    await hand.snapshot(71, DAY, 0, 9_999_999)
+    await hand.snapshot(72, DAY, 0, 1)
+    await hand.snapshot(81, DAY, 0, 10_000_001)
+    await hand.put("page_events", customer_id="C9", name="quote_seen", dwell_ms=600, keep_until=DAY)
+    await hand.put("page_events", customer_id="C9", name="offers_seen", on_date=EVE, keep_until=DAY)
     for loan, day, dpd, balance_fen in (*rows, (51, EVE, 5, 9), (61, EVE, 3, 9)):
         await hand.snapshot(loan, day, dpd, balance_fen)
     approved = {"product": "p", "channel": "web", "decision": "approved", "limit_fen": 3_000}
@@ -134,7 +166,7 @@ async def second_cell(hand: Hand) -> None:
     debit = {"on_date": DAY, "channel": "bank", "amount_fen": 5}
     await hand.put("debit_orders", order_id=routed("D", 3), loan_id="L3", state="paid", **debit)
     await hand.put("debit_orders", order_id=routed("D", 4), loan_id="L4", state="needless", **debit)
-    notice = {"notice_id": routed("N", 3), "medium": "sms", "state": "given_up"}
+    notice = {"notice_id": routed("N", 3), "medium": "sms", "state": "given_up", "loan_id": "L3"}
     await hand.put("notices", kind="due", on_date=DAY, **notice)
     await hand.contact(4, "person", "no_answer")
     await hand.contact(5, "sms", "delivered")
@@ -151,7 +183,7 @@ async def second_cell(hand: Hand) -> None:
 EXPECTED: dict[str, dict[tuple[str, ...], Any]] = {
     "loans_outstanding": {("p", "31"): 1_100, ("q", "44"): 100},
     "loans_open": {("p", "31"): 15, ("q", "44"): 1},
-    "active_borrowers": {(): 3},
+    "active_borrowers": {(): 5},
     "overdue_share": {("p", "31"): (100, 1_100), ("q", "44"): (50, 100)},
     "npl_share": {("p", "31"): (40, 1_100), ("q", "44"): (0, 100)},
     "overdue_by_bucket": {("001-003", "p"): 100, ("008-030", "p"): 70, ("091+", "p"): 30},
@@ -164,13 +196,19 @@ EXPECTED: dict[str, dict[tuple[str, ...], Any]] = {
     "approval_share": {("p", "app"): (1, 2), ("p", "web"): (1, 1)},
     "mean_limit": {("p",): (4_000, 2)},
     "decision_time": {("fraud",): (6_000, 2_000)},
-    "drawn": {("p", "app"): 1_000, ("q", "web"): 2_000},
-    "draws": {("p", "31"): 1, ("q", "44"): 1},
-    "mean_rate": {("p",): (180, 1_000), ("q",): (200, 2_000)},
+    "drawn": {("p", "app"): 1_000, ("q", "web"): 2_000, ("m", "x"): 3},
+    "draws": {("p", "31"): 1, ("q", "44"): 1, ("m", "99"): 3},
+    "mean_rate": {("p",): (180, 1_000), ("q",): (200, 2_000), ("m",): (0, 3)},
     "repaid": {("repayment",): 100, ("prepayment",): 30},
     "repayments": {("repayment",): 2, ("prepayment",): 1},
     "debits_paid_share": {(): (2, 3)},
-    "notices_delivered_share": {("due", "sms"): (1, 2)},
+    "notices_delivered_share": {("due", "sms"): (1, 2), ("campaign", "app"): (4, 5)},
+    # 40 yuan an approval by the app, 60 yuan a draw by the web; a merchant's code brought nobody.
+    "approval_cost": {("app",): (4_000, 1), ("web",): (6_000, 1), ("merchant_code",): (0, 0)},
+    "page_funnel": {("quote_seen",): 3},
+    "page_dwell": {("quote_seen",): (1_200, 3)},
+    "campaign_drawn_share": {("winter",): (1, 3)},
+    "inclusive_share": {("p",): (10_000_250, 20_000_251)},
     "contacts": {("voice_robot",): 1, ("person",): 3, ("sms",): 1},
     "contacts_refused_share": {("voice_robot",): (0, 1), ("person",): (1, 4), ("sms",): (0, 1)},
     "debtors_reached_share": {("voice_robot",): (1, 1), ("person",): (1, 2)},
@@ -178,6 +216,7 @@ EXPECTED: dict[str, dict[tuple[str, ...], Any]] = {
     "hardships": {("income",): 2, ("illness",): 1},
     "complaints_taken": {("web", "fees"): 1, ("hotline", "fees"): 1, ("web", "collection"): 1},
     "complaints_late_share": {("web",): (1, 2), ("hotline",): (0, 1)},
+    "opinion_posts": {("public",): 7},
     "complaints_open": {("0",): 2, ("1",): 1},
 }
 

@@ -55,8 +55,9 @@ async def test_a_day_is_checked_once_all_cells_closed_it_and_every_post_is_one_c
     assert (day, place) == (TODAY, 250)
     feed.posts = posts(1, 251)
     assert await check.check() is None, "the day is checked: the next one takes it, or the watch"
-    for cell in ("a", "b"):
-        close(cells, cell, NEXT)
+    close(cells, "a", NEXT)
+    assert await check.check() is None, "cell b is open on the next day: nothing is checked on its account"
+    close(cells, "b", NEXT)
     assert await check.check() == Checked(NEXT, 1, 1)
     assert await check.check() is None
     assert sorted(await cells.rows(KEPT))[1] == (NEXT, 1, 1, 251)

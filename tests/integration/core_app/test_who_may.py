@@ -66,6 +66,7 @@ def test_what_takes_two_people_takes_another_role_or_person() -> None:
     }
     assert two == {
         "/v1/write-offs": "supervisor",
+        "/v1/campaigns": "supervisor",
         "/v1/coupons": "supervisor",
         "/v1/segments": "supervisor",
         "/v1/strategies": "supervisor",

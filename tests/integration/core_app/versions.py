@@ -16,4 +16,4 @@ async def publish_change(core: Any, product_id: str = "instalment-12", **changes
         document[group] |= values
     product = read_product("test.yaml", yaml.safe_dump(document, allow_unicode=True))
     for cell in core.router.cells:
-        assert (await publish_to_cell(core, cell, product))["outcome"] == "published"
+        assert (await publish_to_cell(core, cell, product))["outcome"] in ("published", "was there")
