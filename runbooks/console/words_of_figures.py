@@ -24,6 +24,9 @@ _DIMENSIONS = {
     "dimension.reason": ("原因", "reason"),
     "dimension.source": ("来源", "source"),
     "dimension.about": ("事由", "about"),
+    "dimension.campaign": ("营销活动", "campaign"),
+    "dimension.event": ("事件", "event"),
+    "dimension.feed": ("数据来源", "feed"),
     "dimension.level": ("升级层级", "level"),
 }
 _VALUES = {
