@@ -70,6 +70,7 @@ TABLES = {
         "opinion_feeds",
         "opinion_checks",
         "alert_tasks",
+        "custody",
         "clearing_lines",
         "clearings",
     ),
