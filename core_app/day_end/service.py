@@ -10,7 +10,7 @@ import asyncio
 import datetime as dt
 import enum
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -123,11 +123,10 @@ class DayEnd:
         if day > open_day or (day < open_day and not await self._is_closed(day)):
             raise DayNotOpen(f"cell {self.cell} is on {open_day}: needs that day, not {day}")
         loans = await self._do(day, Step.CLOSE)
-        # From here on the evening is whole: customers are graded while chunks are booked.
-        grade = self._patiently(lambda: grade_customers(self.core, self.cell, day))
-        closings, _ = await _together(self._do(day, Step.BOOK), grade)
+        closings = await self._do(day, Step.BOOK)
         await self._patiently(lambda: self._finish(day))
         await self._patiently(lambda: grant_rewards(self.core, self.cell))
+        await self._patiently(lambda: grade_customers(self.core, self.cell, day))
         await self._patiently(lambda: forget_answers(self.core, self.cell))
         await self._patiently(lambda: purge_expired(self.core, self.cell, day))
         await self._patiently(lambda: catch_up(self.core, self.cell, day))
@@ -148,7 +147,12 @@ class DayEnd:
                 done[chunk] = await self._patiently(lambda: do_chunk(self.core, self.cell, what))
                 self.tell(self.cell, step, len(done), len(self.chunks))
 
-        await _together(*(take_turn(chunk) for chunk in missing))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for chunk in missing:
+                    group.create_task(take_turn(chunk))
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from failed
         return sum(done.values())
 
     async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
@@ -210,16 +214,6 @@ class DayEnd:
     async def _write(self, work: Callable[[Connection, int], Awaitable[T]]) -> T:
         written = await self.core.router.write(self.cell, work, deadline_seconds=self.core.deadline_seconds)
         return written.value
-
-
-async def _together(*works: Coroutine[Any, Any, T]) -> list[T]:
-    """Return what all of them return; the first that fails ends the others."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(work) for work in works]
-    except ExceptionGroup as failed:
-        raise failed.exceptions[0] from failed
-    return [task.result() for task in tasks]
 
 
 async def do_chunk(core: LendingCore, cell: str, what: tuple[dt.date, Step, int]) -> int:
