@@ -41,6 +41,7 @@ from core_app.loans.reward import grant_rewards
 from core_app.outbox import Told
 from core_app.products.catalogue import read_published
 from core_app.router import CellUnavailable
+from core_app.router_line import ALLOW_A_MINUTE
 from core_app.servicing.collection import PLAN_TASKS, collection_columns
 from core_app.servicing.read import read_strategies
 from core_app.slots import CHUNK_SLOTS, chunks_of_cell
@@ -225,7 +226,8 @@ async def do_chunk(core: LendingCore, cell: str, what: tuple[dt.date, Step, int]
 
     async def work(connection: Connection, claim: Claim) -> Answer:
         values = _chunk_values(day, chunk, key) | {"epoch": claim.epoch, "site": core.site}
-        await connection.execute(store.FOR_A_CHUNK)
+        await connection.execute(ALLOW_A_MINUTE)
+        await connection.execute(store.BY_INDEX)
         moved = await _ask_to_move(connection, values) if step is Step.CLOSE else None
         if (earlier := await read_earlier_answer(connection, claim)) is not None:
             return earlier

@@ -11,7 +11,6 @@ from core_app.commands import Answer, Claim, finish_command, make_command, read_
 from core_app.core import Connection, LendingCore
 from core_app.funding.custody import judge
 from core_app.funding.custody_rows import (
-    ALLOW_TIME,
     ORDER_AND_LEDGER,
     Place,
     bring_rows,
@@ -19,6 +18,7 @@ from core_app.funding.custody_rows import (
     see_rows,
 )
 from core_app.outbox import Told
+from core_app.router_line import ALLOW_A_MINUTE
 
 AT_ONCE = 2_000
 """Rows of one transaction. Source: our choice; well under the second that a lock may be waited for."""
@@ -76,7 +76,7 @@ async def _batch(
     asked = {"order": after.order_id, "channel": after.channel, "since": since, "most": at_once}
 
     async def work(connection: Connection, claim: Claim) -> Answer:
-        await connection.execute(ALLOW_TIME)
+        await connection.execute(ALLOW_A_MINUTE)
         if (earlier := await read_earlier_answer(connection, claim)) is not None:
             return earlier
         rows = await (await connection.execute(_NEXT, asked)).fetchall()

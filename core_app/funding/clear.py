@@ -24,8 +24,9 @@ from core_app.documents import compute_sm3
 from core_app.errors import FieldProblem, Kind, Refused
 from core_app.funding.clearing import Clearing, write_clearing
 from core_app.funding.custody import Found, judge, list_differences
-from core_app.funding.custody_rows import ALLOW_TIME, Place, bring_rows, lock_rows, see_rows
+from core_app.funding.custody_rows import Place, bring_rows, lock_rows, see_rows
 from core_app.outbox import Told
+from core_app.router_line import ALLOW_A_MINUTE
 
 # Two files of one day take turns: the later one is the next revision.
 _ONE_BY_ONE = """
@@ -113,7 +114,7 @@ async def clear_cell(core: LendingCore, cell: str, clearing: Clearing, *, correc
     lines = lines_of_cell(core, cell, clearing)
 
     async def work(connection: Connection, claim: Claim) -> Answer:
-        await connection.execute(ALLOW_TIME)
+        await connection.execute(ALLOW_A_MINUTE)
         file = _File(clearing, lines, sm3)
         await connection.execute(_ONE_BY_ONE, file.asked)
         earlier_files = await (await connection.execute(_EARLIER_FILES, file.asked)).fetchall()

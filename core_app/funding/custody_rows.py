@@ -9,9 +9,6 @@ from core_app.core import Connection
 from core_app.funding.custody import Found, Line, Seen
 from core_app.ledger.posting import Account
 
-ALLOW_TIME = "set local transaction_timeout = '60s'"
-"""A large file may keep its transaction open for longer than the router's sessions let others."""
-
 # Whoever is to look at an order with a channel waits here for who does: what both read next is the same.
 _LOCK = """
 select c.order_id from core.custody c

@@ -9,10 +9,10 @@ from pathlib import Path
 from core_app.core import Connection, LendingCore
 from core_app.insight.alert import ALERTS, Alert, Fired, check_alerts, judge_alert
 from core_app.insight.metric import CATALOGUE, Cube, Measured, Metric, add_up, make_catalogue, read_row
+from core_app.router_line import ALLOW_A_MINUTE
 from core_app.yaml_documents import parse_yaml, read_text
 
 FOLDER = Path(__file__).parent
-_ALLOW_TIME = "set local transaction_timeout = '60s'"
 
 
 @cache
@@ -38,7 +38,7 @@ async def measure(core: LendingCore, metrics: Sequence[Metric], day: dt.date) ->
 
     async def ask(cell: str) -> list[Cube]:
         async def work(connection: Connection, _: int) -> list[Cube]:
-            await connection.execute(_ALLOW_TIME)
+            await connection.execute(ALLOW_A_MINUTE)
             cursors = [await connection.execute(one.sql.encode(), {"day": day}) for one in metrics]
             return [
                 dict(read_row(metric, row) for row in await cursor.fetchall())

@@ -26,10 +26,10 @@ from core_app.errors import Kind, Refused
 from core_app.ids import is_customer_id
 from core_app.outbox import Told
 from core_app.products.parameters.shapes import Group, InTwoLanguages, Name
+from core_app.router_line import ALLOW_A_MINUTE
 from core_app.yaml_documents import parse_yaml, read_text
 
 _FILE = Path(__file__).parent / "rfm.yaml"
-_ALLOW_TIME = "set local transaction_timeout = '60s'"
 
 # A fifth is the ceiling of 5 x (customers not above this one) / (customers), in whole numbers.
 GRADE = """
@@ -138,7 +138,7 @@ async def grade_customers(core: LendingCore, cell: str, day: dt.date, rule: RfmR
     values: dict[str, Any] = {"day": day, "key": key} | rule_values(rule)
 
     async def work(connection: Connection, claim: Claim) -> Answer:
-        await connection.execute(_ALLOW_TIME)
+        await connection.execute(ALLOW_A_MINUTE)
         if (earlier := await read_earlier_answer(connection, claim)) is not None:
             return earlier
         (changed,) = await (await connection.execute(GRADE, values)).fetchone() or (0,)
