@@ -50,6 +50,12 @@ It never ends a COMMIT that waits for its copy (tests/integration/router). An
 idle_in_transaction_session_timeout would not do: between flushes of a pipeline the server counts
 the session as active."""
 
+ALLOW_A_MINUTE = """
+select set_config('transaction_timeout', '0', true), set_config('transaction_timeout', '60s', true)
+"""
+"""What a transaction that may last longer says first. Off, then on: PostgreSQL 18 starts no timer where one
+runs (assign_transaction_timeout), so a longer time alone would change nothing."""
+
 # A peer that vanished is noticed in 3-4 s even where no new grant tells of it.
 _CONNECTION: dict[str, Any] = {
     "dbname": "biyi",

@@ -17,7 +17,6 @@ from rich.progress import track
 from rich.table import Table
 
 from compliance.protection.errors import ProtectionError
-from core_app.commands import make_command
 from core_app.core import LendingCore
 from core_app.errors import DocumentInvalid, Refused
 from core_app.funding.funder import Funder
@@ -136,8 +135,7 @@ async def set_everywhere(document: Funder) -> dict[str, Parts]:
     async with open_core() as core:
         key = f"funder-{document.id}-{document.version}"
         for cell in _tracked(core.router.cells, "publishing"):
-            command = make_command(core, key, "funder", document.model_dump(mode="json"))
-            await publish_funder(core, cell, command, document)
+            await publish_funder(core, cell, key, document)
         return await deal_to_cells(core, document, f"deal-{uuid.uuid4().hex}")
 
 

@@ -15,7 +15,6 @@ from rich.progress import track
 from rich.table import Table
 
 from compliance.protection.errors import ProtectionError
-from core_app.commands import make_command
 from core_app.core import LendingCore
 from core_app.disclosure.charges import compute_charges
 from core_app.errors import DocumentInvalid, Refused
@@ -245,9 +244,8 @@ async def publish_everywhere(one: Product) -> list[dict[str, str]]:
 async def publish_to_cell(core: LendingCore, cell: str, one: Product) -> dict[str, str]:
     """Publish to one cell under the version's own key; return `published`, `was there` or what hindered."""
     key = f"product-{one.id}-{one.version}"
-    command = make_command(core, key, "product", one.model_dump(mode="json"))
     try:
-        done = await publish_version(core, cell, command, one)
+        done = await publish_version(core, cell, key, one)
     except Refused as refusal:
         return {"cell": cell, "outcome": "refused", "detail": refusal.detail}
     except CellUnavailable as error:

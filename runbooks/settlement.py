@@ -86,12 +86,14 @@ def verify_command(file: Path, as_json: bool) -> None:
 
 @settlement.command("clear")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@click.option("--corrected", is_flag=True, help="The channel corrected its file of this day: this one holds.")
 @_json
-def clear_command(file: Path, as_json: bool) -> None:
+def clear_command(file: Path, *, corrected: bool, as_json: bool) -> None:
     """Compare a payment channel's clearing file of a day that is over with orders and ledger, in every cell.
 
     Three ways: what the channel booked, what we ordered and hold for paid, what stands in the ledger. Safe to
-    repeat with the same file. Exit 1 when something does not agree, or the file cannot be relied on.
+    repeat with the same file. Exit 1 when something does not agree, or the file cannot be relied on. What
+    does not agree stays open in its cell, is looked at anew at each day-end, and is an alarm until it agrees.
     """
 
     async def work() -> list[dict[str, Any]]:
@@ -99,7 +101,8 @@ def clear_command(file: Path, as_json: bool) -> None:
         async with open_core() as core:
             if clearing.day >= core.read_today():
                 raise ClearingInvalid(f"{clearing.day}: a day that is not over, needs one before today")
-            done = [await clear_cell(core, cell, clearing) for cell in core.router.cells]
+            cells = core.router.cells
+            done = [await clear_cell(core, cell, clearing, corrected=corrected) for cell in cells]
         return [dict(one.answer.body) | {"cell": one.cell} for one in done]
 
     found = run(work())

@@ -19,16 +19,21 @@ import psycopg
 from rich.console import Console
 from rich.table import Table
 
-from bench.core.ground import BIN, DAY, Ground, open_ground, seed
+from bench.core.ground import BIN, DAY, EPOCH, Ground, open_ground, seed
 from bench.core.history import measure_histories
 from bench.core.ours import PLANS, Work, make_core, open_pool, run_workers
 from bench.core.scripts import draw_script, repayment_script
 from core_app.day_end import store
-from core_app.day_end.service import DayEnd
+from core_app.day_end.notices import PLAN_NOTICES, notice_columns
+from core_app.day_end.service import ACCOUNTS, DayEnd
 from core_app.day_end.terms import product_columns, rule_columns
+from core_app.funding.debits import PLAN_DEBITS, debit_columns
+from core_app.insight.rfm import GRADE, read_rule, rule_values
 from core_app.loans.loan import plan_columns
 from core_app.loans.schedule import Terms, plan_equal_instalments
 from core_app.products.catalogue import read_catalogue
+from core_app.servicing.collection import PLAN_TASKS, collection_columns
+from core_app.servicing.read import read_strategies
 
 RESULT = Path(__file__).parent.parent / "results" / "core.json"
 CLIENTS = 16
@@ -96,37 +101,61 @@ def run_ours(ground: Ground, kind: str, seconds: int, sizes: dict[str, int]) -> 
     }
 
 
-async def run_day_end(ground: Ground) -> dict[str, float]:
-    """Return loans a second of day-end and of its bare statements over all loans at once."""
-    bare = _run_bare(ground)
+async def run_day_end(ground: Ground) -> dict[str, Any]:
+    """Return loans a second of day-end and of its bare statements over all loans at once.
+
+    The bare statements write the same business rows: evenings and closings, notices, tasks of collection,
+    customers' tiers. `evenings_ratio`: day-end, which writes all of them, beside evenings and closings alone.
+    """
+    loans, bare = run_bare(ground)
+    rows = ("loan_snapshots", "closings", "notices", "collection_tasks", "rfm_tiers", "debit_orders")
     async with open_pool(ground.dsn(), 8) as pool:
         closed = await DayEnd(make_core(pool), "a", lambda *_: None).run(DRAWN_ON)
+    per_second = closed.loans / closed.seconds
     return {
         "loans": closed.loans,
-        "per_second": round(closed.loans / closed.seconds, 1),
-        "bare_per_second": round(bare, 1),
-        "ratio": round(closed.loans / closed.seconds / bare, 3),
+        "per_second": round(per_second, 1),
+        "bare_per_second": round(loans / sum(bare.values()), 1),
+        "ratio": round(per_second * sum(bare.values()) / loans, 3),
+        "evenings_ratio": round(per_second * (bare["close"] + bare["book"]) / loans, 3),
+        "bare_seconds": {name: round(seconds, 3) for name, seconds in bare.items()},
+        "rows": {table: _count(ground, table) for table in rows},
     }
 
 
-def _run_bare(ground: Ground) -> float:
+def run_bare(ground: Ground) -> tuple[int, dict[str, float]]:
+    """Run day-end's statements over all loans in one transaction that is taken back.
+
+    Returns the loans they saw and the seconds of each.
+    """
     catalogue = read_catalogue()
-    columns = product_columns(catalogue.versions.values(), DRAWN_ON) | rule_columns(
-        catalogue.rulebook, DRAWN_ON
-    )
-    accounts = {"interest_receivable": "1132", "interest_income": "6011", "penalty_income": "6012"}
-    accounts |= {"impairment_loss": "6701", "loan_loss_provision": "1304"}
-    accounts |= {"fees_receivable": "112201", "fee_income": "6021"}
-    values = {"day": DRAWN_ON, "chunk": 0, "key": "bare", "first": "L000-", "last": "L400-"}
+    products, rulebook = catalogue.versions.values(), catalogue.rulebook
+    values: dict[str, Any] = {"day": DRAWN_ON, "chunk": 0, "key": "bare", "first": "L000-", "last": "L400-"}
+    values |= {"epoch": EPOCH, "site": "idc"} | rule_columns(rulebook, DRAWN_ON)
+    values |= product_columns(products, DRAWN_ON) | debit_columns(products) | ACCOUNTS
+    values |= notice_columns(products, DRAWN_ON)
+    values |= collection_columns(products, read_strategies(), rulebook, DRAWN_ON)
+    statements = {"close": store.CLOSE_CHUNK, "debits": PLAN_DEBITS, "notices": PLAN_NOTICES}
+    statements |= {"tasks": PLAN_TASKS, "book": store.BOOK_CHUNK, "tiers": GRADE}
+    values |= rule_values(read_rule())
+    took, loans = {}, 0
     with psycopg.connect(ground.dsn()) as connection:
-        begun = time.monotonic()
-        row = connection.execute(store.CLOSE_CHUNK, values | columns).fetchone()
-        connection.execute(store.BOOK_CHUNK, values | columns | accounts)
-        seconds = time.monotonic() - begun
+        for name, statement in statements.items():
+            begun = time.monotonic()
+            found = connection.execute(statement, values)
+            took[name] = time.monotonic() - begun
+            if name == "close":
+                (loans,) = found.fetchone() or (0,)
         connection.rollback()
-    if row is None or not row[0]:
+    if not loans:
         raise click.ClickException("the bare statements saw no loan")
-    return float(row[0] / seconds)
+    return int(loans), took
+
+
+def _count(ground: Ground, table: str) -> int:
+    with psycopg.connect(ground.dsn("biyi_admin")) as connection:
+        (count,) = connection.execute(f"select count(*) from core.{table}".encode()).fetchone() or (0,)
+    return int(count)
 
 
 @click.command()

@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from psycopg import AsyncCursor
+
 from core_app.business_calendar import business_date_at
 from core_app.commands import (
     Answer,
@@ -30,6 +32,7 @@ from core_app.day_end.terms import product_columns, rule_columns
 from core_app.decisions.consents import forget_answers
 from core_app.decisions.purge import purge_expired
 from core_app.errors import CoreError
+from core_app.funding.catch_up import catch_up
 from core_app.funding.debits import PLAN_DEBITS, debit_columns
 from core_app.funding.match import Unmatched, match_channels
 from core_app.insight.rfm import grade_customers
@@ -39,17 +42,31 @@ from core_app.marketing.choosing import choose_customers
 from core_app.outbox import Told
 from core_app.products.catalogue import read_published
 from core_app.router import CellUnavailable
+from core_app.router_line import ALLOW_A_MINUTE
 from core_app.servicing.collection import PLAN_TASKS, collection_columns
 from core_app.servicing.read import read_strategies
 from core_app.slots import CHUNK_SLOTS, chunks_of_cell
 
 T = TypeVar("T")
+Rows = AsyncCursor[Any]
 
 AT_ONCE = 4
 """Chunks worked on side by side. Source: our choice; a commit's wait for its copy is hidden by others."""
 PATIENCE_SECONDS = 120.0
 """How long a cell may be away before the run gives up. Source: our choice, twenty times the 5 s limit."""
 _PAUSE_SECONDS = 0.25
+
+
+ACCOUNTS = {
+    "interest_receivable": str(Account.INTEREST_RECEIVABLE),
+    "interest_income": str(Account.INTEREST_INCOME),
+    "penalty_income": str(Account.PENALTY_INCOME),
+    "fees_receivable": str(Account.FEES_RECEIVABLE),
+    "fee_income": str(Account.FEE_INCOME),
+    "impairment_loss": str(Account.IMPAIRMENT_LOSS),
+    "loan_loss_provision": str(Account.LOAN_LOSS_PROVISION),
+}
+"""The accounts that BOOK_CHUNK posts to, by its names for them."""
 
 
 class Step(enum.StrEnum):
@@ -107,16 +124,18 @@ class DayEnd:
         day = day or open_day
         if day > open_day or (day < open_day and not await self._is_closed(day)):
             raise DayNotOpen(f"cell {self.cell} is on {open_day}: needs that day, not {day}")
-        rows = {step: await self._do(day, step) for step in Step}
+        loans = await self._do(day, Step.CLOSE)
+        closings = await self._do(day, Step.BOOK)
         await self._patiently(lambda: self._finish(day))
         await self._patiently(lambda: grant_rewards(self.core, self.cell))
         await self._patiently(lambda: grade_customers(self.core, self.cell, day))
         await self._patiently(lambda: choose_customers(self.core, self.cell, day))
         await self._patiently(lambda: forget_answers(self.core, self.cell))
         await self._patiently(lambda: purge_expired(self.core, self.cell, day))
+        await self._patiently(lambda: catch_up(self.core, self.cell, day))
         unmatched = await self._patiently(lambda: match_channels(self.core, self.cell, day))
         seconds = round(time.monotonic() - started, 3)
-        return DayClosed(self.cell, day, rows[Step.CLOSE], rows[Step.BOOK], seconds, unmatched)
+        return DayClosed(self.cell, day, loans, closings, seconds, unmatched)
 
     async def _do(self, day: dt.date, step: Step) -> int:
         """Do a step for every chunk that lacks it; return the rows it wrote for the whole cell."""
@@ -208,10 +227,15 @@ async def do_chunk(core: LendingCore, cell: str, what: tuple[dt.date, Step, int]
     command = make_command(core, key, "day-end", body)
 
     async def work(connection: Connection, claim: Claim) -> Answer:
+        values = _chunk_values(day, chunk, key) | {"epoch": claim.epoch, "site": core.site}
+        await connection.execute(ALLOW_A_MINUTE)
+        await connection.execute(store.BY_INDEX)
+        moved = await _ask_to_move(connection, values) if step is Step.CLOSE else None
         if (earlier := await read_earlier_answer(connection, claim)) is not None:
             return earlier
-        values = _chunk_values(day, chunk, key) | {"epoch": claim.epoch, "site": core.site}
-        written = await _STEPS[step](core, connection, values)
+        written = await (
+            _book(core, connection, values) if moved is None else _close(core, connection, values, moved)
+        )
         await connection.execute(store.INSERT_PROGRESS, [day, str(step), chunk, written, key])
         answer = body | {"rows": written}
         return await finish_command(connection, claim, 201, answer, Told(f"day_end.{step}", key, answer))
@@ -227,12 +251,20 @@ def _chunk_values(day: dt.date, chunk: int, key: str) -> dict[str, Any]:
     return bounds | {"day": day, "chunk": chunk, "key": key}
 
 
-async def _close(core: LendingCore, connection: Connection, values: dict[str, Any]) -> int:
-    await connection.execute(store.ALLOW_TIME)
-    await connection.execute(store.PLAN_ANEW)
+async def _ask_to_move(connection: Connection, values: dict[str, Any]) -> tuple[Rows, Rows]:
+    """Send the chunk's lock, its move to the next day, and the question what is published; reads nothing.
+
+    A chunk that was closed before is on a later day: it is not moved again.
+    """
     await connection.execute(store.LOCK_CHUNK, [values["chunk"]])
     moved = await connection.execute(store.MOVE_CHUNK, values)
-    published = await (await connection.execute(store.SELECT_PUBLISHED)).fetchall()
+    return moved, await connection.execute(store.SELECT_PUBLISHED)
+
+
+async def _close(
+    core: LendingCore, connection: Connection, values: dict[str, Any], asked: tuple[Rows, Rows]
+) -> int:
+    moved, published = asked[0], await asked[1].fetchall()
     if await moved.fetchone() is None:
         raise RuntimeError(f"chunk {values['chunk']} is not on {values['day']}: nothing was done")
     products = [*core.catalogue.versions.values(), *(read_published(row[0]) for row in published)]
@@ -248,24 +280,9 @@ async def _close(core: LendingCore, connection: Connection, values: dict[str, An
 
 
 async def _book(core: LendingCore, connection: Connection, values: dict[str, Any]) -> int:
-    accounts = {
-        "interest_receivable": Account.INTEREST_RECEIVABLE,
-        "interest_income": Account.INTEREST_INCOME,
-        "penalty_income": Account.PENALTY_INCOME,
-        "fees_receivable": Account.FEES_RECEIVABLE,
-        "fee_income": Account.FEE_INCOME,
-        "impairment_loss": Account.IMPAIRMENT_LOSS,
-        "loan_loss_provision": Account.LOAN_LOSS_PROVISION,
-    }
-    named = {name: str(account) for name, account in accounts.items()}
     rules = rule_columns(core.catalogue.rulebook, values["day"])
-    await connection.execute(store.ALLOW_TIME)
-    await connection.execute(store.PLAN_ANEW)
-    rows = await connection.execute(store.BOOK_CHUNK, values | named | rules)
+    rows = await connection.execute(store.BOOK_CHUNK, values | ACCOUNTS | rules)
     return int((await _fetch(rows))[0])
-
-
-_STEPS = {Step.CLOSE: _close, Step.BOOK: _book}
 
 
 async def _fetch(rows: Any) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""A channel's clearing file of one day, and what does not agree with our orders and the ledger. Pure.
+"""A channel's clearing file of one day. Pure.
 
 The file lists every order the channel booked on its calendar day in Shanghai, payouts and debits apart. UTF-8
 text, fields parted by `|`, amounts in fen:
@@ -10,7 +10,7 @@ text, fields parted by `|`, amounts in fen:
 """
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -36,24 +36,13 @@ class Clearing:
 
 
 class ClearingSource(Protocol):
-    """A channel that gives out its files. Promise: of a day that is over always the same bytes."""
+    """A channel that gives out its files.
+
+    Promise: of a day that is over always the same bytes, unless it says that it has corrected them.
+    """
 
     async def fetch_clearing(self, day: dt.date) -> str:
         """Return the file of a day that is over; OSError when it cannot be had now."""
-
-
-@dataclass(frozen=True, slots=True)
-class OrderSeen:
-    """One of our orders: its amount, whether it is paid by this channel, what the ledger has of it.
-
-    `filed_on`: the day of an earlier file of the channel that paid it in which it stood.
-    """
-
-    order_id: str
-    amount_fen: int
-    paid_here: bool
-    booked_fen: int
-    filed_on: dt.date | None = None
 
 
 def write_clearing(clearing: Clearing) -> str:
@@ -90,35 +79,3 @@ def _read_kind(text: str) -> Kind:
     if text == "debits":
         return "debits"
     raise ValueError(f"kind {text}, needs payments or debits")
-
-
-def agrees(order: OrderSeen, fen: int) -> bool:
-    """Say whether file, order and ledger have the same of an order that this channel paid, once."""
-    return order.paid_here and order.filed_on is None and fen == order.amount_fen == order.booked_fen
-
-
-def find_differences(
-    lines: Mapping[str, int], known: Iterable[OrderSeen], expected: Iterable[str]
-) -> tuple[str, ...]:
-    """Return what does not agree: file against orders against ledger, order by order.
-
-    `known` are our orders that the file names, `expected` those that should stand in it.
-    """
-    orders = {order.order_id: order for order in known}
-    found = []
-    for order_id, fen in sorted(lines.items()):
-        order, said = orders.get(order_id), f"{order_id}: booked by the channel, {fen} fen"
-        if order is None:
-            found.append(f"{said}; we have no such order")
-        elif not order.paid_here:
-            found.append(f"{said}; with us not paid by it")
-        elif order.filed_on is not None:
-            found.append(f"{said}; booked before, in its file of {order.filed_on}")
-        elif order.amount_fen != fen:
-            found.append(f"{said}; ordered {order.amount_fen} fen")
-        elif order.booked_fen != fen:
-            found.append(f"{order_id}: paid, {fen} fen; the ledger has {order.booked_fen} fen")
-    found += [
-        f"{order_id}: paid with us, not in the file" for order_id in sorted(set(expected) - lines.keys())
-    ]
-    return tuple(found)

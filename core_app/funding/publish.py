@@ -1,6 +1,7 @@
 """Make a funder known to the cells, deal its quota to them, stop it and start it again."""
 
 import datetime as dt
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +9,6 @@ from typing import Any
 from core_app.commands import (
     Answer,
     Claim,
-    Command,
     Done,
     finish_command,
     make_command,
@@ -20,9 +20,10 @@ from core_app.documents import make_canonical
 from core_app.errors import FieldProblem, Kind, Refused
 from core_app.funding.funder import Funder
 from core_app.funding.quota import deal_quota, plan_raises
+from core_app.funding.store import read_funder
 from core_app.outbox import Told
 
-_SELECT_EARLIER = "select document_sm3 from core.funder_versions where funder = %s and version = %s"
+_SELECT_VERSION = "select document from core.funder_versions where funder = %s and version = %s"
 
 # The quota row begins with nothing to lend; dealing raises it.
 _INSERT = """
@@ -106,17 +107,21 @@ async def read_standings(core: LendingCore, cell: str) -> dict[str, Standing]:
     return (await core.router.read(cell, work, deadline_seconds=core.deadline_seconds)).value
 
 
-async def publish_funder(core: LendingCore, cell: str, command: Command, funder: Funder) -> Done:
+async def publish_funder(core: LendingCore, cell: str, key: str, funder: Funder) -> Done:
     """Write a funder's version into one cell, once; it has no quota there until that is dealt.
 
-    Refused (409) when this version is known there with another document.
+    Refused (409) when this version is known there with other terms, compared as products are
+    (`core_app.products.published.publish_version`).
     """
-    document = make_canonical(funder.model_dump(mode="json"))
+    known = await _read_document(core, cell, funder)
+    same = known is not None and read_funder(known) == funder
+    plain = json.loads(known) if known is not None and same else funder.model_dump(mode="json")
+    document, command = make_canonical(plain), make_command(core, key, "funder", plain)
 
     async def work(connection: Connection, claim: Claim) -> Answer:
-        rows = await connection.execute(_SELECT_EARLIER, [funder.id, funder.version])
+        rows = await connection.execute(_SELECT_VERSION, [funder.id, funder.version])
         row = await rows.fetchone()
-        if row is not None and bytes(row[0]) != document.sm3:
+        if row is not None and read_funder(row[0]) != funder:
             found = f"{funder.version}, which is published with another document"
             problem = FieldProblem("version", found, "a higher version for a changed document")
             raise Refused(Kind.CONFLICT, f"version: {found}", problem)
@@ -135,6 +140,15 @@ async def publish_funder(core: LendingCore, cell: str, command: Command, funder:
         return await finish_command(connection, claim, 201, body, Told("funder.published", funder.id, body))
 
     return await run_command(core, cell, command, work)
+
+
+async def _read_document(core: LendingCore, cell: str, funder: Funder) -> str | None:
+    async def work(connection: Connection, _: int) -> str | None:
+        rows = await connection.execute(_SELECT_VERSION, [funder.id, funder.version])
+        row = await rows.fetchone()
+        return None if row is None else str(row[0])
+
+    return (await core.router.read(cell, work, deadline_seconds=core.deadline_seconds)).value
 
 
 async def deal_to_cells(core: LendingCore, funder: Funder, token: str) -> dict[str, Parts]:

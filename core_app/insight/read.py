@@ -14,12 +14,12 @@ from core_app.insight.alert import ALERTS, Alert, Fired, check_alerts, judge_ale
 from core_app.insight.metric import CATALOGUE, Cube, Measured, Metric, add_up, make_catalogue, read_row
 from core_app.marketing.channels import show_prices
 from core_app.marketing.read import read_channel_prices
+from core_app.router_line import ALLOW_A_MINUTE
 from core_app.rules.read import read_rulebook
 from core_app.yaml_documents import parse_yaml, read_text
 
 FOLDER = Path(__file__).parent
 INCLUSIVE = "inclusive.borrower_most"
-_ALLOW_TIME = "set local transaction_timeout = '60s'"
 
 
 @cache
@@ -54,7 +54,7 @@ async def measure(core: LendingCore, metrics: Sequence[Metric], day: dt.date) ->
 
     async def ask(cell: str) -> list[Cube]:
         async def work(connection: Connection, _: int) -> list[Cube]:
-            await connection.execute(_ALLOW_TIME)
+            await connection.execute(ALLOW_A_MINUTE)
             cursors = [await connection.execute(one.sql.encode(), parameters) for one in metrics]
             return [
                 dict(read_row(metric, row) for row in await cursor.fetchall())

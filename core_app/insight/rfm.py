@@ -26,10 +26,10 @@ from core_app.errors import Kind, Refused
 from core_app.ids import is_customer_id
 from core_app.outbox import Told
 from core_app.products.parameters.shapes import Group, InTwoLanguages, Name
+from core_app.router_line import ALLOW_A_MINUTE
 from core_app.yaml_documents import parse_yaml, read_text
 
 _FILE = Path(__file__).parent / "rfm.yaml"
-_ALLOW_TIME = "set local transaction_timeout = '60s'"
 
 # A fifth is the ceiling of 5 x (customers not above this one) / (customers), in whole numbers.
 GRADE = """
@@ -120,17 +120,25 @@ def read_rule() -> RfmRule:
     return parse_yaml(_FILE.name, read_text(_FILE), _RULE)
 
 
+def rule_values(rule: RfmRule) -> dict[str, Any]:
+    """Return a rule as GRADE takes it."""
+    return {
+        "version": rule.version,
+        "window_days": rule.window_days,
+        "tiers": [tier.id for tier in rule.tiers],
+        "leasts": [tier.least for tier in rule.tiers],
+    }
+
+
 async def grade_customers(core: LendingCore, cell: str, day: dt.date, rule: RfmRule | None = None) -> int:
     """Keep the tiers of a closed evening, once; return how many customers' changed."""
     rule = rule or read_rule()
     key = f"rfm-{cell}-{day:%Y%m%d}"  # the audit trail of all cells has each key once
     command = make_command(core, key, "rfm", {"day": day.isoformat()})
-    values: dict[str, Any] = {"day": day, "key": key, "version": rule.version}
-    values |= {"window_days": rule.window_days, "tiers": [tier.id for tier in rule.tiers]}
-    values |= {"leasts": [tier.least for tier in rule.tiers]}
+    values: dict[str, Any] = {"day": day, "key": key} | rule_values(rule)
 
     async def work(connection: Connection, claim: Claim) -> Answer:
-        await connection.execute(_ALLOW_TIME)
+        await connection.execute(ALLOW_A_MINUTE)
         if (earlier := await read_earlier_answer(connection, claim)) is not None:
             return earlier
         (changed,) = await (await connection.execute(GRADE, values)).fetchone() or (0,)

@@ -35,8 +35,7 @@ from core_app.outbox import Told
 from core_app.products.catalogue import read_published
 from core_app.products.model import Product
 from core_app.products.published import find_version
-
-_ALLOW_TIME = "set local transaction_timeout = '60s'"
+from core_app.router_line import ALLOW_A_MINUTE
 
 _SELECT_PUBLISHED = "select document from core.product_versions"
 
@@ -101,7 +100,7 @@ async def grant_rewards(core: LendingCore, cell: str) -> tuple[str, ...]:
 
 async def _find(core: LendingCore, cell: str) -> list[str]:
     async def work(connection: Connection, _: int) -> list[str]:
-        await connection.execute(_ALLOW_TIME)
+        await connection.execute(ALLOW_A_MINUTE)
         rows = await (await connection.execute(_SELECT_PUBLISHED)).fetchall()
         known = [*core.catalogue.versions.values(), *(read_published(document) for (document,) in rows)]
         found = await connection.execute(_FIND, _columns(known))

@@ -5,12 +5,21 @@ are asked for what is on sale, and the higher version wins.
 """
 
 import datetime as dt
+import json
 from dataclasses import dataclass
 from typing import Any
 
 from psycopg import AsyncCursor
 
-from core_app.commands import Answer, Claim, Command, Done, finish_command, read_earlier_answer, run_command
+from core_app.commands import (
+    Answer,
+    Claim,
+    Done,
+    finish_command,
+    make_command,
+    read_earlier_answer,
+    run_command,
+)
 from core_app.core import Connection, LendingCore
 from core_app.documents import make_canonical
 from core_app.errors import FieldProblem, Kind, Refused
@@ -33,10 +42,6 @@ order by p.product, p.version desc
 """
 
 _SELECT_VERSION = "select document from core.product_versions where product = %s and version = %s"
-
-_SELECT_EARLIER = """
-select document_sm3 from core.product_versions where product = %s and version = %s
-"""
 
 _INSERT = """
 insert into core.product_versions (product, version, document, document_sm3, valid_from, valid_to,
@@ -97,17 +102,22 @@ async def find_version(core: LendingCore, connection: Connection, product_id: st
     return read_published(row[0])
 
 
-async def publish_version(core: LendingCore, cell: str, command: Command, product: Product) -> Done:
-    """Write a checked product version into one cell, once.
+async def publish_version(core: LendingCore, cell: str, key: str, product: Product) -> Done:
+    """Write a checked product version into one cell, once, under an idempotency key.
 
-    The same document again is answered as before; Refused (409) when this version has another document.
+    The same product again is answered as before; Refused (409) when this version is another product. What is
+    published is compared as it reads today: a default that the schema got since changes no document.
     """
-    document = make_canonical(product.model_dump(mode="json"))
+    known = await _read_document(core, cell, product)
+    same = known is not None and read_published(known) == product
+    # A repeated request has the digest of the first: that of what was published then, to the letter.
+    plain = json.loads(known) if known is not None and same else product.model_dump(mode="json")
+    document, command = make_canonical(plain), make_command(core, key, "product", plain)
 
     async def work(connection: Connection, claim: Claim) -> Answer:
-        earlier = await connection.execute(_SELECT_EARLIER, [product.id, product.version])
+        earlier = await connection.execute(_SELECT_VERSION, [product.id, product.version])
         row = await earlier.fetchone()
-        if row is not None and bytes(row[0]) != document.sm3:
+        if row is not None and read_published(row[0]) != product:
             raise refuse_changed(product)
         if (answer := await read_earlier_answer(connection, claim)) is not None:
             return answer
@@ -127,6 +137,15 @@ async def publish_version(core: LendingCore, cell: str, command: Command, produc
         return await finish_command(connection, claim, 201, body, told)
 
     return await run_command(core, cell, command, work)
+
+
+async def _read_document(core: LendingCore, cell: str, product: Product) -> str | None:
+    async def work(connection: Connection, _: int) -> str | None:
+        rows = await connection.execute(_SELECT_VERSION, [product.id, product.version])
+        row = await rows.fetchone()
+        return None if row is None else str(row[0])
+
+    return (await core.router.read(cell, work, deadline_seconds=core.deadline_seconds)).value
 
 
 def refuse_changed(product: Product) -> Refused:

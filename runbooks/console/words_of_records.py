@@ -19,6 +19,7 @@ _WHAT = {
     "campaign.set": ("营销活动已变更", "campaign changed"),
     "channel.cleared": ("渠道已清算", "channel cleared"),
     "channels.matched": ("渠道已对账", "channels reconciled"),
+    "custody.caught_up": ("存管已补核", "custody caught up"),
     "collection.ordered": ("催收任务已生成", "collection ordered"),
     "window.seen": ("申请频次已计", "application counted in a window"),
     "complaint.acted": ("投诉已处理", "complaint acted on"),

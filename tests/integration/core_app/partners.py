@@ -17,7 +17,6 @@ from typing import Any
 
 import aiohttp
 
-from core_app.commands import make_command
 from core_app.core import LendingCore
 from core_app.funding.channel import Fate
 from core_app.funding.fake_bank import FakeBankChannel
@@ -51,9 +50,7 @@ async def publish(core: LendingCore, funder: Funder) -> dict[str, Parts]:
     """Make a funder known to every cell and deal its quota, as `biyi funder set` does."""
     for cell in core.router.cells:
         key = f"funder-{funder.id}-{funder.version}"
-        await publish_funder(
-            core, cell, make_command(core, key, "funder", funder.model_dump(mode="json")), funder
-        )
+        await publish_funder(core, cell, key, funder)
     return await deal_to_cells(core, funder, uuid.uuid4().hex)
 
 

@@ -73,6 +73,7 @@ TABLES = {
         "opinion_feeds",
         "opinion_checks",
         "alert_tasks",
+        "custody",
         "clearing_lines",
         "clearings",
     ),

@@ -9,13 +9,11 @@ import pytest
 
 from core_app.day_end.service import DayEnd
 from core_app.errors import Refused
+from core_app.funding.catch_up import catch_up
 from core_app.funding.clear import clear_cell
 from core_app.funding.clearing import (
     Clearing,
     ClearingInvalid,
-    OrderSeen,
-    agrees,
-    find_differences,
     read_clearing,
     write_clearing,
 )
@@ -71,6 +69,7 @@ async def unmatched(core: Any, day: dt.date, later: int) -> dict[str, tuple[int,
     """Return what a day-end some days later finds: orders in no file, not in the ledger, differences."""
     found: dict[str, tuple[int, int, int]] = {}
     for cell in core.router.cells:
+        await catch_up(core, cell, day + dt.timedelta(days=later))
         for one in await match_channels(core, cell, day + dt.timedelta(days=later)):
             before = found.get(one.kind, (0, 0, 0))
             more = (one.without_file, one.without_entries, one.differences)
@@ -224,28 +223,3 @@ def test_a_file_that_was_changed_or_is_none_is_refused() -> None:
     ):
         with pytest.raises(ClearingInvalid):
             read_clearing(bad)
-
-
-def test_each_kind_of_difference_is_found_and_nothing_else() -> None:
-    lines = {"a": 1, "b": 2, "c": 3, "d": 4, "e": 5}
-    known = [
-        OrderSeen("a", 1, True, 1),
-        OrderSeen("b", 3, True, 3),
-        OrderSeen("c", 3, False, 3),
-        OrderSeen("d", 4, True, 0),
-    ]
-    found = find_differences(lines, known, ["a", "f"])
-    assert [one.split(": ")[0] for one in found] == ["b", "c", "d", "e", "f"]
-    assert [one.split("; ")[-1] for one in found[:2]] == ["ordered 3 fen", "with us not paid by it"]
-    assert "the ledger has 0 fen" in found[2]
-    assert "no such order" in found[3]
-    assert "not in the file" in found[4]
-    assert find_differences({"a": 1}, known[:1], ["a"]) == ()
-    again = replace(known[0], filed_on=DAY)
-    assert find_differences({"a": 1}, [again], []) == (
-        "a: booked by the channel, 1 fen; booked before, in its file of 2026-02-15",
-    )
-    assert agrees(known[0], 1)
-    for other in (again, replace(known[0], paid_here=False), replace(known[0], booked_fen=0)):
-        assert not agrees(other, 1)
-    assert not agrees(known[0], 2)

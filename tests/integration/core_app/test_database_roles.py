@@ -88,6 +88,8 @@ FORBIDDEN = {
         "update core.loans set principal_fen = 0",
         "update core.funder_quotas set total_fen = null",
         "update core.business_date set on_date = now()",
+        "update core.custody set standing = 'agrees'",
+        "insert into core.custody (order_id, reported_on) values ('P', now())",
         "delete from core.debit_orders",
         "alter table core.loans disable row level security",
         "set role biyi_app",

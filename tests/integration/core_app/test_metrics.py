@@ -136,6 +136,10 @@ async def first_cell(hand: Hand) -> None:
     await hand.contact(3, "person", None, refused_by=["collect.hours"])
     await tell_of_offers(hand)
     await hand.put("hardships", loan_id="L1", asked_on=DAY, rest_until=DAY, reason="income")
+    waiting = {"channel": "bank", "kind": "debits", "on_date": DAY - dt.timedelta(days=8)}
+    await hand.put("custody", order_id=routed("D", 5), standing="no_file", **waiting)
+    agreed = waiting | {"standing": "agrees", "reported_on": DAY}
+    await hand.put("custody", order_id=routed("D", 6), **agreed)
     await hand.complain(1, "web", "fees", level=1)
     await hand.complain(2, "opinion", "fees", received_on=EVE)
     await hand.put("opinion_checks", feed="public", posts=7, taken=1)
@@ -163,6 +167,10 @@ async def second_cell(hand: Hand) -> None:
     await hand.put("loans", loan_id="L3", principal_fen=2_000, rate_annual="0.1", **loan)
     parts = {"penalty_fen": 0, "interest_fen": 0, "principal_fen": 30, "amount_fen": 30}
     await hand.put("repayments", repayment_id="R3", booked_on=DAY, kind="prepayment", **parts)
+    late = {"channel": "bank", "kind": "debits", "on_date": DAY - dt.timedelta(days=9)}
+    await hand.put("custody", order_id=routed("D", 7), standing="amount", **late)
+    recent = late | {"on_date": DAY - dt.timedelta(days=7)}
+    await hand.put("custody", order_id=routed("D", 8), standing="amount", **recent)
     debit = {"on_date": DAY, "channel": "bank", "amount_fen": 5}
     await hand.put("debit_orders", order_id=routed("D", 3), loan_id="L3", state="paid", **debit)
     await hand.put("debit_orders", order_id=routed("D", 4), loan_id="L4", state="needless", **debit)
@@ -202,6 +210,7 @@ EXPECTED: dict[str, dict[tuple[str, ...], Any]] = {
     "repaid": {("repayment",): 100, ("prepayment",): 30},
     "repayments": {("repayment",): 2, ("prepayment",): 1},
     "debits_paid_share": {(): (2, 3)},
+    "custody_stale": {("bank", "debits"): 2},
     "notices_delivered_share": {("due", "sms"): (1, 2), ("campaign", "app"): (4, 5)},
     # 40 yuan an approval by the app, 60 yuan a draw by the web; a merchant's code brought nobody.
     "approval_cost": {("app",): (4_000, 1), ("web",): (6_000, 1), ("merchant_code",): (0, 0)},
@@ -254,20 +263,21 @@ async def test_a_rule_opens_one_task_at_a_time_and_another_when_it_is_closed(cor
         ("region_overdue", ("31",)),
         ("region_overdue", ("44",)),
         ("coverage_low", ()),
+        ("custody_stale", ("bank", "debits")),
         ("complaints_late", ()),
     ]
     assert show_fired(fired[0])["value"] == "0.0909"
     opened = await asyncio.gather(*(open_tasks(core, fired) for _ in range(3)))
-    assert sum(opened) == 4
+    assert sum(opened) == 5
     tasks = await list_tasks(core)
     assert [(task["alert"], task["dimensions"]) for task in tasks][:2] == [
         ("region_overdue", '{"region": "31"}'),
         ("region_overdue", '{"region": "44"}'),
     ]
     told = await cells.rows("select count(*) from core.outbox where topic = 'alert.raised'")
-    assert sum(count for (count,) in told) == 4
+    assert sum(count for (count,) in told) == 5
     first = tasks[0]["task_id"]
     assert [await close_task(core, first, "li.wei", "one branch, visited") for _ in range(2)] == [True, False]
     assert await open_tasks(core, fired) == 1, "it still holds after it was looked into"
-    assert len(await list_tasks(core)) == 4
-    assert len(await list_tasks(core, closed_too=True)) == 5
+    assert len(await list_tasks(core)) == 5
+    assert len(await list_tasks(core, closed_too=True)) == 6

@@ -8,7 +8,6 @@ from typing import Any
 import psycopg
 import pytest
 
-from core_app.commands import make_command
 from core_app.products.published import publish_version
 from core_app.slots import CHUNK_SLOTS, cell_of_slot
 from tests.integration.core_app.lending import apply, confirm, register, sign
@@ -69,7 +68,7 @@ async def test_a_version_is_sold_from_its_first_day_chunk_by_chunk(
 ) -> None:
     product = make_product({"identity.version": 2, "identity.valid_from": str(NEXT)})
     for cell in core.router.cells:
-        await publish_version(core, cell, make_command(core, "publish-two", "product", {}), product)
+        await publish_version(core, cell, "publish-two", product)
     ahead, behind = await register(client), await register(client)
     while core.chunk_of_customer(behind) == core.chunk_of_customer(ahead):
         behind = await register(client)

@@ -10,7 +10,6 @@ import psycopg
 import pytest
 import yaml
 
-from core_app.commands import make_command
 from core_app.documents import compute_sm3
 from core_app.products.catalogue import FOLDER, read_product
 from core_app.products.model import Product
@@ -244,9 +243,8 @@ async def test_a_changed_document_under_another_key_is_refused_too(core: Any) ->
     cell = core.router.cells[0]
     await publish(core, make_version(2))
     changed = make_version(2, penalty={"multiple": "1.4"})
-    command = make_command(core, "another-key-1", "product", changed.model_dump(mode="json"))
     with pytest.raises(Exception, match=r"identity\.version: 2, which is published with another document"):
-        await publish_version(core, cell, command, changed)
+        await publish_version(core, cell, "another-key-1", changed)
 
 
 async def test_a_version_is_not_sold_before_its_first_day(client: Any, core: Any, cells: Any) -> None:

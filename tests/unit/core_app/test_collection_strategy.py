@@ -65,6 +65,17 @@ def test_a_channel_that_the_product_does_not_use_is_left_out() -> None:
     }
 
 
+def test_a_row_ends_with_its_tier_or_its_own_last_day_whichever_comes_first() -> None:
+    tiers = [{"from_day": 1, "method": "sms"}, {"from_day": 5, "method": "letter"}]
+    product = make_product({"collection.tiers": tiers, "collection.methods": ["sms", "letter"]})
+    row = {"tier": "sms", "after_days": 0, "every_days": 1, "channel": "sms", "script": "one"}
+    for until_days, last in ((None, 4), (1, 2), (3, 4), (9, 4)):
+        version = {"version": 1, "from": "2025-02-28", "rows": [row | {"until_days": until_days}]}
+        strategies = STRATEGIES.validate_python({"strategies": [version]})
+        columns = collection_columns([product], strategies, RULES, dt.date(2026, 2, 16))
+        assert (columns["step_first_days"], columns["step_last_days"]) == ([1], [last]), until_days
+
+
 def script(**changes: Any) -> dict[str, Any]:
     version = {"version": 1, "from": "2025-02-28", "zh": TEXT, "en": TEXT}
     return {"id": "one", "channel": "sms", "moment": "some day", "versions": [version]} | changes

@@ -58,7 +58,8 @@ def test_every_source_has_a_purpose_a_ground_and_a_time() -> None:
     sources = read_sources()
     assert {"application", "bureau", "device", "utilities"} <= sources.by_id.keys()
     for source in sources.by_id.values():
-        assert (source.consent == "separate") == bool(source.fields), source.id
+        # What is asked of others, and what no decision asks for, needs an agreement of its own.
+        assert (source.consent == "separate") == (bool(source.fields) or not source.decides), source.id
     plain = sources.by_id["utilities"].model_dump()
     for change in ({"consent": "contract"}, {"fields": {}}, {"retention_days": 0}):
         with pytest.raises(ValidationError):

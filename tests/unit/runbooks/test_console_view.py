@@ -180,4 +180,4 @@ def test_every_page_can_be_shown_in_both_languages(language: str, tmp_path: Path
         assert "biyi drill run" in pages.render("runbook.html", language, **frame, **(read_book(name) or {}))
     assert "cells-title" in pages.render("platform.html", language, **frame, platform=IDC_GONE)
     for template in ("door.html", "sign_in.html"):
-        assert pages.render(template, language, **frame, reason="door.over", staff="a")
+        assert pages.render(template, language, **frame, reason="door.over", staff="a", told="")
