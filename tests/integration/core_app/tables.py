@@ -72,6 +72,7 @@ TABLES = {
         "alert_tasks",
         "clearing_lines",
         "clearings",
+        "slot_moves",
     ),
     "access": (
         "accounts",
