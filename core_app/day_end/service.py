@@ -288,10 +288,11 @@ async def _fetch(rows: Any) -> tuple[Any, ...]:
 
 async def read_status(core: LendingCore, cell: str) -> dict[str, Any]:
     """Return the cell's business date and what the newest day-end has done so far."""
-    chunks = core.router.directory.chunks_of_cell(cell)
 
     async def work(connection: Connection, epoch: int) -> dict[str, Any]:
         rows = await (await connection.execute(store.SELECT_STATUS)).fetchall()
+        # Asked now: a process that has only begun learns where slots are with the first grants.
+        chunks = core.router.directory.chunks_of_cell(cell)
         steps = {
             step: {"chunks": done, "of": len(chunks), "rows": written, "last_at": at.isoformat()}
             for _, _, step, done, written, at, _ in rows

@@ -90,10 +90,10 @@ class Mover:
         """
         await self.settle()
         directory = (await read_record(self.etcd, self.cells)).directory
+        check_move(directory, self.cells, chunk, target)
         source = directory.cell_of_chunk(chunk)
         if source == target:
             return None
-        check_move(directory, self.cells, chunk, target)
         began = self.read_elapsed()
         moving = await self._journal(chunk, source, target)
         rounds, fenced = 0, began
