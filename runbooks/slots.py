@@ -23,13 +23,13 @@ from core_app.moving.checks import MoveRefused, read_chunks
 from core_app.moving.copying import RowsDiffer
 from core_app.moving.move import MovedChunk, Mover, MoveUnsettled, Step
 from core_app.moving.record import DirectoryUnsure, read_record
-from core_app.moving.sessions import open_owner
 from core_app.moving.statements import ChunkElsewhere
 from core_app.slots import CHUNK_SLOTS, SLOTS
 from replication.etcd import Etcd, EtcdUnavailable
 from replication.settings import SiteSettings
 from replication.tls import calling
 from runbooks.cells import site_settings, utc_now
+from runbooks.slot_sessions import open_owner
 
 T = TypeVar("T")
 Tell = Callable[[Step, str, int], Awaitable[None]]

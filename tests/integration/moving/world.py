@@ -22,7 +22,6 @@ from core_app.customers.identity import compute_check_character
 from core_app.decisions.fake_bureau import FakeBureau
 from core_app.ids import derive_customer_id
 from core_app.moving.move import Mover, Step
-from core_app.moving.sessions import open_owner
 from core_app.products.catalogue import read_catalogue
 from core_app.router import Router
 from core_app.slots import chunk_of_slot, compute_slot
@@ -34,6 +33,7 @@ from replication.model import Grant, Mode, Site
 from replication.postgres import bootstrap, control, hba, replica
 from replication.postgres.copy import Copy
 from replication.settings import CellSettings, PlaceSettings, SiteSettings
+from runbooks.slot_sessions import open_owner
 from tests.integration.core_app.conftest import TODAY, Client, serve_api
 from tests.integration.core_app.lending import confirm
 from tests.integration.postgres.places import PG_BIN, admin, connect_as, free_port, make_home, until

@@ -1,4 +1,4 @@
-"""Sessions of a move: as the owner of the tables, on the primary that a cell's grant names."""
+"""Sessions of a slot move: as the owner of the tables, on the primary that a cell's grant names."""
 
 import contextlib
 from collections.abc import AsyncIterator
