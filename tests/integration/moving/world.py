@@ -101,6 +101,11 @@ class World:
         async with await connect_as(self.copies[cell], "biyi_owner") as connection:
             return list(await (await connection.execute(query, values)).fetchall())  # type: ignore[call-overload]
 
+    async def run(self, cell: str, statement: str, values: dict[str, object]) -> None:
+        """Run a statement in one cell as the owner of its tables."""
+        async with await connect_as(self.copies[cell], "biyi_owner") as connection:
+            await connection.execute(statement, values)  # type: ignore[call-overload]
+
     async def balances(self) -> dict[str, int]:
         """Return the trial balance of both cells together, by account."""
         found: dict[str, int] = {}
