@@ -245,7 +245,7 @@ async def take_place(connection: Connection, chunk: int) -> None:
     await connection.execute(sql.SQL("set lock_timeout = {}").format(sql.Literal(LOCK_MS)))
     for tried in range(LOCK_TRIES):
         try:
-            for what in (chunk, 256):
+            for what in (256, chunk):  # the chunk's customers last, so that they wait the least
                 lock = sql.SQL("select pg_advisory_lock({}, {})").format(
                     sql.Literal(_SLOT), sql.Literal(what)
                 )
