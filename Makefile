@@ -24,7 +24,7 @@ check: venv-dev ## style, types, import rules, house rules
 	@$(VENV)/lint-imports --no-cache
 	@$(VENV)/python -m pytest -q --no-header -p no:cacheprovider tests/test_house_rules.py
 
-bench: venv-dev ## run every bench, compare with the last results, draw the goals, two hours (ARGS="reads core", ARGS=--show)
+bench: venv-dev ## run every bench, compare with the last results, draw the goals, three and a half hours (ARGS="reads core", ARGS=--show)
 	@$(VENV)/python -m bench $(ARGS)
 
 bench-core: venv-dev ## repayments, draws and day-end beside pgbench and bare SQL, about 2 minutes

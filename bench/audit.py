@@ -183,10 +183,12 @@ def _plain(marks: dict[str, Mark]) -> dict[str, list[int | str]]:
 def measure_verify(line: str, entries: int) -> dict[str, Any]:
     """Verify a sample and compute six months of a million events a day from it."""
     signer = make_signer("idc")
-    signature, begun, cpu = signer.sign(b"bench"), time.perf_counter(), processor_seconds()
+    signature, checks, cpu = signer.sign(b"bench"), list[float](), processor_seconds()
     for _ in range(20):
+        begun = time.perf_counter()
         assert check_signature(signer.public, b"bench", signature)
-    signature_s = (time.perf_counter() - begun) / 20
+        checks.append(time.perf_counter() - begun)
+    signature_s = min(checks)  # as the sample below: what others take on the machine is left out of both
     signature_cpu_s = (processor_seconds() - cpu) / 20
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "sample.audit"

@@ -1,14 +1,11 @@
 """What mutual TLS between the sites costs a byte and a round trip: the border's relay beside its tunnel.
 
-`python -m bench.border [--megabytes N] [--trips N] [--rounds N]`. Both in one run, in turn, on the same
-machine: a relay (one hop, as it is) and a tunnel (two hops, TLS between them), from a Unix or TCP client to a
-server of the same kind. `price` is what the tunnel costs more. Writes bench/results/border.json.
-"""
+`python -m bench.border [--megabytes 256] [--trips 2000] [--rounds 5] [--json]`; writes
+bench/results/border.json. Both in one run, in turn, on the same machine: a relay (one hop, as it is) and a
+tunnel (two hops, TLS between them), from a Unix or TCP client to a X"""
 
-import argparse
 import asyncio
 import contextlib
-import datetime as dt
 import json
 import os
 import statistics
@@ -17,11 +14,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import click
 import psutil
+from rich.console import Console
+from rich.table import Table
 
+from bench._stand import write_result
 from tests.integration.stand.crossing import Borders, borders_in
 
-RESULT = Path(__file__).parent / "results" / "border.json"
 ROUNDS = 5
 """Measured in turn, so that a busy minute meets both. Source: our choice; the median is shown."""
 CHUNK = bytes(64 << 10)
@@ -139,20 +139,24 @@ async def measure(megabytes: int, trips: int, times: int) -> dict[str, Any]:
     return {**middle, "price": compute_price(rounds), "rounds": rounds}
 
 
-def main() -> None:
-    """Measure, print, keep."""
-    parser = argparse.ArgumentParser(description="Cost of the tunnels between the sites.")
-    parser.add_argument("--megabytes", type=int, default=256)
-    parser.add_argument("--trips", type=int, default=2000)
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    given = parser.parse_args()
-    load = os.getloadavg()[0]
-    found = asyncio.run(measure(given.megabytes, given.trips, given.rounds))
-    stamp = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-    given_to = {"megabytes": given.megabytes, "trips": given.trips}
-    plain = {"at": stamp, "cores": os.cpu_count(), "load_before": round(load, 1), **given_to, **found}
-    RESULT.write_text(json.dumps(plain, indent=2) + "\n")
-    print(json.dumps({name: found[name] for name in ("relay", "tunnel", "price")}, indent=2))
+@click.command()
+@click.option("--megabytes", default=256, show_default=True, help="Sent through each, each round.")
+@click.option("--trips", default=2000, show_default=True, help="Round trips of a record, each round.")
+@click.option("--rounds", default=ROUNDS, show_default=True, help="Turns of both; the median is shown.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result object.")
+def main(megabytes: int, trips: int, rounds: int, as_json: bool) -> None:
+    """Measure both and write bench/results/border.json."""
+    busy = os.getloadavg()[0]
+    found = asyncio.run(measure(megabytes, trips, rounds))
+    result = write_result("border", {"megabytes": megabytes, "trips": trips, **found}, busy)
+    if as_json:
+        click.echo(json.dumps(result))
+        return
+    table = Table("", "relay", "tunnel", "price", title="The border, a relay and a tunnel")
+    for name in found["relay"]:
+        words = (found[side].get(name, "") for side in ("relay", "tunnel", "price"))
+        table.add_row(name, *map(str, words))
+    Console().print(table)
 
 
 if __name__ == "__main__":

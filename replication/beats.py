@@ -17,19 +17,20 @@ from replication.settings import SiteSettings
 
 def plan_beats(settings: SiteSettings, sight: SiteSight, said: Beat) -> Mapping[str, Beat]:
     """Return the beats to write now by key, the most urgent first; `said` is about the own places."""
-    if not settings.beats_by_copy():
+    if not sight.by_copy:
         return {SITES + settings.site: said}
-    own = [place.name for place in settings.agent_places()]
-    beats = {COPIES + place: _about(said, place) for place in own}
+    beats = {COPIES + place: _about(said, place) for place in sight.own}
     if 2 * sight.site_key_silent_for_ms(settings.site) >= settings.failover.beat_ms:
-        beats[SITES + settings.site] = _of_all(settings, sight, replace(said, places=frozenset(own)))
+        beats[SITES + settings.site] = _of_all(settings, sight, replace(said, places=frozenset(sight.own)))
     return beats
 
 
 def _about(said: Beat, place: str) -> Beat:
     """Return what is said about one place."""
-    return replace(
-        said,
+    return Beat(
+        said.site,
+        said.agent,
+        said.count,
         down=frozenset(copy for copy in said.down if CopyId.parse(copy).place == place),
         full=frozenset(copy for copy in said.full if CopyId.parse(copy).place == place),
         holds=None if said.holds is None else said.holds & {place},

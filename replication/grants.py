@@ -7,11 +7,12 @@ Anyone may read. Changing a grant is `replication.failover.act`'s alone (import 
 import asyncio
 import functools
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from replication.etcd import Etcd, EtcdUnavailable, Snapshot
 from replication.exposure import Exposure, SiteExposures
 from replication.model import Beat, Grant, GrantSeen, Site
+from replication.snapshot import snapshot
 
 PREFIX = "/biyi/"
 GRANTS = PREFIX + "grants/"
@@ -30,7 +31,7 @@ _PAUSE_SECONDS = 0.1
 """Pause before asking again after no member answered. Source: our choice, one failover tick."""
 
 
-@dataclass(frozen=True, slots=True)
+@snapshot(frozen=True, slots=True)
 class World:
     """Everything shared, as one linearizable read returned it."""
 

@@ -7,8 +7,10 @@ part made when the directory was made, so a re-cloned or rewound directory is an
 import enum
 import json
 import re
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal
+
+from replication.snapshot import snapshot
 
 
 class Site(enum.StrEnum):
@@ -62,17 +64,25 @@ class CopyId:
     site: Site
     ordinal: int
     nonce: str
+    place: str = field(init=False, compare=False, repr=False)
+    """Name of the place the directory stands at; stable over re-clones."""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "place", f"{self.cell}-{self.site}-{self.ordinal}")
+
+    # Ids are compared and hashed at every look, and two that differ nearly always differ in what is random.
     def __hash__(self) -> int:
-        return hash(self.nonce)  # random already; the simulator hashes ids all the time
+        return hash(self.nonce)
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        if not isinstance(other, CopyId):
+            return NotImplemented
+        return self.nonce == other.nonce and self.place == other.place
 
     def __str__(self) -> str:
         return f"{self.place}-{self.nonce}"
-
-    @property
-    def place(self) -> str:
-        """Name of the place the directory stands at; stable over re-clones."""
-        return f"{self.cell}-{self.site}-{self.ordinal}"
 
     @classmethod
     def parse(cls, text: str) -> "CopyId":
@@ -139,7 +149,7 @@ class Grant:
 
     def to_json(self) -> str:
         """Return the stored form: sorted keys, so equal grants are equal bytes."""
-        plain: dict[str, object] = {field.name: getattr(self, field.name) for field in fields(self)}
+        plain: dict[str, object] = {one.name: getattr(self, one.name) for one in fields(self)}
         plain["primary"] = str(self.primary)
         plain["candidate"] = str(self.candidate) if self.candidate else None
         plain["sync_set"] = sorted(str(copy) for copy in self.sync_set)
@@ -164,7 +174,7 @@ class GrantSeen:
     revision: int
 
 
-@dataclass(frozen=True, slots=True)
+@snapshot(frozen=True, slots=True)
 class Beat:
     """An agent's sign of life, refreshed whatever its cells do.
 

@@ -159,7 +159,7 @@ def _unfit_disk(seen: Seen, grant: Grant, limits: FailoverSettings) -> Why | Non
     """
     own = seen.own
     others = (grant.sync_set | {grant.primary}) - {own.copy} if grant.sync_set else frozenset()
-    if not any(str(c) not in seen.disk_full and not is_silent(seen, c, limits) for c in others):
+    if all(str(copy) in seen.disk_full or is_silent(seen, copy, limits) for copy in others):
         return None
     given_up_ms = limits.disk_stall_after_ms + limits.restart_patience_ms
     if limits.disk_stall_after_ms <= own.disk_stalled_for_ms < given_up_ms:

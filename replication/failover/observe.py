@@ -4,7 +4,7 @@ A look that failed is a None or a state, never an exception but PostgresError of
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import psycopg
 
@@ -67,7 +67,9 @@ class CopyObserver:
         self._clock = clock
         self._memory = _Memory()
         self._cell = settings.cell(server.place.cell)
-        self._places = [place for place in settings.places if place.cell == server.place.cell]
+        self._own_cell = frozenset({server.place.cell})
+        of_cell = [place for place in settings.places if place.cell == server.place.cell]
+        self._place_at = {(place.host, place.port): place.name for place in of_cell}
         self.move_to: Site | None = None
         self.force: ForceAsked | None = None
         self.tape = ExposureTape()
@@ -83,9 +85,15 @@ class CopyObserver:
         running = own.state in (CopyState.PRIMARY, CopyState.STANDBY)
         self.stopped_for_ms = self._memory.stopped.update(not running, at_ms)
         cell, home = self._cell, self._cell.home
-        others = self.sight.others(place.cell)
-        answered = [(p, self.sight.probe_answered(p.name)) for p in others]
-        home_in_sync = grant is not None and any(c.site is home for c in grant.grant.sync_set)
+        silent: dict[str, int] = {}
+        answered: dict[str, bool | None] = {}
+        there: bool | None = None
+        for other in self.sight.others(place.cell):
+            silent[other.name] = self.sight.agent_silent_for_ms(other.name, other.site)
+            answered[other.name] = self.sight.probe_answered(other.name)
+            if there is None and other.site is not place.site:
+                there = answered[other.name]
+        home_in_sync = grant is not None and home in [copy.site for copy in grant.grant.sync_set]
         return Seen(
             cell=place.cell,
             home=home,
@@ -94,15 +102,15 @@ class CopyObserver:
             grant=grant,
             confirmed_age_ms=at_ms - self.sight.confirmed_ms,
             silent_for_ms=self.sight.silent_for_ms,
-            agent_silent_for_ms={p.name: self.sight.agent_silent_for_ms(p.name, p.site) for p in others},
-            probe_answered=next((a for p, a in answered if a is not None and p.site is not place.site), None),
-            agent_answered={p.name: a for p, a in answered},
+            agent_silent_for_ms=silent,
+            probe_answered=there,
+            agent_answered=answered,
             declared_down=self.sight.declared_down,
             disk_full=self.sight.disk_full,
             sync_silent_for_ms=self._sync_silence(own, grant, at_ms),
             home_in_sync_for_ms=self._memory.home_in_sync.update(home_in_sync, at_ms),
             hold=world.hold if world else False,
-            other_cell_moving=bool(self.sight.moving - {place.cell}),
+            other_cell_moving=not self.sight.moving <= self._own_cell,
             move_to=self.move_to,
             force=self.force,
             holders=self.sight.holders(place.cell) if grant is None else None,
@@ -157,13 +165,7 @@ class CopyObserver:
                 disk_stalled_for_ms=self._stalled_for_ms(None),
                 disk_full=full,
             )
-        running = self._running_copy(own_id, status, grant, at_ms)
-        return replace(
-            running,
-            door_shut_for_ms=status.door_unanswered_ms,
-            disk_stalled_for_ms=self._stalled_for_ms(status),
-            disk_full=full,
-        )
+        return self._running_copy(own_id, status, grant, at_ms, full=full)
 
     def _is_full(self, free_bytes: int | None) -> bool:
         """A disk at the border is not full at one look and free at the next."""
@@ -189,7 +191,7 @@ class CopyObserver:
             return None
 
     def _running_copy(
-        self, own_id: CopyId | None, status: ServerStatus, grant: GrantSeen | None, at_ms: int
+        self, own_id: CopyId | None, status: ServerStatus, grant: GrantSeen | None, at_ms: int, *, full: bool
     ) -> OwnCopy:
         memory, place = self._memory, self._server.place
         if status.in_recovery:
@@ -201,7 +203,7 @@ class CopyObserver:
         memory.replies = {copy: f.reply_token for copy, f in followers.items()}
         self._note_exposure(own_id, status, grant, at_ms)
         stream = self._stream(status, at_ms)
-        upstream = self._place_at(status.upstream)
+        upstream = self._place_at.get(status.upstream) if status.upstream else None
         primary_alive = grant is not None and self._is_alive(grant.grant.primary)
         stuck = status.in_recovery and stream is Stream.GONE and upstream is not None and primary_alive
         return OwnCopy(
@@ -222,6 +224,9 @@ class CopyObserver:
             stream=stream,
             upstream=upstream,
             stuck_for_ms=memory.stuck.update(stuck, at_ms),
+            door_shut_for_ms=status.door_unanswered_ms,
+            disk_stalled_for_ms=self._stalled_for_ms(status),
+            disk_full=full,
         )
 
     def _note_exposure(
@@ -254,9 +259,6 @@ class CopyObserver:
             self._memory.stream = _Sign(token, at_ms)
         fresh = at_ms - self._memory.stream.at_ms < self._settings.failover.silence_ms
         return Stream.ALIVE if fresh else Stream.SILENT
-
-    def _place_at(self, host_port: tuple[str, int] | None) -> str | None:
-        return next((p.name for p in self._places if host_port == (p.host, p.port)), None)
 
     def _sync_silence(self, own: OwnCopy, grant: GrantSeen | None, at_ms: int) -> dict[CopyId, int]:
         """A copy acknowledges when its flush position moves, or answers with nothing left to flush."""

@@ -14,6 +14,7 @@ from replication.grants import World
 from replication.model import CopyId
 from replication.postgres.observe import ServerStatus
 from replication.settings import PlaceSettings
+from replication.snapshot import snapshot
 
 __all__ = ["Clock", "CopyJournal", "CopyServer", "Directory", "ReadWorld", "StoppedServer"]
 
@@ -23,7 +24,7 @@ ReadWorld = Callable[[], Awaitable[World]]
 """One linearizable read of everything shared; EtcdUnavailable when no member can serve it."""
 
 
-@dataclass(frozen=True, slots=True)
+@snapshot(frozen=True, slots=True)
 class Directory:
     """The own directory, without asking its server."""
 

@@ -12,10 +12,17 @@ from collections.abc import Mapping, Sequence
 
 from replication.etcd import EtcdUnavailable
 from replication.failover.ports import Clock, ReadWorld
-from replication.failover.silence import Silence
+from replication.failover.silence import Hearing
 from replication.grants import World
 from replication.model import DATA_SITES, Beat, Site
 from replication.settings import PlaceSettings, SiteSettings
+
+_WHOLE = {site: f"{site}/whole" for site in DATA_SITES}
+"""Names what agents that look after all of a site's copies say."""
+_KEY = {site: f"{site}/key" for site in DATA_SITES}
+"""Names what stands in a site's key, whoever writes it."""
+
+_NONE: frozenset[str] = frozenset()
 
 
 class SiteSight:
@@ -26,7 +33,11 @@ class SiteSight:
         self._read = read
         self._clock = clock
         mine = settings.agent_places()
-        self._mine = frozenset(place.name for place in mine)
+        self.own = tuple(place.name for place in mine)
+        """The places that this agent looks after."""
+        self.by_copy = settings.beats_by_copy()
+        """Whether it is not its site's only agent."""
+        self._mine = frozenset(self.own)
         self._others: dict[str, list[PlaceSettings]] = {place.cell: [] for place in mine}
         """By own cell: the places that another agent looks after."""
         self._asked: dict[tuple[str, Site], list[PlaceSettings]] = {}
@@ -45,14 +56,10 @@ class SiteSight:
         self.read_ok = False
         self.confirmed_ms = 0
         """When the request was sent whose answer last succeeded."""
-        self._whole = {site: Silence(None, 0, clock()) for site in DATA_SITES}
-        """Of agents that look after all of a site's copies."""
-        self._keys = dict(self._whole)
-        """Of a site's key, whoever writes it."""
-        self._never = Silence(None, 0, clock())
-        """Of a copy whose agent was never heard."""
-        self._copies: dict[str, tuple[Site, Silence]] = {}
-        """Of agents of one copy, by place."""
+        self._hearing = Hearing(clock())
+        """Of agents of one copy by place, and of sites by `_WHOLE` and `_KEY`."""
+        self._copies: dict[str, Site] = {}
+        """The places whose own agents were ever heard."""
         self.silent_for_ms: Mapping[Site, int] = dict.fromkeys(DATA_SITES, 0)
         """For how long no agent of a site has said anything new."""
         self.declared_down: frozenset[str] = frozenset()
@@ -72,28 +79,26 @@ class SiteSight:
             return
         self.world, self.read_ok, self.confirmed_ms = world, True, sent_ms
         first_hand = [b for b in world.beats.values() if b.places is None] + list(world.copies.values())
-        self.declared_down = frozenset[str]().union(*(beat.down for beat in first_hand))
-        self.disk_full = frozenset[str]().union(*(beat.full for beat in first_hand))
-        self.moving = frozenset(cell for cell, seen in world.grants.items() if seen.grant.candidate)
+        self.declared_down = _NONE.union(*[beat.down for beat in first_hand])
+        self.disk_full = _NONE.union(*[beat.full for beat in first_hand])
+        self.moving = frozenset([cell for cell, seen in world.grants.items() if seen.grant.candidate])
         self._hear(world, self._clock())
 
     def _hear(self, world: World, at_ms: int) -> None:
         """Count on for how long each agent has said nothing new."""
         cap_ms = 5 * self._settings.failover.tick_ms
+        hearing = self._hearing
+        hearing.read(at_ms, cap_ms)
         for site in DATA_SITES:
             beat = world.beats.get(site)
-            whole = beat if beat is not None and beat.places is None else None
-            self._whole[site] = self._whole[site].after_read(_token(whole), at_ms, cap_ms)
-            self._keys[site] = self._keys[site].after_read(_token(beat), at_ms, cap_ms)
+            hearing.hear(_WHOLE[site], beat if beat is not None and beat.places is None else None)
+            hearing.hear(_KEY[site], beat)
         for place, beat in world.copies.items():
-            self._copies.setdefault(place, (beat.site, self._never))
-        for place, (site, silence) in self._copies.items():
-            heard = silence.after_read(_token(world.copies.get(place)), at_ms, cap_ms)
-            self._copies[place] = (site, heard)
-        self._never = self._never.after_read(None, at_ms, cap_ms)
-        silent = {site: self._keys[site].silent_for_ms for site in DATA_SITES}
-        for site, silence in self._copies.values():
-            silent[site] = min(silent[site], silence.silent_for_ms)
+            self._copies[place] = beat.site
+            hearing.hear(place, beat)
+        silent = {site: hearing.silent_for_ms(_KEY[site]) for site in DATA_SITES}
+        for place, site in self._copies.items():
+            silent[site] = min(silent[site], hearing.silent_for_ms(place))
         self.silent_for_ms = silent
 
     def others(self, cell: str) -> Sequence[PlaceSettings]:
@@ -104,12 +109,11 @@ class SiteSight:
         """Return for how long the agent that looks after `place` has said nothing new; 0 for an own place."""
         if place in self._mine:
             return 0
-        _, own = self._copies.get(place, (site, self._never))
-        return min(own.silent_for_ms, self._whole[site].silent_for_ms)
+        return min(self._hearing.silent_for_ms(place), self._hearing.silent_for_ms(_WHOLE[site]))
 
     def site_key_silent_for_ms(self, site: Site) -> int:
         """Return for how long the site's own key has stood still, whoever writes it."""
-        return self._keys[site].silent_for_ms
+        return self._hearing.silent_for_ms(_KEY[site])
 
     def is_overdue(self) -> bool:
         """Say whether own primaries have to be ended by now: unconfirmed too long, kept by no promise."""
@@ -125,16 +129,12 @@ class SiteSight:
         due = [
             url
             for (url, site), places in self._asked.items()
-            if blind or (self._is_due(self._whole[site]) and any(map(self._is_silent, places)))
+            if blind or (self._is_due(_WHOLE[site]) and any(self._is_due(place.name) for place in places))
         ]
         return tuple(sorted(due))
 
-    def _is_due(self, silence: Silence) -> bool:
-        return 2 * silence.silent_for_ms >= self._settings.failover.silence_ms
-
-    def _is_silent(self, place: PlaceSettings) -> bool:
-        _, own = self._copies.get(place.name, (place.site, self._never))
-        return self._is_due(own)
+    def _is_due(self, key: str) -> bool:
+        return 2 * self._hearing.silent_for_ms(key) >= self._settings.failover.silence_ms
 
     def note_probe(
         self,
@@ -172,6 +172,8 @@ class SiteSight:
 
     def peer_waits_for_ms(self, cell: str) -> int:
         """Return how long the agents of all other copies of `cell` have promised to take nothing over."""
+        if not self.peers_wait_until_ms:
+            return 0
         until_ms = min((self.peers_wait_until_ms.get(p.name, 0) for p in self.others(cell)), default=0)
         return max(0, until_ms - self._clock())
 
@@ -187,20 +189,19 @@ class SiteSight:
             return None
         # Whoever ever said to have data counts, though it be the word of an agent that is silent now.
         said = (*self.world.beats.values(), *self.world.copies.values())
-        found = frozenset[str]().union(*(beat.holds for beat in said if beat.holds is not None))
+        found = _NONE.union(*(beat.holds for beat in said if beat.holds is not None))
         return frozenset(place for place in found if place.partition("-")[0] == cell)
 
     def _fresh_of_all(self, site: Site) -> bool:
         """Say whether one agent of all of a site's places has lately said where it finds data."""
         beat = self.world.beats.get(site) if self.world else None
-        fresh = self._whole[site].silent_for_ms < self._settings.failover.silence_ms
+        fresh = self._hearing.silent_for_ms(_WHOLE[site]) < self._settings.failover.silence_ms
         return beat is not None and beat.places is None and beat.holds is not None and fresh
 
     def told(self, place: PlaceSettings) -> Beat | None:
         """Return the beat by which the agent of `place` lately said where it finds data; None: it did not."""
         beat = self.world.copies.get(place.name) if self.world else None
-        _, silence = self._copies.get(place.name, (place.site, self._never))
-        fresh = silence.silent_for_ms < self._settings.failover.silence_ms
+        fresh = self._hearing.silent_for_ms(place.name) < self._settings.failover.silence_ms
         if beat is not None and beat.holds is not None and fresh:
             return beat
         if self.world is None or not self._fresh_of_all(place.site):
@@ -209,11 +210,7 @@ class SiteSight:
 
     def probe_answered(self, place: str) -> bool | None:
         """Return what the agent of `place` answered of late; None when it was not asked, or another did."""
-        answered, at_ms = self._probed.get(place, (None, 0))
-        if answered is None or self._clock() - at_ms > self._settings.failover.silence_ms:
+        if place not in self._probed:
             return None
-        return answered
-
-
-def _token(beat: Beat | None) -> str | None:
-    return f"{beat.agent}/{beat.count}" if beat is not None else None
+        answered, at_ms = self._probed[place]
+        return None if self._clock() - at_ms > self._settings.failover.silence_ms else answered

@@ -1,9 +1,7 @@
 """How long an agent has been silent, counted only over etcd reads that succeeded. No I/O, no clock."""
 
-from dataclasses import dataclass
-
 from replication.failover.states import Seen
-from replication.model import CopyId
+from replication.model import Beat, CopyId
 
 
 def agent_silent_ms(seen: Seen, copy: CopyId) -> int:
@@ -24,24 +22,32 @@ def agent_answered(seen: Seen, copy: CopyId) -> bool | None:
     return None if copy.site is seen.own.site else seen.probe_answered
 
 
-@dataclass(frozen=True, slots=True)
-class Silence:
-    """Time for which consecutive successful reads showed the same beat.
+class Hearing:
+    """For how long each key has shown nothing new, in time that consecutive successful reads cover.
 
-    Time between two reads counts only up to `cap_ms`: while etcd itself did not answer, nothing is
-    known about the site, so an etcd hiccup never looks like a death.
+    Time between two reads counts only up to a cap: while etcd itself did not answer, nothing is known
+    about the agents, so an etcd hiccup never looks like a death.
     """
 
-    beat: str | None
-    silent_for_ms: int
-    last_read_ms: int
+    def __init__(self, now_ms: int) -> None:
+        self._read_ms = now_ms
+        self._covered_ms = 0
+        self._last: dict[str, tuple[str, int]] = {}
+        """By key: which agent spoke last, and its count."""
+        self._heard_ms: dict[str, int] = {}
+        """By key: the covered time when that was new."""
 
-    def after_read(self, beat: str | None, now_ms: int, cap_ms: int) -> "Silence":
-        """Return the state after one more successful read at `now_ms` (monotonic).
+    def read(self, now_ms: int, cap_ms: int) -> None:
+        """Note a successful read at `now_ms` (monotonic)."""
+        self._covered_ms += min(now_ms - self._read_ms, cap_ms)
+        self._read_ms = now_ms
 
-        A key that vanished with its lease (None) is the old beat still: nothing new was heard.
-        """
-        if beat is not None and beat != self.beat:
-            return Silence(beat, 0, now_ms)
-        step_ms = min(now_ms - self.last_read_ms, cap_ms)
-        return Silence(self.beat, self.silent_for_ms + step_ms, now_ms)
+    def hear(self, key: str, beat: Beat | None) -> None:
+        """Note what the read showed there; a key that vanished with its lease (None) says nothing new."""
+        if beat is not None and self._last.get(key) != (said := (beat.agent, beat.count)):
+            self._last[key] = said
+            self._heard_ms[key] = self._covered_ms
+
+    def silent_for_ms(self, key: str) -> int:
+        """Return for how long the key has shown nothing new; all that was covered if it was never heard."""
+        return self._covered_ms - self._heard_ms.get(key, 0)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from replication.model import CopyId, Degrade, Grant, GrantSeen, Site, WithoutEtcd
+from replication.snapshot import snapshot
 
 
 class CopyState(enum.StrEnum):
@@ -34,7 +35,7 @@ class Stream(enum.StrEnum):
     GONE = "gone"
 
 
-@dataclass(frozen=True, slots=True)
+@snapshot(frozen=True, slots=True)
 class FollowerSeen:
     """A copy that streams from the own primary."""
 
@@ -43,7 +44,7 @@ class FollowerSeen:
     flush_lsn: int
 
 
-@dataclass(frozen=True, slots=True)
+@snapshot(frozen=True, slots=True)
 class OwnCopy:
     """The copy this loop looks after."""
 
@@ -98,7 +99,7 @@ class ForceAsked:
     moved_fen: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@snapshot(frozen=True, slots=True)
 class Seen:
     """One snapshot: the shared world, the peers, the own copy."""
 
@@ -226,7 +227,7 @@ class Why(enum.StrEnum):
     FOLLOWING = "following"
 
 
-@dataclass(frozen=True, slots=True)
+@snapshot(frozen=True, slots=True)
 class Decision:
     """This copy's one next step.
 

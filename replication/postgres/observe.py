@@ -5,7 +5,6 @@ import contextlib
 import os
 import socket
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from psycopg.rows import TupleRow, dict_row
 from replication.model import CopyId, parse_lsn
 from replication.postgres.copy import ADMIN, DATABASE
 from replication.settings import PlaceSettings
+from replication.snapshot import snapshot
 from replication.transport import plan_calling
 
 AdminConnection = psycopg.AsyncConnection[TupleRow]
@@ -33,7 +33,7 @@ STATUS_SECONDS = 0.8
 """Patience with one look at a server. Source: our choice, eight failover ticks."""
 
 
-@dataclass(frozen=True, slots=True)
+@snapshot(frozen=True, slots=True)
 class Follower:
     """A standby as its upstream sees it; LSNs in bytes. `reply_token` changes when it answers."""
 
@@ -44,7 +44,7 @@ class Follower:
     reply_token: str
 
 
-@dataclass(frozen=True, slots=True)
+@snapshot(frozen=True, slots=True)
 class ServerStatus:
     """One look at a server; LSNs in bytes, 0 where the server has none.
 

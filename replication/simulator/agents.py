@@ -310,14 +310,15 @@ class SimAgent:
 
     async def _beat(self) -> None:
         limits, count = self._settings.failover, 0
+        who = f"{min(self.places)}/{self.lives}"
         while True:
             count += 1
-            down = frozenset(str(one.down) for one in self._rounds if one.down)
-            looks = [one.seen for one in self._rounds]
-            full = frozenset(str(s.own.copy) for s in looks if s and s.own.copy and s.own.disk_full)
-            held = frozenset(s.own.place for s in looks if s and s.own.state is not CopyState.ABSENT)
-            holds = held if all(looks) else None
-            beat = Beat(self.site, f"{min(self.places)}/{self.lives}", count, down, full, holds)
+            down = frozenset([str(one.down) for one in self._rounds if one.down])
+            own = [one.seen.own for one in self._rounds if one.seen]
+            full = frozenset([str(copy.copy) for copy in own if copy.copy and copy.disk_full])
+            held = frozenset([copy.place for copy in own if copy.state is not CopyState.ABSENT])
+            holds = held if len(own) == len(self._rounds) else None
+            beat = Beat(self.site, who, count, down, full, holds)
             for key, planned in plan_beats(self._settings, self.sight, beat).items():
                 self._client.put_beat(key, planned, limits.site_lease_seconds * 1000)
             await pause(limits.beat_ms)

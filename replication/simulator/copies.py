@@ -165,8 +165,11 @@ class SimCopy:
             return
         flushed = len(self.log)
         for name in self.names:
-            known = [f.acked for f in self.followers if f.name == name and f.caught_up]
-            flushed = min(flushed, max(known, default=0))
+            known = 0
+            for follower in self.followers:
+                if follower.acked > known and follower.caught_up and follower.name == name:
+                    known = follower.acked
+            flushed = min(flushed, known)
         ready = [w for w in self.waiting if w.position <= flushed]
         if ready:
             self.waiting = [w for w in self.waiting if w.position > flushed]

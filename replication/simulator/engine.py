@@ -97,12 +97,12 @@ def answered(answer: Answer) -> Generator[Any, Any, Any]:
 class Task:
     """One coroutine of one process."""
 
-    __slots__ = ("_coroutine", "_held", "_pending", "dead", "engine")
+    __slots__ = ("_held", "_pending", "_send", "dead", "engine")
 
     def __init__(self, engine: Engine, coroutine: Coroutine[Any, Any, None]) -> None:
         self.engine = engine
         self.dead = False
-        self._coroutine = coroutine
+        self._send = coroutine.send
         self._held = False
         self._pending: list[Any] = []
         engine.coroutines.append(coroutine)
@@ -116,7 +116,7 @@ class Task:
             self._pending.append(value)
             return
         try:
-            wanted = self._coroutine.send(value)
+            wanted = self._send(value)
         except StopIteration:
             self.dead = True
             return

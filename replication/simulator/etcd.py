@@ -50,9 +50,9 @@ class SimEtcd:
     electing_until_ms: int = 0
     revision: int = 1
 
-    def _serving_leader(self) -> Site | None:
+    def _serving_leader(self, *, whole: bool) -> Site | None:
         """Return the leader if it has a majority now; start an election when it has none."""
-        if self.leader is not None and (self._whole() or self._majority(self.leader)):
+        if self.leader is not None and (whole or self._majority(self.leader)):
             return self.leader if self.engine.now >= self.electing_until_ms else None
         fit = [member for member in (Site.WITNESS, Site.CLOUD, Site.IDC) if self._majority(member)]
         self.leader = fit[0] if fit else None
@@ -69,10 +69,11 @@ class SimEtcd:
 
     def reaches(self, client: Site) -> bool:
         """Say whether a client's request, and its answer, find a way through some member now."""
-        leader = self._serving_leader()
+        whole = self._whole()
+        leader = self._serving_leader(whole=whole)
         if leader is None:
             return False
-        if self._whole():
+        if whole:
             return True
         return any(
             self.links.connected(client, member) and self.links.connected(member, leader)
@@ -143,7 +144,7 @@ class EtcdClient:
 
     def _serve_swap(self, grant: Grant, mod_revision: int, answer: Answer) -> None:
         etcd = self._etcd
-        leader = etcd._serving_leader()
+        leader = etcd._serving_leader(whole=etcd._whole())
         arrived = leader is not None and any(
             etcd.links.delay_ms(self._site, member) is not None and etcd.links.connected(member, leader)
             for member in MEMBERS  # in one order: each delay is a throw of the dice

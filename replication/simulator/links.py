@@ -15,6 +15,9 @@ class Line(enum.StrEnum):
     HOLE = "hole"
 
 
+_SHUT = (Line.CUT, Line.HOLE)
+
+
 class Links:
     """All directed lines; a site's inside is always open."""
 
@@ -52,8 +55,8 @@ class Links:
         """Say whether messages pass both ways."""
         if one is other or not self._lines:
             return True
-        bad = (Line.CUT, Line.HOLE)
-        return self.line(one, other) not in bad and self.line(other, one) not in bad
+        line = self._lines.get
+        return line((one, other)) not in _SHUT and line((other, one)) not in _SHUT
 
     def refused(self, source: Site, target: Site) -> bool:
         """Say whether a connection attempt is refused at once: certainly nothing was sent."""

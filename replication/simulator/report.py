@@ -1,5 +1,6 @@
 """What many schedules gave together: violations with their smallest fault list, and what was reached."""
 
+import gc
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -11,6 +12,9 @@ from replication.simulator.schedule import Found, Ran, run_schedule
 
 SEEDS_PER_RUN = 10_000_000
 """Schedule n of run S has the seed S x this + n, so a schedule's seed alone replays it."""
+
+SWEPT_EVERY = 50
+"""Schedules between two collections of garbage. Source: our choice, some 10 MB."""
 
 UNREACHABLE = {
     "names_behind_grant": "a guard: it would mean that I3 was broken before",
@@ -85,9 +89,17 @@ class Tally:
 def run_seeds(seeds: Iterable[int], mutation: str | None) -> Tally:
     """Run schedules one after the other; what fails is shrunk at once."""
     tally = Tally()
-    for seed in seeds:
-        ran = run_schedule(seed, break_rule=MUTATIONS[mutation].apply if mutation else None)
-        tally.add(ran, compute_failure(ran, mutation) if ran.found else None)
+    gc.disable()  # each schedule leaves a web of cycles, and all of it goes at once afterwards
+    gc.freeze()
+    try:
+        for number, seed in enumerate(seeds):
+            ran = run_schedule(seed, break_rule=MUTATIONS[mutation].apply if mutation else None)
+            tally.add(ran, compute_failure(ran, mutation) if ran.found else None)
+            if number % SWEPT_EVERY == SWEPT_EVERY - 1:
+                gc.collect()
+    finally:
+        gc.unfreeze()
+        gc.enable()
     return tally
 
 
