@@ -11,7 +11,9 @@ from core_app.moving.checks import MoveRefused, check_day, check_move, read_chun
 from core_app.moving.copying import RowsDiffer, Sums, require_equal
 from core_app.moving.statements import DayOf
 from core_app.moving.tables import CELL_TABLES, COMMANDS, MOVED, bounds, where
+from core_app.read_models.loan_summary import map_row, summary_key
 from core_app.slots import CHUNK_SLOTS, SLOTS, Home, cell_of_slot, chunk_of_slot, join_homes
+from replication.projection.position import Change, Row
 
 CELLS = ("a", "b", "c", "d")
 CELL = st.sampled_from(CELLS)
@@ -120,3 +122,8 @@ def test_each_table_is_named_once_and_finds_rows_by_the_chunk() -> None:
         assert "<" in found
         assert ("> 7" in found and "<= 9" in found) is (moved.numbered is not None)
     assert "o.outbox_id > 7" in where(COMMANDS, texts, 7, 9)
+
+
+def test_a_loan_that_moved_is_taken_out_of_the_cache_of_the_cell_it_left() -> None:
+    row = Row(7, 9, "loan.moved", "L004-00", {"to": "b"}, "2026-01-15T00:00:00+00:00")
+    assert map_row(row) == Change(summary_key("L004-00"), None)
