@@ -44,6 +44,8 @@ def decide_fate(error: BaseException, *, commit_sent: bool, connection_lost: boo
         return Fate.UNKNOWN
     if sqlstate == _MOVED:
         return Fate.MOVED
+    if sqlstate == "42883" and "core.require_place" in str(error):
+        return Fate.WAIT  # the cell is not migrated yet: a new program waits for its database
     if sqlstate in _COLLIDED:
         return Fate.RUN_AGAIN
     if sqlstate is not None and (sqlstate in _ELSEWHERE or sqlstate.startswith(("57P", "08"))):
