@@ -19,9 +19,10 @@ from core_app.customers.identity_vendor import IdentityVendor
 from core_app.decisions.bureau import Bureau
 from core_app.decisions.outside_source import OutsideSource
 from core_app.decisions.risk import Risk, read_risk
+from core_app.directory import Directory
 from core_app.ids import Letter, make_routed_id, slot_of_id
 from core_app.products.catalogue import Catalogue
-from core_app.slots import cell_of_slot, chunk_of_slot, compute_slot
+from core_app.slots import Home, chunk_of_slot, compute_slot
 
 Connection: TypeAlias = psycopg.AsyncConnection[Any]
 T = TypeVar("T")
@@ -41,11 +42,18 @@ class Routed(Protocol[T_co]):
 
 
 class CellRouter(Protocol):
-    """Runs one transaction on a cell's current primary; may run `work` again in a newer epoch."""
+    """Runs one transaction on a cell's current primary; may run `work` again in a newer epoch.
+
+    A `core_app.slots.Home` in place of a cell's name: on the cell that has its chunks then.
+    """
 
     @property
     def cells(self) -> tuple[str, ...]:
         """Return the cells in slot order."""
+
+    @property
+    def directory(self) -> Directory:
+        """Return which cell has which slots, as far as this process was told."""
 
     async def write(
         self, cell: str, work: Callable[[Connection, int], Awaitable[T]], *, deadline_seconds: float = 10.0
@@ -99,18 +107,18 @@ class LendingCore:
         """Return the chunk of slots whose business date is a loan's; 0 for what is no loan id."""
         return chunk_of_slot(slot_of_id(Letter.LOAN, loan_id) or 0)
 
-    def cell_of_customer(self, customer_id: str) -> str:
+    def cell_of_customer(self, customer_id: str) -> Home:
         """Return the cell a customer lives in."""
-        return cell_of_slot(self.slot_of_customer(customer_id), self.router.cells)
+        return self.cell_of_slot(self.slot_of_customer(customer_id))
 
-    def cell_of_id(self, letter: Letter, text: str) -> str | None:
+    def cell_of_id(self, letter: Letter, text: str) -> Home | None:
         """Return the cell a routed id points to, or None when it is no id of that kind."""
         slot = slot_of_id(letter, text)
-        return None if slot is None else cell_of_slot(slot, self.router.cells)
+        return None if slot is None else self.cell_of_slot(slot)
 
-    def cell_of_slot(self, slot: int) -> str:
+    def cell_of_slot(self, slot: int) -> Home:
         """Return the cell that has a slot."""
-        return cell_of_slot(slot, self.router.cells)
+        return Home(self.router.directory.cell_of_slot(slot), (chunk_of_slot(slot),))
 
     def new_id(self, letter: Letter, slot: int) -> str:
         """Return a fresh id in `slot`."""

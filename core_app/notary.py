@@ -32,7 +32,7 @@ from replication.postgres.copy import AUDIT
 from replication.settings import SettingsError, SiteSettings, read_site_settings
 from replication.tls import OPERATOR, Identity, open_identity
 
-SESSIONS = Sessions(1, 2, user=AUDIT, application="biyi-notary", after_seconds=BACKGROUND_SECONDS)
+SESSIONS = Sessions(1, 2, AUDIT, "biyi-notary", after_seconds=BACKGROUND_SECONDS, of_customers=False)
 """Two with a cell under load: one seals while the other signs."""
 
 

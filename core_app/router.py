@@ -12,13 +12,16 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import psycopg
 
 from core_app.acting import ACTOR
+from core_app.directory import KEY as DIRECTORY
+from core_app.directory import BadDirectory, Directory, deal, read_directory
 from core_app.router_fate import Fate, UncertainCommit, decide_fate
-from core_app.router_line import REQUIRE_EPOCH, Connection, Line, Sessions, Tasks, abort
+from core_app.router_line import REQUIRE_EPOCH, REQUIRE_PLACE, Connection, Line, Sessions, Tasks, abort
+from core_app.slots import Home
 from replication.etcd import Etcd
 from replication.grants import follow_grants
 from replication.model import Grant, GrantSeen, Mode, Site
@@ -32,6 +35,9 @@ MAX_WAITING = 2000
 """Requests that may wait for one cell. Source: our choice; 10 s of 200 requests a second."""
 _SESSIONS = Sessions()
 _ABANDONED_SECONDS = 0.2
+_MOVED_SECONDS = 0.05
+"""Longest pause before a chunk that is on its way is looked for again. Source: our choice; news of where
+it is end it at once, a move that is undone brings none."""
 _CLOSE_SECONDS = 3.0
 _WRITING = b"begin"
 _READING = b"begin read only"
@@ -55,6 +61,10 @@ class Written(Generic[T]):
     epoch: int
 
 
+class Scattered(Exception):
+    """The chunks of a transaction are no longer of one cell: each part goes by itself. Nothing was done."""
+
+
 class _Abandoned(Exception):
     """Nobody waits for the request any more, and its COMMIT was not sent: it is dropped."""
 
@@ -65,6 +75,8 @@ class _Flight:
 
     opening: bytes
     deadline: float
+    guard: tuple[bytes, list[Any]]
+    """Head of the transaction: its statement, and the values it takes besides epoch and actor."""
     connection: Connection | None = None
     commit_sent: bool = False
     unknown: bool = False
@@ -159,6 +171,9 @@ class Router:
 
     def __init__(self, settings: SiteSettings, sessions: Sessions) -> None:
         self.cells: tuple[str, ...] = tuple(cell.name for cell in settings.cells)
+        self.directory: Directory = deal(self.cells)
+        self._moved = asyncio.Event()
+        self._of_customers = sessions.of_customers
         self._tasks = Tasks()
         self._cells = {name: _Cell(name, settings, sessions, self._tasks) for name in self.cells}
 
@@ -188,14 +203,15 @@ class Router:
 
         `work` gets a connection in pipeline mode and the epoch, may be run more than once (it needs
         a unique key to be safe), and must neither commit nor swallow an error of the connection.
-        Its own exceptions roll back and pass through. CellUnavailable after `deadline_seconds`; a
+        Its own exceptions roll back and pass through. With a `Home` for a cell it runs where those chunks
+        are; Scattered when they are not of one cell any more. CellUnavailable after `deadline_seconds`; a
         COMMIT that was sent is never cancelled, whatever happens to the caller.
         """
-        return await self._run(cell, work, _Flight(_WRITING, time.monotonic() + deadline_seconds))
+        return await self._run(cell, work, self._fly(_WRITING, cell, deadline_seconds))
 
     async def read(self, cell: str, work: Work[T], *, deadline_seconds: float = 10.0) -> Written[T]:
         """Run `work` in a read-only transaction on the primary of `cell`; else as `write`."""
-        return await self._run(cell, work, _Flight(_READING, time.monotonic() + deadline_seconds))
+        return await self._run(cell, work, self._fly(_READING, cell, deadline_seconds))
 
     def epoch(self, cell: str) -> int | None:
         """Return the epoch in which the cell is served now, None while it is not."""
@@ -212,9 +228,44 @@ class Router:
         line = self._cells[cell].line
         return line.connections if line is not None else 0
 
+    def _fly(self, opening: bytes, cell: str, seconds: float) -> _Flight:
+        """Return a flight with the guard it needs; reads of a cell as a whole ask for no place."""
+        guard: tuple[bytes, list[Any]] = REQUIRE_EPOCH, []
+        if isinstance(cell, Home):
+            guard = REQUIRE_PLACE, [list(cell.chunks)]
+        elif opening is _WRITING and self._of_customers:
+            guard = REQUIRE_PLACE, [None]
+        return _Flight(opening, time.monotonic() + seconds, guard)
+
+    def _find(self, name: str) -> _Cell:
+        """Return the cell to go to now."""
+        if not isinstance(name, Home):
+            return self._cells[name]
+        found = {self.directory.moved.get(chunk, str(name)) for chunk in name.chunks}
+        if len(found) != 1:
+            raise Scattered(f"chunks {name.chunks} are in {', '.join(sorted(found))}")
+        (now,) = found
+        if now not in self._cells:
+            _log.error("chunks %s are in cell %s, which is not ours to know", name.chunks, now)
+            raise CellUnavailable(now, "not_done")
+        return self._cells[now]
+
     async def _follow(self, etcd: Etcd) -> None:
-        async for grants in follow_grants(etcd):
+        async for grants in follow_grants(etcd, {DIRECTORY: self._take_directory}):
             self._take(grants)
+
+    def _take_directory(self, text: str | None) -> None:
+        try:
+            self.directory = read_directory(text, self.cells)
+        except BadDirectory:
+            _log.exception("the directory of slots is kept as it was")
+            return
+        moved, self._moved = self._moved, asyncio.Event()
+        moved.set()
+
+    async def _wait_for_directory(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._moved.wait(), _MOVED_SECONDS)
 
     def _take(self, grants: dict[str, GrantSeen]) -> None:
         for name, seen in grants.items():
@@ -223,7 +274,7 @@ class Router:
 
     async def _run(self, name: str, work: Work[T], flight: _Flight) -> Written[T]:
         """Run in a task of its own: the caller may leave, a COMMIT in flight may not."""
-        task = self._tasks.spawn(self._attempts(self._cells[name], work, flight))
+        task = self._tasks.spawn(self._attempts(name, work, flight))
         try:
             done, _ = await asyncio.wait({task}, timeout=flight.remaining())
         except asyncio.CancelledError:
@@ -233,7 +284,7 @@ class Router:
             written: Written[T] = task.result()
             return written
         self._leave(task, flight, wait_for_commit=False)
-        raise CellUnavailable(name, flight.outcome)
+        raise CellUnavailable(str(name), flight.outcome)
 
     def _leave(self, task: "asyncio.Task[Written[T]]", flight: _Flight, *, wait_for_commit: bool) -> None:
         """End a request nobody waits for; a COMMIT that was sent may have until the deadline.
@@ -247,8 +298,9 @@ class Router:
         else:
             self._tasks.spawn(_end_after(task, flight, 0))
 
-    async def _attempts(self, cell: _Cell, work: Work[T], flight: _Flight) -> Written[T]:
+    async def _attempts(self, name: str, work: Work[T], flight: _Flight) -> Written[T]:
         while True:
+            cell = self._find(name)
             line = await cell.admit(flight)
             try:
                 connection = await line.borrow(flight.remaining())
@@ -268,7 +320,9 @@ class Router:
                     raise
                 if flight.abandoned:
                     raise CellUnavailable(cell.name, flight.outcome) from error
-                if fate is not Fate.RUN_AGAIN:
+                if fate is Fate.MOVED:
+                    await self._wait_for_directory()
+                elif fate is not Fate.RUN_AGAIN:
                     line.suspect()
 
 
@@ -302,7 +356,8 @@ async def _transact(line: Line, connection: Connection, work: Work[T], flight: _
     try:
         async with connection.pipeline():
             await connection.execute(flight.opening)
-            await connection.execute(REQUIRE_EPOCH, [line.epoch, ACTOR.get()])
+            statement, places = flight.guard
+            await connection.execute(statement, [line.epoch, ACTOR.get(), *places])
             value = await work(connection, line.epoch)
             if flight.abandoned:
                 raise _Abandoned

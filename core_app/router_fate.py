@@ -11,10 +11,14 @@ _ELSEWHERE = frozenset({"25006", "28000", "3D000", "3F000", "53300", "BY001"})
 _COLLIDED = frozenset({"40001", "40P01", "25P03", "25P04"})
 
 
+_MOVED = "BY150"  # core.require_place
+
+
 class Fate(enum.Enum):
     """What the router does next."""
 
     RUN_AGAIN = "rolled back by a collision or a limit of time: run again"
+    MOVED = "not done: its chunks of slots are not this cell's: look where they are, then run there"
     WAIT = "not done: look whether this primary still is one, then run again"
     UNKNOWN = "COMMIT was sent and its answer is missing: run again, its key decides"
     FINAL = "rolled back, and running it again would not help: the caller's"
@@ -38,6 +42,10 @@ def decide_fate(error: BaseException, *, commit_sent: bool, connection_lost: boo
     refused = isinstance(error, psycopg.Error) and error.diag.severity_nonlocalized == "ERROR"
     if commit_sent and not refused and (connection_lost or isinstance(error, psycopg.Error)):
         return Fate.UNKNOWN
+    if sqlstate == _MOVED:
+        return Fate.MOVED
+    if sqlstate == "42883" and "core.require_place" in str(error):
+        return Fate.WAIT  # the cell is not migrated yet: a new program waits for its database
     if sqlstate in _COLLIDED:
         return Fate.RUN_AGAIN
     if sqlstate is not None and (sqlstate in _ELSEWHERE or sqlstate.startswith(("57P", "08"))):

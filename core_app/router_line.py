@@ -26,6 +26,10 @@ Connection = psycopg.AsyncConnection[Any]
 
 REQUIRE_EPOCH = b"select biyi.require_epoch(%s), set_config('biyi.actor', %s, true)"
 """Head of each transaction: the epoch it is for, and for whom it acts (the audit writes it down)."""
+REQUIRE_PLACE = b"""
+select biyi.require_epoch(%s), set_config('biyi.actor', %s, true), core.require_place(%s::smallint[])
+"""
+"""The same of what is about customers: the chunks of slots it is for, or null for any of the cell."""
 _PROBE = b"select biyi.require_epoch(%s), pg_is_in_recovery()"
 _PROBE_SECONDS = 2.0
 _PROBE_PAUSE_SECONDS = 0.015
@@ -90,6 +94,8 @@ class Sessions:
     on_demand: bool = False
     after_seconds: float = 0.0
     """How long a new line waits before its first session: after a take-over customers go first."""
+    of_customers: bool = True
+    """Whether its transactions write customers' rows, and so wait while slots of theirs leave the cell."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.least <= self.most:

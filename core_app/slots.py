@@ -4,7 +4,7 @@ A customer's slot is a keyed hash, so the spread is even and tells nothing; slot
 evenly in order. A customer never straddles cells.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from compliance.protection.index import compute_hmac_sm3
 
@@ -49,3 +49,27 @@ def chunks_of_cell(cell: str, cells: Sequence[str]) -> range:
     share = chunks // len(cells)
     place = cells.index(cell)
     return range(place * share, (place + 1) * share)
+
+
+class Home(str):
+    """The name of the cell that has certain chunks of slots, with the chunks that it was asked for.
+
+    A transaction sent there is sent to wherever its chunks are when it begins (`core_app.router`), which may
+    be another cell by then.
+    """
+
+    chunks: tuple[int, ...]
+
+    def __new__(cls, cell: str, chunks: Iterable[int]) -> "Home":
+        """Return the home of `chunks` in `cell`."""
+        made = super().__new__(cls, cell)
+        made.chunks = tuple(sorted(set(chunks)))
+        return made
+
+
+def join_homes(cells: Sequence[str]) -> str:
+    """Return the one home of several things of one cell; its plain name when one of them has no home."""
+    homes = [cell for cell in cells if isinstance(cell, Home)]
+    if len(homes) < len(cells):
+        return str(cells[0])
+    return Home(str(cells[0]), (chunk for home in homes for chunk in home.chunks))

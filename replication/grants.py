@@ -137,8 +137,13 @@ async def read_world(etcd: Etcd) -> World:
     return parse_world(await etcd.read_prefix(PREFIX))
 
 
-async def follow_grants(etcd: Etcd) -> AsyncIterator[dict[str, GrantSeen]]:
+async def follow_grants(
+    etcd: Etcd, also: Mapping[str, Callable[[str | None], None]] | None = None
+) -> AsyncIterator[dict[str, GrantSeen]]:
     """Yield all grants at once and again after each change; never ends, survives any loss of members.
+
+    `also`: other keys under `/biyi/`, and whom to tell their value (None: there is none), at once and after
+    each change.
 
     The watch runs over the beats as well, so that a watch that fell silent is noticed.
     """
@@ -147,11 +152,16 @@ async def follow_grants(etcd: Etcd) -> AsyncIterator[dict[str, GrantSeen]]:
         try:
             snapshot = await etcd.read_prefix(PREFIX)
             grants = dict(parse_world(snapshot).grants)
+            for key, tell in (also or {}).items():
+                found = snapshot.values.get(key)
+                tell(None if found is None else found.value)
             if grants != last:
                 last = dict(grants)
                 yield dict(grants)
             async for events in etcd.watch_prefix(PREFIX, snapshot.revision + 1):
                 for event in events:
+                    if also and event.key in also:
+                        also[event.key](event.value)
                     if event.key.startswith(GRANTS) and event.value is not None:
                         cell = event.key.removeprefix(GRANTS)
                         grants[cell] = GrantSeen(Grant.from_json(event.value), event.mod_revision)

@@ -31,6 +31,7 @@ from runbooks.risk import risk
 from runbooks.sandbox import sandbox_command
 from runbooks.settlement import settlement
 from runbooks.sim import sim_command
+from runbooks.slots import slot
 from runbooks.staff import staff
 from runbooks.stand.cli import link, site, stand
 from runbooks.stress import stress_command
@@ -48,6 +49,7 @@ def main() -> None:
     In a browser: biyi console
     A drill:     biyi drill run site-loss --site idc --execute
     Day-end:     biyi day-end run
+    Customers:   biyi slot list; biyi slot move 512-515 --to a
     Keys:        biyi keys status; biyi keys rotate
     Everything:  biyi faults run --faults 20
     Staff:       biyi ueba --help
@@ -66,7 +68,7 @@ for command in (
     demo_command, stand, site, link, cells_command, why_command, claims_command, move_command,
     promote_command, hold_command, quarantine_command, cache, product, risk, funder, ledger, payouts_command,
     settlement, day_end, drill, faults, sim_command, backup, restore_command, staff, token, audit, keys, ueba,
-    deploy, dashboards, controls, report, console_command, metrics_group,
+    deploy, dashboards, controls, report, console_command, metrics_group, slot,
 ):  # fmt: skip
     main.add_command(command)
 

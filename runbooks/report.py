@@ -21,6 +21,7 @@ from rich.table import Table
 from compliance.reporting import submission
 from compliance.reporting.batch import Finding, Kind, Made, default_since
 from compliance.reporting.catalogue import read_tables
+from compliance.reporting.errors import FilingRefused
 from compliance.reporting.flows import Flows, trace_flows
 from compliance.reporting.house import House
 from compliance.reporting.run import make_filing
@@ -28,8 +29,10 @@ from compliance.reporting.settings import Institution
 from compliance.reporting.snapshot import Connection, Evening
 from compliance.reporting.statements import Statement, Statements
 from core_app.core import LendingCore
+from core_app.directory import Directory
 from core_app.errors import DocumentInvalid
 from core_app.loans.classification import read_class_limits
+from core_app.moving.record import read_record
 from core_app.staff.portal import Portal
 from core_app.yaml_documents import parse_yaml, read_text
 from replication.etcd import Etcd, EtcdUnavailable
@@ -218,7 +221,7 @@ async def _make(wish: Wish, keep: str | None, tell: Callable[[str, int, int], No
         )  # fmt: skip
         done: list[Done] = []
         for kind in wish.kinds:
-            made = await make_filing(house, kind, evening)
+            made = await _make_settled(house, kind, evening)
             standing = None
             if keep is not None and not made.findings:
                 writer = portal.desk.directory
@@ -227,6 +230,23 @@ async def _make(wish: Wish, keep: str | None, tell: Callable[[str, int, int], No
                 )
             done.append((made, standing))
         return done
+
+
+async def _make_settled(house: House, kind: Kind, evening: Evening) -> Made:
+    """Make a filing; FilingRefused when slots were on their way: who moves is in two books then."""
+    before = await _read_directory(house.cells)
+    made = await make_filing(house, kind, evening)
+    if before.moving is not None or await _read_directory(house.cells) != before:
+        raise FilingRefused(
+            "slots moved while the cells were read: file again when `biyi slot list` shows no move"
+        )
+    return made
+
+
+async def _read_directory(cells: Sequence[str]) -> Directory:
+    settings = next(iter(site_settings().values()))
+    async with Etcd(settings.etcd_urls, calling(settings.tls_dir, "etcd")) as etcd:
+        return (await read_record(etcd, cells)).directory
 
 
 @asynccontextmanager

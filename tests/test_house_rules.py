@@ -126,8 +126,10 @@ def pure_modules_are_in_the_contract(root: Path) -> Iterator[str]:
 
 
 def only_one_module_swaps_grants(root: Path) -> Iterator[str]:
+    of_slots = "core_app/moving/record.py"  # the directory of slots, a key of its own
     for path, text, _ in sources(root):
-        if path.startswith(PACKAGES) and ".swap(" in text and path != "replication/grant_swap.py":
+        known = path in {"replication/grant_swap.py", of_slots}
+        if path.startswith(PACKAGES) and ".swap(" in text and not known:
             yield f"{path}: grants change through replication.grant_swap"
 
 

@@ -22,11 +22,14 @@ from compliance.protection.keys import RootKey
 from compliance.protection.vault import make_vault
 from core_app.commands import make_command
 from core_app.core import Connection, LendingCore
+from core_app.directory import Directory, deal
 from core_app.errors import CoreError
 from core_app.loans.draw import DrawWish, post_draws, want_draw
 from core_app.loans.repay import post_repayments, want_repayment
 from core_app.loans.together import GroupQueue
 from core_app.products.catalogue import read_catalogue
+from core_app.router_line import REQUIRE_PLACE
+from core_app.slots import Home
 
 T = TypeVar("T")
 Done = tuple[int, int, float]
@@ -65,13 +68,19 @@ class BareRouter:
     cells: tuple[str, ...]
     pool: AsyncConnectionPool[Any]
 
+    @property
+    def directory(self) -> Directory:
+        """Return the directory in which nothing has moved."""
+        return deal(self.cells)
+
     async def write(
         self, cell: str, work: Callable[[Connection, int], Awaitable[T]], *, deadline_seconds: float = 10.0
     ) -> Routed:
         """Run `work` as one pipelined transaction."""
         async with self.pool.connection() as connection, connection.pipeline():
             await connection.execute(b"begin")
-            await connection.execute(b"select biyi.require_epoch(%s)", [EPOCH])
+            chunks = list(cell.chunks) if isinstance(cell, Home) else None
+            await connection.execute(REQUIRE_PLACE, [EPOCH, "", chunks])
             value = await work(connection, EPOCH)
             await connection.execute(b"commit")
         return Routed(value, EPOCH)

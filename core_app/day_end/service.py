@@ -12,6 +12,7 @@ import enum
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from psycopg import AsyncCursor
@@ -45,7 +46,7 @@ from core_app.router import CellUnavailable
 from core_app.router_line import ALLOW_A_MINUTE
 from core_app.servicing.collection import PLAN_TASKS, collection_columns
 from core_app.servicing.read import read_strategies
-from core_app.slots import CHUNK_SLOTS, chunks_of_cell
+from core_app.slots import CHUNK_SLOTS, Home
 
 T = TypeVar("T")
 Rows = AsyncCursor[Any]
@@ -109,9 +110,9 @@ class DayEnd:
     _answered_at: float = field(default_factory=time.monotonic)
 
     @property
-    def chunks(self) -> range:
-        """Return the chunks of the cell's slots."""
-        return chunks_of_cell(self.cell, self.core.router.cells)
+    def chunks(self) -> tuple[int, ...]:
+        """Return the chunks that are the cell's now."""
+        return self.core.router.directory.chunks_of_cell(self.cell)
 
     async def run(self, day: dt.date | None = None) -> DayClosed:
         """Close `day`, by default the cell's business date, going on where an earlier run ended.
@@ -124,9 +125,7 @@ class DayEnd:
         day = day or open_day
         if day > open_day or (day < open_day and not await self._is_closed(day)):
             raise DayNotOpen(f"cell {self.cell} is on {open_day}: needs that day, not {day}")
-        loans = await self._do(day, Step.CLOSE)
-        closings = await self._do(day, Step.BOOK)
-        await self._patiently(lambda: self._finish(day))
+        rows = await self._close_all(day)
         await self._patiently(lambda: grant_rewards(self.core, self.cell))
         await self._patiently(lambda: grade_customers(self.core, self.cell, day))
         await self._patiently(lambda: choose_customers(self.core, self.cell, day))
@@ -135,20 +134,33 @@ class DayEnd:
         await self._patiently(lambda: catch_up(self.core, self.cell, day))
         unmatched = await self._patiently(lambda: match_channels(self.core, self.cell, day))
         seconds = round(time.monotonic() - started, 3)
-        return DayClosed(self.cell, day, loans, closings, seconds, unmatched)
+        return DayClosed(self.cell, day, rows[Step.CLOSE], rows[Step.BOOK], seconds, unmatched)
 
-    async def _do(self, day: dt.date, step: Step) -> int:
+    async def _close_all(self, day: dt.date) -> dict[Step, int]:
+        """Do every step for all chunks and move the date on; again when a chunk came or went meanwhile."""
+        ends: float | None = None
+        while True:
+            chunks = self.chunks
+            rows = {step: await self._do(day, step, chunks) for step in Step}
+            if await self._patiently(partial(self._finish, day, chunks)):
+                return rows
+            ends = ends or time.monotonic() + self.patience_seconds
+            if time.monotonic() > ends:
+                raise DayNotOpen(f"cell {self.cell}: {day} cannot end: its chunks of slots stay in doubt")
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def _do(self, day: dt.date, step: Step, chunks: tuple[int, ...]) -> int:
         """Do a step for every chunk that lacks it; return the rows it wrote for the whole cell."""
-        done = await self._patiently(lambda: self._read_done(day, step))
-        missing = [chunk for chunk in self.chunks if chunk not in done]
+        done = await self._patiently(lambda: self._read_done(day, step, chunks))
+        missing = [chunk for chunk in chunks if chunk not in done]
         turn = asyncio.Semaphore(self.at_once)
-        self.tell(self.cell, step, len(done), len(self.chunks))
+        self.tell(self.cell, step, len(done), len(chunks))
 
         async def take_turn(chunk: int) -> None:
             what = (day, step, chunk)
             async with turn:
                 done[chunk] = await self._patiently(lambda: do_chunk(self.core, self.cell, what))
-                self.tell(self.cell, step, len(done), len(self.chunks))
+                self.tell(self.cell, step, len(done), len(chunks))
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -189,30 +201,30 @@ class DayEnd:
         return await self._write(work)
 
     async def _is_closed(self, day: dt.date) -> bool:
-        closed = await self._patiently(lambda: self._read_done(day, Step.CLOSE))
-        booked = await self._patiently(lambda: self._read_done(day, Step.BOOK))
-        return len(closed) == len(booked) == len(self.chunks)
+        chunks = self.chunks
+        closed = await self._patiently(lambda: self._read_done(day, Step.CLOSE, chunks))
+        booked = await self._patiently(lambda: self._read_done(day, Step.BOOK, chunks))
+        return len(closed) == len(booked) == len(chunks)
 
-    async def _read_done(self, day: dt.date, step: Step) -> dict[int, int]:
+    async def _read_done(self, day: dt.date, step: Step, chunks: tuple[int, ...]) -> dict[int, int]:
         async def work(connection: Connection, epoch: int) -> dict[int, int]:
             rows = await connection.execute(store.SELECT_DONE, [day, str(step)])
-            return {chunk: written for chunk, written in await rows.fetchall() if chunk in self.chunks}
+            return {chunk: written for chunk, written in await rows.fetchall() if chunk in chunks}
 
         read = await self.core.router.read(self.cell, work, deadline_seconds=self.core.deadline_seconds)
         return read.value
 
-    async def _finish(self, day: dt.date) -> None:
-        values = {
-            "day": day,
-            "steps": len(Step) * len(self.chunks),
-            "first_chunk": self.chunks[0],
-            "last_chunk": self.chunks[-1],
-        }
+    async def _finish(self, day: dt.date, chunks: tuple[int, ...]) -> bool:
+        """Move the cell's date on from `day`; return whether it is past it."""
+        values = {"day": day, "steps": len(Step) * len(chunks), "chunks": list(chunks)}
 
-        async def work(connection: Connection, epoch: int) -> None:
+        async def work(connection: Connection, epoch: int) -> bool:
+            await connection.execute(store.LOCK_DATE)
             await connection.execute(store.FINISH_DAY, values)
+            (date,) = await _fetch(await connection.execute(store.SELECT_DATE))
+            return date is not None and date > day
 
-        await self._write(work)
+        return await self._write(work)
 
     async def _write(self, work: Callable[[Connection, int], Awaitable[T]]) -> T:
         written = await self.core.router.write(self.cell, work, deadline_seconds=self.core.deadline_seconds)
@@ -220,7 +232,7 @@ class DayEnd:
 
 
 async def do_chunk(core: LendingCore, cell: str, what: tuple[dt.date, Step, int]) -> int:
-    """Close or book one chunk for a day, once; return how many rows that wrote."""
+    """Close or book one chunk for a day, once, in the cell that has it; return how many rows that wrote."""
     day, step, chunk = what
     key = f"day-end-{day:%Y%m%d}-{step}-{chunk:03d}"
     body = {"day": day.isoformat(), "step": str(step), "chunk": chunk}
@@ -240,7 +252,7 @@ async def do_chunk(core: LendingCore, cell: str, what: tuple[dt.date, Step, int]
         answer = body | {"rows": written}
         return await finish_command(connection, claim, 201, answer, Told(f"day_end.{step}", key, answer))
 
-    done = await run_command(core, cell, command, work)
+    done = await run_command(core, Home(cell, [chunk]), command, work)
     return int(done.answer.body["rows"])
 
 
@@ -294,10 +306,11 @@ async def _fetch(rows: Any) -> tuple[Any, ...]:
 
 async def read_status(core: LendingCore, cell: str) -> dict[str, Any]:
     """Return the cell's business date and what the newest day-end has done so far."""
-    chunks = chunks_of_cell(cell, core.router.cells)
 
     async def work(connection: Connection, epoch: int) -> dict[str, Any]:
         rows = await (await connection.execute(store.SELECT_STATUS)).fetchall()
+        # Asked now: a process that has only begun learns where slots are with the first grants.
+        chunks = core.router.directory.chunks_of_cell(cell)
         steps = {
             step: {"chunks": done, "of": len(chunks), "rows": written, "last_at": at.isoformat()}
             for _, _, step, done, written, at, _ in rows

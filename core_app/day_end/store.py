@@ -252,13 +252,22 @@ OPEN_DAY = """
 update core.business_date set on_date = coalesce(on_date, %s::date) returning on_date
 """
 
+# A move of slots holds this row while a chunk arrives: what comes after the lock sees the chunk.
+LOCK_DATE = "select from core.business_date for update"
+
+# Neither while a chunk is leaving nor with a list of chunks that is not the cell's any more.
 FINISH_DAY = """
 update core.business_date set on_date = %(day)s::date + 1
 where on_date = %(day)s and %(steps)s = (
     select count(*) from core.day_end_progress
-    where on_date = %(day)s and chunk between %(first_chunk)s and %(last_chunk)s
+    where on_date = %(day)s and chunk = any (%(chunks)s::smallint[])
+) and not exists (
+    select from core.day_end_chunks c
+    where c.place = 'leaving' or (c.place = 'owned') <> (c.chunk = any (%(chunks)s::smallint[]))
+        and c.place <> 'dealt'
 )
 """
+SELECT_DATE = "select on_date from core.business_date"
 
 SELECT_DONE = "select chunk, rows_written from core.day_end_progress where on_date = %s and step = %s"
 

@@ -38,7 +38,7 @@ from core_app.loans.together import Outcome, Outcomes, write_together
 from core_app.products.model import Product
 from core_app.products.published import find_version
 from core_app.router import CellUnavailable
-from core_app.slots import chunk_of_slot
+from core_app.slots import chunk_of_slot, join_homes
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,8 @@ async def post_draws(core: LendingCore, wanted: Sequence[WantedDraw], seconds: f
 
     No two may share a name. What the router raises holds for all of them, unless some were committed by then.
     """
-    cell, ends, outcomes = wanted[0].cell, time.monotonic() + seconds, dict[str, Outcome]()
+    cell = join_homes([one.cell for one in wanted])
+    ends, outcomes = time.monotonic() + seconds, dict[str, Outcome]()
     while left := [one for one in wanted if one.key not in outcomes]:
         try:
             work = partial(_post, core, left)

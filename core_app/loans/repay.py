@@ -31,6 +31,7 @@ from core_app.products.published import find_version
 from core_app.rules.engine import judge, refuse_by_rules
 from core_app.rules.legal import Stage
 from core_app.rules.measure import measure_posting
+from core_app.slots import join_homes
 
 LOCK = "select core.lock_repaid(%s::text[], %s::smallint[], %s::date)"
 
@@ -94,7 +95,7 @@ async def post_repayments(
 
     No two may share a name. What the router raises holds for all of them.
     """
-    cell = wanted[0].cell
+    cell = join_homes([one.cell for one in wanted])
     outcomes = await write_together(core, cell, partial(_post, core, wanted), seconds)
     each = (outcomes[one.key] for one in wanted)
     return [one if isinstance(one, Refused) else Done(cell, one) for one in each]

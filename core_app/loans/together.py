@@ -19,6 +19,7 @@ from core_app.commands import Answer, Done
 from core_app.core import Connection, LendingCore
 from core_app.errors import Refused
 from core_app.router import MAX_WAITING, CellUnavailable
+from core_app.slots import Home
 
 AT_ONCE = 2
 """Transactions of one kind, of one process on one cell. Source: our choice; while one commits the next is
@@ -124,7 +125,7 @@ class _Cell(Generic[W]):
 
 
 class GroupQueue(Generic[W]):
-    """The commands of one kind of one process, cell by cell."""
+    """The commands of one kind of one process, cell by cell, those of a chunk on its way apart."""
 
     def __init__(self, core: LendingCore, post: Post[W]) -> None:
         self._core = core
@@ -137,7 +138,7 @@ class GroupQueue(Generic[W]):
         Refused and CellUnavailable as when it goes alone. A caller that leaves takes back only what was not
         begun.
         """
-        cell = self._cells.setdefault(wanted.cell, _Cell())
+        cell = self._cells.setdefault(self._queue_of(wanted.cell), _Cell())
         if len(cell.waiting) >= MAX_WAITING:
             raise CellUnavailable(wanted.cell, "not_done")
         outcome: asyncio.Future[Done] = asyncio.get_running_loop().create_future()
@@ -147,6 +148,15 @@ class GroupQueue(Generic[W]):
             task = asyncio.create_task(self._work(cell))
             cell.running.add(task)
         return await outcome
+
+    def _queue_of(self, cell: str) -> str:
+        """Return the queue of a command: its cell's, or its chunk's own while that is on its way elsewhere.
+
+        Who has to wait for a chunk that nobody may write holds up nobody of another one.
+        """
+        moving = self._core.router.directory.moving
+        apart = moving is not None and isinstance(cell, Home) and moving.chunk in cell.chunks
+        return f"{cell}/{moving.chunk}" if moving is not None and apart else str(cell)
 
     async def _work(self, cell: _Cell[W]) -> None:
         """Post groups until none is left that can go."""

@@ -3,7 +3,14 @@
 from replication.projection.position import Change, Row
 
 PREFIX = "loan:"
-_TOPICS = ("loan.drawn", "loan.repaid", "loan.voided", "loan.repayment_reversed", "loan.written_off")
+_TOPICS = (
+    "loan.drawn",
+    "loan.repaid",
+    "loan.voided",
+    "loan.repayment_reversed",
+    "loan.written_off",
+    "loan.moved",
+)
 
 
 def summary_key(loan_id: str) -> str:
@@ -14,8 +21,8 @@ def summary_key(loan_id: str) -> str:
 def map_row(row: Row) -> Change | None:
     """Return what a row does to the summaries, None for rows about other things.
 
-    A row that does not say where the loan stands (of an older program) takes the summary away:
-    readers then go to the primary, and never see a state from before that row.
+    A row that does not say where the loan stands (of an older program, or that it moved elsewhere) takes the
+    summary away: readers then go to the primary, and never see a state from before that row.
     """
     if row.topic not in _TOPICS:
         return None

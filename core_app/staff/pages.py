@@ -121,11 +121,12 @@ async def assign(core: LendingCore, by: str, staff: str, customer_ids: Sequence[
     """Make customers somebody's for `days` days (0: no longer); returns those that exist."""
     if by == staff:
         raise refuse_field("body.staff", "one's own name", "somebody else: nobody assigns to themselves")
-    by_cell: dict[str, list[str]] = {}
+    by_home: dict[tuple[int, ...], list[str]] = {}
     for customer_id in filter(is_customer_id, customer_ids):
-        by_cell.setdefault(core.cell_of_customer(customer_id), []).append(customer_id)
+        by_home.setdefault(core.cell_of_customer(customer_id).chunks, []).append(customer_id)
     done: list[str] = []
-    for cell, ids in by_cell.items():
+    for ids in by_home.values():
+        cell = core.cell_of_customer(ids[0])
 
         async def work(connection: Connection, _epoch: int, ids: list[str] = ids) -> list[str]:
             return [

@@ -17,7 +17,6 @@ from core_app.commands import Answer, Done
 from core_app.core import Connection, LendingCore
 from core_app.errors import Kind, Refused, refuse_conflict
 from core_app.ids import Letter, is_customer_id, slot_of_id
-from core_app.slots import cell_of_slot
 from core_app.staff.looks import FACTS, PERSONAL, Subject, Viewer, Wish, record_of
 
 _RECORD = "select look_id, customer_id, facts from core.record_looks(%s)"
@@ -87,7 +86,7 @@ async def look(core: LendingCore, viewer: Viewer, wish: Wish) -> Done:
     slot = _slot_of(core, wish.subject, wish.subject_id)
     if slot is None:
         raise Refused(Kind.NOT_FOUND, f"There is no such {wish.subject}.")
-    cell = cell_of_slot(slot, core.router.cells)
+    cell = core.cell_of_slot(slot)
     look_id = core.new_id(Letter.LOOK, slot)
     record = record_of(look_id, core.site, viewer, wish)
 

@@ -173,6 +173,15 @@ _ALL = (
         rate=MOVE_RATE,
     ),
     Drill(
+        "slot-move",
+        "Move customers in use to the other cell and back under load; about 40 s",
+        "负载下客户槽位迁移并迁回",
+        "slot_move",
+        "slot-move",
+        dangerous=False,
+        rate=MOVE_RATE,
+    ),
+    Drill(
         "cloud-burst",
         "Twice the load; API processes join the cloud's entrance and leave again; about 50 s",
         "云端弹性扩容与缩回",

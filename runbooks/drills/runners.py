@@ -29,6 +29,7 @@ from runbooks.drills.scene import DrillOptions, DrillRefused, Scene
 from runbooks.drills.site_evacuation import make_site_evacuation
 from runbooks.drills.site_isolation import make_site_isolation
 from runbooks.drills.site_loss import DrillReport, run_site_loss
+from runbooks.drills.slot_move import make_slot_move
 from runbooks.drills.split_brain import make_split_brain
 from runbooks.drills.staff_compromise import make_staff_compromise
 from runbooks.drills.tables import (
@@ -143,6 +144,7 @@ RUNNERS: Final[Mapping[str, Runner]] = MappingProxyType(
         "cache-loss": _one_fault(lambda target, _: make_cache_loss(_site(target))),
         "restore": _one_fault(lambda target, _: make_restore_drill(target.cell)),
         "planned-move": _planned_move,
+        "slot-move": _one_fault(lambda _target, _: make_slot_move()),
         "key-rotation": _key_rotation,
         "certificate-rotation": _certificates,
         "ueba-loss": _ueba_loss,

@@ -18,6 +18,7 @@ from core_app.commands import make_command
 from core_app.core import Connection, LendingCore
 from core_app.day_end.fingerprint import read_fingerprint
 from core_app.day_end.service import DayEnd
+from core_app.directory import Directory
 from core_app.loans.repay import repay_loan
 from core_app.sql.apply import apply_migrations, read_migrations
 from replication.model import Grant
@@ -75,6 +76,7 @@ class _TwinRouter:
     """Runs transactions on one connection to the twin, one after the other."""
 
     cells: tuple[str, ...]
+    directory: Directory
     connection: Connection
 
     async def write(
@@ -104,7 +106,7 @@ async def run_undisturbed(
             await _copy(source, twin, table, rows.format(day=f"'{day}'"))
         await twin.execute(_AS_DRAWN)
         await twin.execute("set session_replication_role = origin")
-        beside = replace(core, router=_TwinRouter(core.router.cells, twin))
+        beside = replace(core, router=_TwinRouter(core.router.cells, core.router.directory, twin))
         journal = await (await source.execute(_JOURNAL, [day])).fetchall()
         for number, (loan_id, amount_fen, booked_on) in enumerate(journal):
             await twin.execute("update core.business_date set on_date = %s", [booked_on])

@@ -84,6 +84,14 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
         "A primary was killed and another copy took over a cell meanwhile",
         "轮换期间一个主库被终止，另一单元由其他副本接管",
     ),
+    "slots_were_moved": (
+        "Every slot moved with equal checksums, and came back",
+        "每个槽位迁移校验一致，并已迁回",
+    ),
+    "slots_waited_in_limit": (
+        "Customers of a moved slot waited for a second at most",
+        "被迁移槽位的客户等待不超过一秒",
+    ),
     "moves_were_done": ("Every planned move reached its site", "每次计划迁移都已到位"),
     "matrix_acknowledged_is_kept": (
         "Every acknowledged write of the matrix is kept",

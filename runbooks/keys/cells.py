@@ -20,7 +20,8 @@ PATIENCE_S = 30.0
 TRANSACTION_MS = 3000
 """The server ends a transaction of ours that is open this long. Source: as the core's own (decision 006)."""
 _PAUSE_S = 0.2
-_OTHER_EPOCH = "BY001"
+_PASSING = ("BY001", "BY150", "25006")
+"""It is in another epoch; slots are leaving it; it is no primary any more, and read-only."""
 
 
 class CellSilent(Exception):
@@ -44,7 +45,7 @@ async def run_in_cell(
         except (OSError, EtcdUnavailable, KeyError, TimeoutError, psycopg.Error) as error:
             state = getattr(error, "sqlstate", None)
             passing = not isinstance(error, psycopg.Error) or isinstance(error, psycopg.OperationalError)
-            if not passing and state not in (_OTHER_EPOCH, "25006"):  # read-only: it is no primary any more
+            if not passing and state not in _PASSING:
                 raise
             if time.monotonic() > end:
                 raise CellSilent(f"cell {cell}: {type(error).__name__} for {patience_s:.0f} s") from error
@@ -61,5 +62,5 @@ async def _once(settings: SiteSettings, cell: str, work: Callable[[Connection], 
         options=f"-c transaction_timeout={TRANSACTION_MS}",
     )  # fmt: skip
     async with connection, connection.transaction():
-        await connection.execute("select biyi.require_epoch(%s)", [grant.epoch])
+        await connection.execute("select biyi.require_epoch(%s), core.require_place(null)", [grant.epoch])
         return await work(connection)

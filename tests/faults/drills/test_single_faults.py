@@ -13,6 +13,7 @@ pytestmark = [pytest.mark.timeout(400), pytest.mark.slow]
 DRILLS = (
     ("link-cut",),
     ("witness-loss",),
+    ("slot-move",),
     ("cache-loss", "--site", "cloud"),
     ("primary-crash", "--cell", "b"),
     ("peak-load",),

@@ -37,6 +37,7 @@ from core_app.api.rate_limit import Buckets
 from core_app.api.server import make_config
 from core_app.core import LendingCore
 from core_app.decisions.fake_bureau import FakeBureau
+from core_app.directory import Directory, deal
 from core_app.products.catalogue import read_catalogue
 from core_app.read_models.read import Cache
 from core_app.router_line import REQUIRE_EPOCH
@@ -162,6 +163,10 @@ class DirectRouter:
     def cells(self) -> tuple[str, ...]:
         return tuple(self.pools)
 
+    @property
+    def directory(self) -> Directory:
+        return deal(self.cells)
+
     async def write(
         self, cell: str, work: Callable[[Any, int], Awaitable[Any]], *, deadline_seconds: float = 10.0
     ) -> Routed:
@@ -222,7 +227,9 @@ async def cells(server: Server) -> Cells:
             tables = (f"{schema}.{table}" for schema, found in TABLES.items() for table in found)
             await connection.execute(f"truncate {', '.join(tables)}")
             await connection.execute("update core.business_date set on_date = null")
-            await connection.execute("update core.day_end_chunks set on_date = null")
+            await connection.execute(
+                "update core.day_end_chunks set on_date = null, place = 'dealt', place_epoch = 0, peer = null"
+            )
     return Cells(server, DATABASES)
 
 

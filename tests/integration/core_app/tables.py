@@ -76,6 +76,7 @@ TABLES = {
         "custody",
         "clearing_lines",
         "clearings",
+        "slot_moves",
     ),
     "access": (
         "accounts",

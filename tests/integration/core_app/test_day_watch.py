@@ -8,6 +8,7 @@ import pytest
 
 from core_app.business_calendar import SHANGHAI
 from core_app.day_end.watch import STALE_SECONDS, DayWatch
+from core_app.directory import deal
 from core_app.router import CellUnavailable
 from tests.integration.core_app.lending import register
 
@@ -55,6 +56,7 @@ async def test_what_was_not_read_lately_is_not_told(watch: DayWatch, cells: Any)
 
     class Away:
         cells = ("a", "b")
+        directory = deal(cells)
 
         async def read(self, cell: str, *_: Any, **__: Any) -> None:
             raise CellUnavailable(cell, "not_done")

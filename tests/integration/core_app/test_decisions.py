@@ -35,6 +35,10 @@ class WithoutCell:
         cells: tuple[str, ...] = self.router.cells
         return cells
 
+    @property
+    def directory(self) -> Any:
+        return self.router.directory
+
     async def write(self, cell: str, work: Any, *, deadline_seconds: float = 10.0) -> Any:
         return await self.router.write(cell, work, deadline_seconds=deadline_seconds)
 
@@ -236,6 +240,10 @@ class Together:
     def cells(self) -> tuple[str, ...]:
         cells: tuple[str, ...] = self.router.cells
         return cells
+
+    @property
+    def directory(self) -> Any:
+        return self.router.directory
 
     async def write(self, cell: str, work: Any, *, deadline_seconds: float = 10.0) -> Any:
         return await self.router.write(cell, work, deadline_seconds=deadline_seconds)

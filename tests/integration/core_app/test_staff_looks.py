@@ -163,6 +163,7 @@ async def test_a_transaction_that_is_run_again_records_its_look_once(core: Any, 
         """A router whose first commit was never answered: it runs the work again."""
 
         cells = core.router.cells
+        directory = core.router.directory
         read = core.router.staff.read
 
         async def write(self, cell: str, work: Any, **more: Any) -> Any:

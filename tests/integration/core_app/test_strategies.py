@@ -180,6 +180,10 @@ class WithoutWritesTo:
     def cells(self) -> tuple[str, ...]:
         return tuple(self.router.cells)
 
+    @property
+    def directory(self) -> Any:
+        return self.router.directory
+
     async def read(self, cell: str, work: Any, *, deadline_seconds: float = 10.0) -> Any:
         return await self.router.read(cell, work, deadline_seconds=deadline_seconds)
 

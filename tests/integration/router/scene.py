@@ -31,6 +31,12 @@ from tests.integration.postgres.places import (
 )
 
 ABSENT = CopyId.parse("a-cloud-1-00000000")
+NO_SLOTS = """
+create schema core;
+grant usage on schema core to biyi_app;
+create function core.require_place(wanted smallint[]) returns void language sql as $$ select null::void $$;
+"""
+"""A core without slots: nothing ever leaves this cell (tests/integration/moving has the real one)."""
 INSERT = "insert into ledger (key, epoch) values (%s, %s) on conflict do nothing returning 1"
 
 
@@ -154,6 +160,7 @@ async def make_scene() -> AsyncIterator[Scene]:
             async with await connect_as(pair.idc, "biyi_owner") as owner:
                 await owner.execute("create table ledger (key text primary key, epoch bigint)")
                 await owner.execute("grant select, insert, update on ledger to biyi_app")
+                await owner.execute(NO_SLOTS)
             primary = control.read_copy_id(pair.idc)
             assert primary is not None
             settings = SiteSettings(

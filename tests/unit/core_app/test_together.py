@@ -3,21 +3,25 @@
 import asyncio
 import datetime as dt
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from core_app.commands import Answer, Command, Done
 from core_app.core import LendingCore
+from core_app.directory import Moving, Phase, deal
 from core_app.errors import Kind, Refused
 from core_app.loans import together
 from core_app.loans.repay import WantedRepayment
 from core_app.loans.together import AT_ONCE, MOST, GroupQueue
 from core_app.router import MAX_WAITING, CellUnavailable
+from core_app.slots import Home
 
 
 class FakeRouter:
     cells = ("a",)
+    directory = deal(("a", "b"))
 
 
 class Posting:
@@ -118,6 +122,21 @@ async def test_no_loan_and_no_key_is_under_way_twice_and_a_loan_keeps_its_order(
     posting.go.set()
     await asyncio.gather(*tasks)
     assert posting.groups[2:] == [["key-00002", "key-00001"], ["key-00003"]]
+
+
+async def test_who_waits_for_a_chunk_on_its_way_holds_up_nobody_else(posting: Posting) -> None:
+    queue = make_queue(posting)
+    moving = Moving(5, "a", "b", 1, Phase.COPYING, "me", "now")
+    queue._core.router.directory = deal(("a", "b")).begin(moving)  # type: ignore[misc]
+    stuck = [replace(make_wanted(number), cell=Home("a", [5])) for number in range(AT_ONCE * 2)]
+    tasks = [asyncio.create_task(queue.post(one)) for one in stuck]
+    await let_run()
+    before = len(posting.groups)
+    tasks.append(asyncio.create_task(queue.post(replace(make_wanted(900), cell=Home("a", [6])))))
+    await let_run()
+    assert posting.groups[before:] == [["key-00900"]]
+    posting.go.set()
+    await asyncio.gather(*tasks)
 
 
 async def test_each_is_told_its_own_outcome(posting: Posting) -> None:
