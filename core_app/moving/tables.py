@@ -11,9 +11,9 @@ from core_app.slots import CHUNK_SLOTS
 CELL_TABLES = frozenset(
     f"core.{name}"
     for name in (
-        "accounts", "alert_tasks", "business_date", "campaigns", "clearings", "day_end_chunks", "funder_quotas",
-        "funder_versions", "gang_runs", "opinion_checks", "opinion_feeds", "product_versions", "settlements",
-        "slot_moves", "staff_pages", "strategies",
+        "accounts", "alert_tasks", "business_date", "campaigns", "clearings", "day_end_chunks",
+        "funder_quotas", "funder_versions", "gang_runs", "opinion_checks", "opinion_feeds",
+        "product_versions", "settlements", "slot_moves", "staff_pages", "strategies",
     )
 ) | {"keys.closed_versions", "keys.rewraps"}  # fmt: skip
 """Tables whose rows are the cell's own: they stay."""
