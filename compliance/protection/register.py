@@ -16,8 +16,15 @@ _PERSONAL = re.compile(
     r"sex|bank_?card|card_?no|account_?no|cvv2?|pin|password|passwd|face|finger\w*|voice|wechat|qq|device_?id|imei|"
     r"mac|ip|wifi|gps|location)(_|$)"
 )
-_NOT_A_PERSON = frozenset({"core.accounts.name_en", "core.accounts.name_zh", "biyi_migrations.applied.name"})
-"""Names of accounts in the books and of migrations."""
+_NOT_A_PERSON = frozenset(
+    {
+        "core.accounts.name_en",
+        "core.accounts.name_zh",
+        "core.page_events.name",
+        "biyi_migrations.applied.name",
+    }
+)
+"""Names of accounts in the books, of the dictionary's page events, and of migrations."""
 _PROTECTED_LABELS = frozenset({"sealed", "index", "staff"})
 
 

@@ -10,6 +10,7 @@ TRIGGERS = (
     ("core.outbox", "told_is_audited"),
     ("core.payout_events", "payout_event_is_audited"),
     ("core.business_date", "business_date_is_audited"),
+    ("core.slot_moves", "slot_moves_are_audited"),
     *((f"audit.{table}", "append_only") for table in ("entries", "blocks", "checkpoints", "chain")),
     *(
         (f"controls.{t}", f"{t}_are_audited")

@@ -82,7 +82,7 @@ async def test_an_unmasking_shows_the_named_field_in_clear_and_is_a_look_of_its_
         ({"purpose": "curiosity"}, 422, "body.purpose"),
         ({"purpose": "internal_audit"}, 422, "body.purpose"),
         ({"fields": []}, 422, "body.fields"),
-        ({"fields": ["salary"]}, 422, "body.fields"),
+        ({"fields": ["salary"]}, 422, "body.fields.0"),
         ({"case_id": "110105194912310021"}, 422, "body.case_id"),
         ({"case_id": "TS-13800138000"}, 422, "body.case_id"),
     ],

@@ -191,13 +191,17 @@ async def test_a_wrong_password_or_no_code_opens_nothing(browsers: dict[Site, Br
     assert (await browser.get("/"))[0] == 303
 
 
-async def test_an_account_without_a_second_factor_is_told_what_to_do_first(
+async def test_an_account_with_a_first_password_is_led_to_change_it_and_nowhere_else(
     browsers: dict[Site, Browser], operator: Operator
 ):
-    status, text = await browsers[Site.IDC].sign_in(operator.first_of_security, "", SECURITY)
-    assert status == 403
-    assert "biyi staff password" in text
-    assert not [line for line in browsers[Site.IDC].set_cookies if line.startswith(SESSION + "=s1.")]
+    browser = browsers[Site.IDC]
+    status, _ = await browser.sign_in(operator.first_of_security, "", SECURITY)
+    assert status == 303
+    status, text = await browser.get("/account")
+    assert status == 200
+    assert "You sign in again afterwards." in text
+    for path in ("/", "/audit", "/keys"):
+        assert (await browser.get(path))[0] == 303, path
 
 
 async def test_the_page_shows_real_epochs(browsers: dict[Site, Browser], operator: Operator):
