@@ -200,7 +200,7 @@ async def test_an_account_with_a_first_password_is_led_to_change_it_and_nowhere_
     status, text = await browser.get("/account")
     assert status == 200
     assert "You sign in again afterwards." in text
-    for path in ("/", "/audit", "/keys"):
+    for path in ("/", "/drills", "/keys"):
         assert (await browser.get(path))[0] == 303, path
 
 
