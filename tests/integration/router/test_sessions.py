@@ -40,7 +40,7 @@ async def test_sessions_are_begun_one_after_another_and_the_first_one_serves(
 ) -> None:
     """As after a take-over: everyone waits, and nothing is open yet."""
     connect, probe = psycopg.AsyncConnection.connect, Line._probe
-    probing = contextvars.ContextVar("probing", default=False)
+    what = contextvars.ContextVar("what", default="pool")
     beginning, peak, pools = Counter[str](), Counter[str](), []
 
     class CountedPool(AsyncConnectionPool[Any]):
@@ -49,7 +49,7 @@ async def test_sessions_are_begun_one_after_another_and_the_first_one_serves(
             super().__init__(**named)
 
     async def watched(*words: Any, **named: Any) -> Any:
-        kind = "probe" if probing.get() else "pool"
+        kind = what.get()
         beginning[kind] += 1
         peak[kind] = max(peak[kind], beginning[kind])
         try:
@@ -58,11 +58,11 @@ async def test_sessions_are_begun_one_after_another_and_the_first_one_serves(
             beginning[kind] -= 1
 
     async def probed(line: Line) -> bool:
-        token = probing.set(True)
+        token = what.set("probe")
         try:
             return await probe(line)
         finally:
-            probing.reset(token)
+            what.reset(token)
 
     monkeypatch.setattr(psycopg.AsyncConnection, "connect", watched)
     monkeypatch.setattr(router_line, "AsyncConnectionPool", CountedPool)
@@ -72,6 +72,7 @@ async def test_sessions_are_begun_one_after_another_and_the_first_one_serves(
         await asyncio.gather(*waiting)
 
         async def all_open() -> bool:
+            what.set("our own look")
             return await count_sessions(scene) == 4
 
         await until(all_open, "four sessions are open")
