@@ -1,6 +1,6 @@
 """Every table of the core: whose its rows are, and how the rows of one chunk of slots are found. Pure.
 
-A table that is new has to be put here: tests/integration/core_app/test_moving.py walks the live schema.
+A table that is new has to be put here: tests/integration/moving/test_moving.py walks the live schema.
 """
 
 from collections.abc import Mapping
