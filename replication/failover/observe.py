@@ -116,6 +116,7 @@ class CopyObserver:
             holders=self.sight.holders(place.cell) if grant is None else None,
             peer_waits_for_ms=self.sight.peer_waits_for_ms(place.cell),
             promised_for_ms=self.sight.promised_for_ms(),
+            born=world is not None and place.cell in world.born,
             degrade=cell.degrade,
             degrade_after_ms=cell.degrade_after_ms,
             without_etcd=cell.without_etcd,
