@@ -21,7 +21,7 @@ from replication.settings import SiteSettings
 class _Sign:
     """The last new thing heard, and when."""
 
-    token: object
+    token: tuple[int | str | None, ...] | None
     at_ms: int
 
 
@@ -267,7 +267,7 @@ class CopyObserver:
             return {}
         signs = self._memory.followers
         streaming = {f.copy: f for f in own.followers if f.streaming}
-        watched = grant.grant.sync_set | own.sync_names | streaming.keys()
+        watched = {*grant.grant.sync_set, *own.sync_names, *streaming}
         for copy in watched:
             sign = signs.setdefault(copy, _Sign(None, at_ms))
             follower = streaming.get(copy)

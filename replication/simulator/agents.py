@@ -15,10 +15,11 @@ from replication.model import Beat, CopyId, Grant, Site
 from replication.postgres.copy import PostgresError
 from replication.settings import SiteSettings
 from replication.simulator.copies import SimCopy
-from replication.simulator.engine import Answer, Engine, Task, answered, pause
+from replication.simulator.engine import Answer, Engine, Task
 from replication.simulator.etcd import EtcdClient, SimEtcd
 from replication.simulator.invariants import Rules
 from replication.simulator.server import SimServer
+from replication.simulator.waits import answered, pause
 
 
 @dataclass(slots=True)

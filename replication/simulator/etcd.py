@@ -11,8 +11,9 @@ from random import Random
 from replication.etcd import EtcdUnavailable, Outcome
 from replication.grants import COPIES, World
 from replication.model import Beat, Grant, GrantSeen, Site
-from replication.simulator.engine import Answer, Engine, answered
+from replication.simulator.engine import Answer, Engine
 from replication.simulator.links import Links
+from replication.simulator.waits import answered
 
 ATTEMPT_MS = 60
 """A client's patience with all members together; scaled like the limits in `schedule.py`."""
