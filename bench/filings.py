@@ -1,8 +1,8 @@
 """All EAST tables of a portfolio against plain COPY of the same rows, on one server in one run.
 
-`python bench/filings.py --loans 1000000` (about 20 minutes, most of it filling) writes
-bench/results/filings.json. Plain COPY reads rows from tables that hold them ready, one table after the other, as
-psycopg hands them out; a second figure is of the same rows read as ours are. All are timed by turns; memory is
+`python bench/filings.py --loans 1000000` (20 minutes, most of it filling) writes
+bench/results/filings.json. Plain COPY reads tables that hold the rows ready, one after the other, as psycopg
+hands them out; a second figure is of the same rows read as ours are. All are timed by turns; memory is
 what this process had at most, after each.
 """
 
