@@ -15,6 +15,7 @@ import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -91,17 +92,9 @@ async def serve(
         if collecting:
             payers["debit"] = Payer(core, as_collector(settings), collecting, time.monotonic, DEBITS)
         days = DayWatch(core, _read_now)
+        figures = partial(_all_figures, payers, days, router)
         async with (
-            _status_served(
-                payers,
-                lambda: chain(
-                    payer_figures(payers),
-                    days.figures(),
-                    move_figures(lambda: router.directory, _read_now),
-                ),
-                (site.listen_host, settings.status_port),
-                identity,
-            ),
+            _status_served(payers, figures, (site.listen_host, settings.status_port), identity),
             health_served(site, identity, alive_routes()),
         ):
             tasks = [asyncio.create_task(payer.run()) for payer in payers.values()]
@@ -157,6 +150,10 @@ def payer_figures(payers: Mapping[str, Payer]) -> Iterator[Metric]:
         for state, count in payer.written.items():
             orders.add_metric([str(state)], count)
         yield from (channels, orders)
+
+
+def _all_figures(payers: Mapping[str, Payer], days: DayWatch, router: Router) -> Iterator[Metric]:
+    return chain(payer_figures(payers), days.figures(), move_figures(router.directory, _read_now()))
 
 
 @contextlib.asynccontextmanager

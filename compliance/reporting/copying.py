@@ -39,7 +39,7 @@ async def copy_out(
             while ended is None:
                 batch, ended = await connection.wait(_read_batch(connection.pgconn))
                 if keeping is not None:
-                    await keeping
+                    await asyncio.shield(keeping)
                 keeping = asyncio.create_task(asyncio.to_thread(keep, batch))
         finally:
             if keeping is not None:  # nobody may close a file that is still written to

@@ -1,11 +1,11 @@
 """For how long a move of slots has been under way, for Prometheus: one that was left behind has to be told.
 
-Told by the payers of both sites, whose routers follow the directory. Pure but for the clock.
+Told by the payers of both sites, whose routers follow the directory. Pure.
 """
 
 import datetime as dt
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 
@@ -27,16 +27,14 @@ def read_age_seconds(moving: Moving, now: dt.datetime) -> float:
         return math.inf
 
 
-def move_figures(
-    read_directory: Callable[[], Directory], read_now: Callable[[], dt.datetime]
-) -> Iterator[Metric]:
+def move_figures(directory: Directory, now: dt.datetime) -> Iterator[Metric]:
     """Return the age of the move under way; no sample while there is none."""
     age = GaugeMetricFamily(
         "biyi_slot_move_seconds",
         "Since the move of slots under way was begun",
         labels=["slots", "source", "target", "phase"],
     )
-    if (moving := read_directory().moving) is not None:
+    if (moving := directory.moving) is not None:
         labels = [name_chunk(moving.chunk), moving.source, moving.target, str(moving.phase)]
-        age.add_metric(labels, read_age_seconds(moving, read_now()))
+        age.add_metric(labels, read_age_seconds(moving, now))
     yield age

@@ -58,7 +58,7 @@ def told() -> set[str]:
         *cache_figures({}, 0.0),
         *payer_figures({"payout": nobody, "debit": nobody}),
         *DayWatch(nobody, lambda: dt.datetime(2026, 5, 3, tzinfo=dt.UTC)).figures(),
-        *move_figures(lambda: deal(("a", "b")), lambda: dt.datetime(2026, 5, 3, tzinfo=dt.UTC)),
+        *move_figures(deal(("a", "b")), dt.datetime(2026, 5, 3, tzinfo=dt.UTC)),
     ]
     gauges += notary_figures(nobody)
     gauges += Figures(cluster_up=True).metrics()

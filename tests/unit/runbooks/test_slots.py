@@ -48,7 +48,7 @@ def test_a_move_that_was_left_behind_is_shown_with_its_age_and_what_to_do(
 
 def test_prometheus_is_told_how_old_a_move_is_while_there_is_one() -> None:
     def told(directory: Directory) -> dict[tuple[str, ...], float]:
-        figures = move_figures(lambda: directory, lambda: BEGUN + dt.timedelta(seconds=90))
+        figures = move_figures(directory, BEGUN + dt.timedelta(seconds=90))
         return {tuple(one.labels.values()): one.value for family in figures for one in family.samples}
 
     assert told(CALM) == {}
