@@ -18,6 +18,7 @@ from core_app.router_line import TRANSACTION_MS
 from tests.integration.core_app.conftest import Client
 from tests.integration.moving.test_moving import Killed, mover_is_idle, rows_of_chunk, run_sql, where_is
 from tests.integration.moving.world import CELLS, World
+from tests.integration.postgres.places import until
 
 EVENTS = "select count(*) from core.page_events where customer_id = %s"
 DAY = dt.date(2026, 1, 15)
@@ -105,7 +106,11 @@ async def test_who_is_at_a_move_is_found_and_nobody_when_it_was_left_behind(worl
             moving = (await read_record(mover.etcd, CELLS)).directory.moving
             assert moving is not None
             assert moving.phase is Phase.COPYING
-            assert await mover.find_worker(moving) is None
+
+            async def left_behind() -> bool:
+                return await mover.find_worker(moving) is None
+
+            await until(left_behind, "the sessions of the mover have ended")
             assert await mover.abort() is not None
         assert await rows_of_chunk(world, "a", loan_id) == 1
 
