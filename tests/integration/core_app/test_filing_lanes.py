@@ -59,7 +59,9 @@ async def test_a_disk_that_takes_no_more_ends_the_copy(connection: Any) -> None:
 
 
 async def test_who_is_cancelled_leaves_no_statement_behind(connection: Any) -> None:
-    endless = SQL("copy (select n, pg_sleep(0.001) from generate_series(1, 1000000) as n) to stdout")
+    # Of rows that fill the server's buffer: before its first answer the session would be psycopg's to mend.
+    wide = "select repeat('x', 9000), pg_sleep(0.001) from generate_series(1, 1000000)"
+    endless = SQL("copy ({}) to stdout").format(SQL(wide))
     task = asyncio.create_task(copy_out(connection, endless, io.BytesIO(), hashlib.sha256()))
     await asyncio.sleep(0.3)
     task.cancel()
