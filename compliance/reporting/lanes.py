@@ -12,7 +12,7 @@ Lane = Sequence[Snapshot]
 """One snapshot of each cell, in the order of the cells."""
 LANES = 2
 """Lanes of a filing. Source: measured; while one table is computed another is sent and hashed, and a third
-gave nothing on two cores. Each takes a session of every cell, and that session's memory."""
+gave no clear gain on two cores. Each takes a session of every cell, and that session's memory."""
 
 
 @asynccontextmanager
