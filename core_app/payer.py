@@ -1,8 +1,9 @@
 """Pays out what was drawn, collects what is due, tells borrowers: `python -m core_app.payer --settings
 <site.json>`.
 
-One runs at each site, on the orders of all cells; it also tells whether their day-end is late. Its channels
-and limits stand in `channels.json` beside the site's settings; it answers on `status_port`: `GET /v1/status`.
+One runs at each site, on the orders of all cells; it also tells whether their day-end is late, and for how
+long slots have been moving. Its channels and limits stand in `channels.json` beside the site's settings; it
+answers on `status_port`: `GET /v1/status`.
 """
 
 import asyncio
@@ -13,7 +14,8 @@ import signal
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -33,6 +35,7 @@ from core_app.funding.fake_bank import DEBITS as DEBITS_PATH
 from core_app.funding.fake_bank import FakeBankChannel
 from core_app.funding.payer import Payer
 from core_app.funding.settings import FILE, PayerSettings, as_collector, read_payer_settings
+from core_app.moving.watch import move_figures
 from core_app.notices.fake_gateway import FakeMessageGateway
 from core_app.notices.gateway import MessageGateway
 from core_app.notices.send import Sender
@@ -89,8 +92,9 @@ async def serve(
         if collecting:
             payers["debit"] = Payer(core, as_collector(settings), collecting, time.monotonic, DEBITS)
         days = DayWatch(core, _read_now)
+        figures = partial(_all_figures, payers, days, router)
         async with (
-            _status_served(payers, days, (site.listen_host, settings.status_port), identity),
+            _status_served(payers, figures, (site.listen_host, settings.status_port), identity),
             health_served(site, identity, alive_routes()),
         ):
             tasks = [asyncio.create_task(payer.run()) for payer in payers.values()]
@@ -148,9 +152,16 @@ def payer_figures(payers: Mapping[str, Payer]) -> Iterator[Metric]:
         yield from (channels, orders)
 
 
+def _all_figures(payers: Mapping[str, Payer], days: DayWatch, router: Router) -> Iterator[Metric]:
+    return chain(payer_figures(payers), days.figures(), move_figures(router.directory, _read_now()))
+
+
 @contextlib.asynccontextmanager
 async def _status_served(
-    payers: Mapping[str, Payer], days: DayWatch, address: tuple[str, int], identity: Identity
+    payers: Mapping[str, Payer],
+    figures: Callable[[], Iterator[Metric]],
+    address: tuple[str, int],
+    identity: Identity,
 ) -> AsyncIterator[None]:
     async def get_status(_: web.Request) -> web.Response:
         plain = {
@@ -160,7 +171,7 @@ async def _status_served(
 
     application = web.Application(middlewares=admit_only(identity, asking={OPERATOR}))
     application.router.add_get("/v1/status", get_status)
-    application.add_routes(metrics_routes(lambda: chain(payer_figures(payers), days.figures())))
+    application.add_routes(metrics_routes(figures))
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5)
     await runner.setup()
     await web.TCPSite(runner, *address, ssl_context=identity.serving()).start()

@@ -73,3 +73,12 @@ def join_homes(cells: Sequence[str]) -> str:
     if len(homes) < len(cells):
         return str(cells[0])
     return Home(str(cells[0]), (chunk for home in homes for chunk in home.chunks))
+
+
+def name_chunk(chunk: int) -> str:
+    """Return a chunk's slots, as operators name them.
+
+    >>> name_chunk(128)
+    '512-515'
+    """
+    return f"{chunk * CHUNK_SLOTS}-{chunk * CHUNK_SLOTS + CHUNK_SLOTS - 1}"

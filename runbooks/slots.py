@@ -1,9 +1,11 @@
 """`biyi slot list | move | abort`: who has which customers, and moving some while they go on."""
 
 import asyncio
+import datetime as dt
 import functools
 import getpass
 import json
+import math
 import re
 import sys
 import time
@@ -17,14 +19,15 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from core_app.directory import CHUNKS, Directory
+from core_app.directory import CHUNKS, Directory, Moving
 from core_app.errors import CoreError
 from core_app.moving.checks import MoveRefused, read_chunks
 from core_app.moving.copying import RowsDiffer
 from core_app.moving.move import MovedChunk, Mover, MoveUnsettled, Step
 from core_app.moving.record import DirectoryUnsure, read_record
 from core_app.moving.statements import ChunkElsewhere
-from core_app.slots import CHUNK_SLOTS, SLOTS
+from core_app.moving.watch import read_age_seconds
+from core_app.slots import CHUNK_SLOTS, SLOTS, name_chunk
 from replication.etcd import Etcd, EtcdUnavailable
 from replication.settings import SiteSettings
 from replication.tls import calling
@@ -46,6 +49,11 @@ _WORDS = {
     Step.CLEAN: "taking the old rows away",
     Step.END: "closing the journal",
 }
+_WORKED_ON = {
+    True: "somebody is at it",
+    False: "nobody is at it: it was left behind; give the same move again, or `biyi slot abort`",
+    None: "whether somebody is at it is not known: a cell does not answer",
+}
 
 
 @click.group("slot")
@@ -63,11 +71,11 @@ def slot() -> None:
 @_JSON
 def list_command(as_json: bool) -> None:
     """Show which cell has which slots, and a move that is under way or was left behind."""
-    directory = asyncio.run(_with_mover(lambda mover: _read(mover), _tell_nobody))
+    directory, worker = asyncio.run(_with_mover(_look, _tell_nobody))
     owned = {cell: _ranges(directory, cell) for cell in sorted({*directory.dealt, *directory.moved.values()})}
     if as_json:
-        left = asdict(directory.moving) if directory.moving else None
-        epochs = {_name(chunk): epoch for chunk, epoch in sorted(directory.epochs.items())}
+        left = asdict(directory.moving) | {"worked_on": worker} if directory.moving else None
+        epochs = {name_chunk(chunk): epoch for chunk, epoch in sorted(directory.epochs.items())}
         click.echo(json.dumps({"cells": owned, "moves": epochs, "moving": left}))
         return
     table = Table("cell", "slots", "how many")
@@ -76,8 +84,8 @@ def list_command(as_json: bool) -> None:
     Console().print(table)
     if (moving := directory.moving) is not None:
         click.echo(
-            f"slots {_name(moving.chunk)}: {moving.phase} from {moving.source} to {moving.target},"
-            f" begun by {moving.by} at {moving.at}"
+            f"slots {name_chunk(moving.chunk)}: {moving.phase} from {moving.source} to {moving.target},"
+            f" begun by {moving.by} {_since(moving)} ago; {_WORKED_ON[worker]}"
         )
 
 
@@ -101,19 +109,20 @@ def move_command(slots: Sequence[str], target: str, as_json: bool) -> None:
 
         async def tell(chunk: int, step: Step, name: str, rows: int) -> None:
             about = f"{_WORDS[step]} ({name}: {rows:,} rows)" if name else _WORDS[step]
-            progress.update(line, description=f"slots {_name(chunk)} to {target}: {about}")
+            progress.update(line, description=f"slots {name_chunk(chunk)} to {target}: {about}")
 
         for chunk in chunks:
             told = functools.partial(tell, chunk)
             moved = _guarded(functools.partial(_move, chunk, target, told))
             done += [moved] if moved else []
     if as_json:
-        click.echo(json.dumps({"moved": [asdict(one) | {"slots": _name(one.chunk)} for one in done]}))
+        click.echo(json.dumps({"moved": [asdict(one) | {"slots": name_chunk(one.chunk)} for one in done]}))
         return
     for one in done:
         click.echo(
-            f"slots {_name(one.chunk)}: {sum(one.rows.values()):,} rows from {one.source} to {one.target} in"
-            f" {one.seconds:.1f} s; their customers waited {one.pause_seconds:.3f} s; SM3 {one.digest[:16]}"
+            f"slots {name_chunk(one.chunk)}: {sum(one.rows.values()):,} rows from {one.source} to"
+            f" {one.target} in {one.seconds:.1f} s; their customers waited {one.pause_seconds:.3f} s;"
+            f" SM3 {one.digest[:16]}"
         )
     if not done:
         click.echo(f"they are in cell {target} already")
@@ -127,7 +136,7 @@ def abort_command(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"undone": asdict(undone) if undone else None}))
     elif undone:
-        click.echo(f"slots {_name(undone.chunk)} stay in cell {undone.source}: nothing was changed")
+        click.echo(f"slots {name_chunk(undone.chunk)} stay in cell {undone.source}: nothing was changed")
     else:
         click.echo("no move is under way")
 
@@ -142,8 +151,20 @@ def _move(chunk: int, target: str, tell: Tell) -> MovedChunk | None:
         raise
 
 
-async def _read(mover: Mover) -> Directory:
-    return (await read_record(mover.etcd, mover.cells)).directory
+async def _look(mover: Mover) -> tuple[Directory, bool | None]:
+    """Return the directory, and whether somebody is at the move in it; None: a cell did not say."""
+    directory = (await read_record(mover.etcd, mover.cells)).directory
+    if directory.moving is None:
+        return directory, None
+    try:
+        return directory, await mover.find_worker(directory.moving) is not None
+    except (CoreError, EtcdUnavailable, psycopg.Error, OSError, TimeoutError):
+        return directory, None
+
+
+def _since(moving: Moving) -> str:
+    age = read_age_seconds(moving, utc_now())
+    return str(dt.timedelta(seconds=round(age))) if math.isfinite(age) else f"({moving.at})"
 
 
 async def _with_mover(work: Callable[[Mover], Awaitable[T]], tell: Tell) -> T:
@@ -200,10 +221,6 @@ def _read_slots(words: Sequence[str]) -> list[int]:
             raise click.UsageError(f"{word!r}: needs a slot or a range of slots, 0 to {SLOTS - 1}")
         found += range(first, last + 1)
     return found
-
-
-def _name(chunk: int) -> str:
-    return f"{chunk * CHUNK_SLOTS}-{chunk * CHUNK_SLOTS + CHUNK_SLOTS - 1}"
 
 
 def _ranges(directory: Directory, cell: str) -> list[str]:

@@ -1,15 +1,18 @@
 """Make a filing: the files in a directory, the checks, the manifest. Nothing leaves the house here."""
 
+import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from compliance.reporting.batch import Finding, Kind, Made
 from compliance.reporting.bureau_file import make_records
 from compliance.reporting.catalogue import Tables
 from compliance.reporting.house import House, open_private, write_private
+from compliance.reporting.lanes import Lane, open_lanes, spread
 from compliance.reporting.returns import add_up, check_returns, yuan
 from compliance.reporting.snapshot import Evening, Snapshot, begin_digest, open_snapshot
 from compliance.reporting.statements import (
@@ -51,28 +54,58 @@ async def make_filing(house: House, kind: Kind, evening: Evening) -> Made:
 async def _make_east(
     house: House, opened: Sequence[Snapshot], evening: Evening
 ) -> tuple[dict[str, Any], list[Finding]]:
-    tables: dict[str, Any] = {}
-    steps, findings = 2 * len(house.tables.east) + len(house.tables.checks) + 1, list[Finding]()
-    for number, (name, table) in enumerate(house.tables.east.items(), 1):
-        file = f"{evening.institution.licence}-{name}-{evening.day:%Y%m%d}.txt"
-        digest, rows = begin_digest(), 0
-        with open_private(house.out / file) as stream:
-            for snapshot in opened[:1] if table.whole else opened:
-                rows += await snapshot.copy_table(name, stream, digest)
-        tables[name] = {"file": file, "rows": rows, "sm3": digest.hexdigest(), "mode": table.mode}
-        house.tell(f"table {name}", number, steps)
-    for number, (name, table) in enumerate(house.tables.east.items(), len(tables) + 1):
-        for snapshot in opened[:1] if table.whole else opened:
-            findings += await snapshot.check_fields(name)
-        house.tell(f"fields of {name}", number, steps)
-    for number, name in enumerate(house.tables.checks, 2 * len(tables) + 1):
-        for snapshot in opened:
-            findings += await snapshot.check(name)
-        house.tell(f"check {name}", number, steps)
+    steps, done = 2 * len(house.tables.east) + len(house.tables.checks) + 1, itertools.count(1)
+
+    def tell(about: str) -> None:
+        house.tell(about, next(done), steps)
+
+    works = [partial(_check_fields, house.tables, name, tell) for name in house.tables.east]
+    works += [partial(_check, name, tell) for name in house.tables.checks]
+    async with open_lanes(house.connect, opened) as lanes:
+        tables = await write_tables(house, lanes, evening, tell)
+        findings = [one for found in await spread(lanes, works) for one in found]
     findings += (await _read_returns(house.tables, opened))[1]
-    house.tell("cross-checks", steps, steps)
+    tell("cross-checks")
     label = asdict(house.tables.east_label)
     return {"tables": tables, "label": label, "definitions_sm3": house.tables.sm3}, findings
+
+
+async def write_tables(
+    house: House, lanes: Sequence[Lane], evening: Evening, tell: Callable[[str], None]
+) -> dict[str, Any]:
+    """Write every EAST table into `house.out`, several at once; returns file, rows, SM3 and mode of each."""
+    east = house.tables.east
+    # The table with most columns takes longest: begun last, it would be computed alone.
+    names = sorted(east, key=lambda name: -len(east[name].columns))
+    works = [partial(_write_table, house, evening, name, tell) for name in names]
+    written = dict(zip(names, await spread(lanes, works), strict=True))
+    return {name: written[name] for name in east}
+
+
+async def _write_table(
+    house: House, evening: Evening, name: str, tell: Callable[[str], None], lane: Lane
+) -> dict[str, Any]:
+    table = house.tables.east[name]
+    file = f"{evening.institution.licence}-{name}-{evening.day:%Y%m%d}.txt"
+    digest, rows = begin_digest(), 0
+    with open_private(house.out / file) as stream:
+        for snapshot in lane[:1] if table.whole else lane:
+            rows += await snapshot.copy_table(name, stream, digest)
+    tell(f"table {name}")
+    return {"file": file, "rows": rows, "sm3": digest.hexdigest(), "mode": table.mode}
+
+
+async def _check_fields(tables: Tables, name: str, tell: Callable[[str], None], lane: Lane) -> list[Finding]:
+    own = lane[:1] if tables.east[name].whole else lane
+    findings = [one for snapshot in own for one in await snapshot.check_fields(name)]
+    tell(f"fields of {name}")
+    return findings
+
+
+async def _check(name: str, tell: Callable[[str], None], lane: Lane) -> list[Finding]:
+    findings = [one for snapshot in lane for one in await snapshot.check(name)]
+    tell(f"check {name}")
+    return findings
 
 
 async def _read_returns(

@@ -4,12 +4,11 @@ Tables are computed as of the evening's rows, so that the same day gives the sam
 whichever site it is run. Nothing is locked: business goes on.
 """
 
-import asyncio
 import datetime as dt
 import hashlib
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO
 
 import psycopg
@@ -23,6 +22,7 @@ from compliance.reporting.catalogue import (
     compose_field_check,
     compose_table,
 )
+from compliance.reporting.copying import copy_out
 from compliance.reporting.errors import DayNotClosed
 from compliance.reporting.settings import Institution
 from compliance.reporting.statements import Statements
@@ -38,8 +38,6 @@ FIRST_DAY = dt.date(1900, 1, 1)
 WORK_MEM = "256MB"
 """Memory of one sort or hash. Source: measured with a million loans; with 64 MB table 503 takes 1.4 times as
 long. A server process of such a filing had 1 GB at most, with either."""
-BATCH_BYTES = 256 * 1024
-"""What is written and hashed at once. Source: our choice."""
 IDLE = "1h"
 """How long a cell's evening may wait for another's: a table of a million loans can take longer than its
 `idle_in_transaction_session_timeout`, 30 s. Source: our choice."""
@@ -76,16 +74,21 @@ class Snapshot:
     lsn: str
     snapshot: str
 
+    @asynccontextmanager
+    async def share(self, connect: Connect) -> AsyncIterator["Snapshot"]:
+        """Yield the same instant of this cell in another session; to be entered while this one is idle."""
+        row = await (await self.connection.execute("select pg_export_snapshot()")).fetchone()
+        async with connect(self.cell) as connection, connection.transaction():
+            await _begin(connection, row[0] if row else "")
+            yield replace(self, connection=connection)
+
     async def copy_table(self, name: str, file: BinaryIO, digest: Any) -> int:
         """Append a table's rows to `file`; returns how many. The server writes them, nothing is held here."""
         # A statement of our own tables and of SQL literals.
         statement = SQL("copy ({}) to stdout (format text, delimiter {}, null '')").format(
             compose_table(self.tables, name, self.values), Literal(self.tables.delimiter)
         )
-        async with self.connection.cursor() as cursor:
-            async with cursor.copy(statement) as copy:
-                await _keep(copy, file, digest)
-            return cursor.rowcount
+        return await copy_out(self.connection, statement, file, digest)
 
     async def check(self, name: str) -> list[Finding]:
         """Run one check over the rows that would be filed; returns at most a hundred rows that break it."""
@@ -153,9 +156,7 @@ async def open_snapshot(
 ) -> AsyncIterator[Snapshot]:
     """Yield a cell's evening; DayNotClosed when its day-end has not finished the day."""
     async with connect(cell) as connection, connection.transaction():
-        await connection.execute("set transaction isolation level repeatable read, read only")
-        for name, value in _SETTINGS.items():
-            await connection.execute(SQL("set local {} = {}").format(Identifier(name), Literal(value)))
+        await _begin(connection)
         row = await (await connection.execute(_WHERE)).fetchone()
         on_date, lsn, snapshot = row or (None, "", "")
         if on_date is None or on_date <= evening.day:
@@ -171,6 +172,15 @@ async def open_snapshot(
         values = _values(cell, evening, products.values())
         values["known"] = SQL(tables.known).format(**values)
         yield Snapshot(cell, connection, tables, values, lsn, snapshot)
+
+
+async def _begin(connection: Connection, instant: str | None = None) -> None:
+    """Begin to read: what is there now, or what another session of this server exported as `instant`."""
+    await connection.execute("set transaction isolation level repeatable read, read only")
+    if instant is not None:
+        await connection.execute(SQL("set transaction snapshot {}").format(Literal(instant)))
+    for name, value in _SETTINGS.items():
+        await connection.execute(SQL("set local {} = {}").format(Identifier(name), Literal(value)))
 
 
 def _values(cell: str, evening: Evening, products: Iterable[Product]) -> dict[str, Composable]:
@@ -190,28 +200,6 @@ def _values(cell: str, evening: Evening, products: Iterable[Product]) -> dict[st
     }  # fmt: skip
     plain |= {f"{name}_from": days for days, name in evening.limits.first_days}
     return {name: Literal(value) for name, value in plain.items()}
-
-
-async def _keep(copy: psycopg.AsyncCopy, file: BinaryIO, digest: Any) -> None:
-    """Write and hash what comes, in a thread, while more is read: both leave the interpreter to others."""
-
-    def keep(blocks: list[Any]) -> None:
-        batch = b"".join(blocks)
-        file.write(batch)
-        digest.update(batch)
-
-    blocks, size_bytes = list[Any](), 0
-    async with asyncio.TaskGroup() as tasks:
-        keeping: asyncio.Task[None] | None = None
-        async for block in copy:
-            blocks.append(block)
-            size_bytes += len(block)
-            if size_bytes >= BATCH_BYTES:
-                if keeping is not None:
-                    await keeping  # in order, and never more than two batches are held
-                keeping = tasks.create_task(asyncio.to_thread(keep, blocks))
-                blocks, size_bytes = [], 0
-    keep(blocks)
 
 
 def begin_digest() -> Any:

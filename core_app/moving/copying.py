@@ -236,6 +236,25 @@ class Copier:
         rows = await connection.execute(sql.SQL(" union all ").join(asked))
         return Sums({name: (count, text) for name, count, text in await rows.fetchall()})
 
+    async def require_kept(self, settled: Sums, upto: Mapping[str, int]) -> None:
+        """Raise RowsDiffer when rows that had settled were taken back at the source since; fenced."""
+        one = sql.SQL("select {}, count(*) from {} t where {}")
+        asked = [
+            one.format(
+                sql.Literal(moved.name),
+                table_name(moved.name),
+                sql.SQL(where(moved, literals(self.chunk), None, upto[moved.name])),
+            )
+            for moved in MOVED
+            if moved.withdrawn
+        ]
+        rows = await self.source.execute(sql.SQL(" union all ").join(asked))
+        for name, count in await rows.fetchall():
+            if (copied := settled.tables[name][0]) != count:
+                raise RowsDiffer(
+                    f"{name}: {copied - count} rows were taken back while they were copied: move again"
+                )
+
 
 async def take_place(connection: Connection, chunk: int) -> None:
     """Wait until no transaction of the chunk is open, and keep it so until all advisory locks are let go.

@@ -119,19 +119,25 @@ class Mover:
         moving = (await read_record(self.etcd, self.cells)).directory.moving
         if moving is None:
             return None
-        for cell in (moving.source, moving.target):
-            async with self.open_cell(cell) as connection:
-                if await statements.find_others(connection):
-                    raise MoveRefused(
-                        f"chunk {moving.chunk} is on its way to {moving.target}, begun by {moving.by} at"
-                        f" {moving.at} and still worked on in cell {cell}; `biyi slot abort` ends that"
-                    )
+        if cell := await self.find_worker(moving):
+            raise MoveRefused(
+                f"chunk {moving.chunk} is on its way to {moving.target}, begun by {moving.by} at"
+                f" {moving.at} and still worked on in cell {cell}; `biyi slot abort` ends that"
+            )
         if moving.phase is Phase.COPYING and not await self._is_decided(moving):
             await self._undo(moving)
         else:
             await self._send_there(moving)
             await self._clean(moving)
         return moving
+
+    async def find_worker(self, moving: Moving) -> str | None:
+        """Return a cell in which somebody is at a move, None where it was left behind."""
+        for cell in (moving.source, moving.target):
+            async with self.open_cell(cell) as connection:
+                if await statements.find_others(connection):
+                    return cell
+        return None
 
     async def abort(self) -> Moving | None:
         """Undo a move that was left behind; None when there is none, MoveRefused when it is decided."""
@@ -216,6 +222,7 @@ class Mover:
     async def _compare_rest(self, copier: Copier, mark: Mark, settled: "tuple[Sums, dict[str, int]]") -> Sums:
         """Compare all other rows on both sides; return the sums of all."""
         before, there = settled
+        await copier.require_kept(before, mark.numbers)
         ours, theirs = await asyncio.gather(
             copier.sum_rows(copier.source, MOVED, mark.numbers, {}),
             copier.sum_rows(copier.target, MOVED, there, {}),

@@ -29,12 +29,15 @@ class Moved:
     `where` finds a chunk's rows, in terms of `bounds`. `numbered`: the identity column of a table that only
     grows, so that rows up to a number that has settled never change: they are copied and compared before the
     fence. `fresh`: columns that the target fills by itself, besides identities and generated ones.
+    `withdrawn`: rows of a numbered table go when their customer takes a consent back or their time is over,
+    so that those which had settled are counted once more behind the fence.
     """
 
     name: str
     where: str
     numbered: str | None = None
     fresh: frozenset[str] = frozenset()
+    withdrawn: bool = False
 
     @property
     def schema(self) -> str:
@@ -87,8 +90,8 @@ def _told(row: str) -> str:
     return f"{row}.topic not like 'staff.%' and {row}.topic <> 'loan.moved' and ({' or '.join(about)})"
 
 
-def _by_customer(name: str, numbered: str | None = None) -> Moved:
-    return Moved(f"core.{name}", _OF_CUSTOMER, numbered)
+def _by_customer(name: str, numbered: str | None = None, *, withdrawn: bool = False) -> Moved:
+    return Moved(f"core.{name}", _OF_CUSTOMER, numbered, withdrawn=withdrawn)
 
 
 def _by_id(name: str, letter: str, column: str, numbered: str | None = None) -> Moved:
@@ -145,7 +148,7 @@ MOVED: tuple[Moved, ...] = (
     _by_customer("gang_members"),
     _by_customer("identity_evidence", "evidence_id"),
     _by_customer("consents", "consent_id"),
-    _by_customer("source_answers", "answer_id"),
+    _by_customer("source_answers", "answer_id", withdrawn=True),
     _by_customer("pre_screens", "pre_screen_id"),
     _by_customer("customer_segments", "place_id"),
     _by_customer("rfm_tiers"),
@@ -171,7 +174,7 @@ MOVED: tuple[Moved, ...] = (
     _by_id("coupons", "V", "coupon_id"),
     _by_id("coupon_events", "V", "coupon_id", "event_id"),
     _by_customer("campaign_targets"),
-    _by_customer("page_events", "event_id"),
+    _by_customer("page_events", "event_id", withdrawn=True),
     _by_customer("staff_assignments"),
     _by_id("staff_looks", "S", "look_id"),
     _by_id("staff_look_ends", "S", "look_id"),

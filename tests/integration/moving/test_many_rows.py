@@ -1,6 +1,6 @@
 """How long the customers of a chunk of many rows wait while it moves: the figures of docs/scale.md.
 
-BIYI_SLOT_LOANS is how many loans the chunk has (1,000: some 90,000 rows); `-o log_cli=true` shows what was
+BIYI_SLOT_LOANS is how many loans the chunk has (1,000: some 77,000 rows); `-o log_cli=true` shows what was
 measured.
 """
 

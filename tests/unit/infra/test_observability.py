@@ -20,6 +20,8 @@ from core_app.api.app import make_app
 from core_app.api.metrics import ApiMetrics
 from core_app.core import LendingCore
 from core_app.day_end.watch import DayWatch
+from core_app.directory import deal
+from core_app.moving.watch import move_figures
 from core_app.notary import notary_figures
 from core_app.payer import payer_figures
 from core_app.projector import cache_figures
@@ -56,6 +58,7 @@ def told() -> set[str]:
         *cache_figures({}, 0.0),
         *payer_figures({"payout": nobody, "debit": nobody}),
         *DayWatch(nobody, lambda: dt.datetime(2026, 5, 3, tzinfo=dt.UTC)).figures(),
+        *move_figures(deal(("a", "b")), dt.datetime(2026, 5, 3, tzinfo=dt.UTC)),
     ]
     gauges += notary_figures(nobody)
     gauges += Figures(cluster_up=True).metrics()
@@ -102,7 +105,7 @@ def test_rules_ask_for_what_is_told(told: set[str]) -> None:
         asked = names_in(rule["expr"])
         assert asked
         assert asked <= told | recorded, rule
-    assert len({rule["alert"] for rule in rules() if "alert" in rule}) == 21
+    assert len({rule["alert"] for rule in rules() if "alert" in rule}) == 22
 
 
 def test_what_the_autoscaler_asks_for_is_told_to_the_api_server(told: set[str], tmp_path: Path) -> None:
