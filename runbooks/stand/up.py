@@ -28,7 +28,7 @@ from runbooks.stand.topology import LOOPBACK, Stand, StandError, read_stand
 
 Progress = Callable[[str, int, int], None]
 """Told the stage that begins, how many are done and how many there are."""
-STAGES = ("programs", "processes", "etcd leader", "agents", "migrations", "cells", "entrances")
+STAGES = ("programs", "processes", "etcd leader", "agents", "cells", "copies", "entrances")
 MIGRATE_AGAIN = 3
 """Exit code of core_app.migrate for a cell that it could not reach, e.g. while it was moving."""
 _LOOK_EVERY_S = 0.1
