@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 ROOT = Path(__file__).parents[2]
 PYTHON = str(ROOT / ".venv" / "bin" / "python")
-UP_SECONDS, DOWN_SECONDS = 1800, 240
+UP_SECONDS, DOWN_SECONDS = 2400, 240
 STEP_SECONDS = 30
 ANSWERS = re.compile(
     r"Failed to load resource|Response Status Error Code \d+ from |htmx:\w+Error|\[object Event\]"

@@ -142,7 +142,7 @@ async def lend(home: Path) -> str:
     return customer
 
 
-def biyi(home: Path, *words: str, seconds: float = 240) -> subprocess.CompletedProcess[str]:
+def biyi(home: Path, *words: str, seconds: float = 600) -> subprocess.CompletedProcess[str]:
     """Run a command of the operator for this stand; what it complains of goes to stderr."""
     begun_s = time.monotonic()
     done = subprocess.run(
