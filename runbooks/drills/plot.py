@@ -111,11 +111,17 @@ def _scatter(axes: Axes, ops: Iterable[Op], homes: Mapping[str, str], origin_ns:
     axes.yaxis.set_major_formatter(_plain_number)
     axes.set_ylabel("latency from arrival, ms")
     axes.grid(axis="y")
-    axes.legend(
-        loc="upper right",
-        facecolor=_CARD,
-        edgecolor="none",
-        framealpha=0.85,
+    _legend(axes)
+
+
+def _legend(axes: Axes) -> None:
+    """Write what the dots are above the drawing, where none of them can lie under it."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None  # noqa: S101 - it is drawn into one
+    figure.legend(
+        *axes.get_legend_handles_labels(),
+        loc="outside upper right",
+        frameon=False,
         fontsize=9,
         ncols=3,
         markerscale=2,
