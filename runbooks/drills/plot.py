@@ -58,7 +58,7 @@ def draw_overview(
         _scatter(tall, ops, homes, origin_ns)
         _throughput(middle, ops, homes, origin_ns)
         start_s, end_s = _span(ops, marks, origin_ns)
-        _lanes(low, history.grants, homes, origin_ns, end_s)
+        _lanes(low, history.grants, homes, origin_ns, (start_s, end_s))
         low.set_xlim(start_s, end_s)
         low.set_xlabel(f"seconds since {zero}")
         for axes in (tall, middle, low):
@@ -145,9 +145,13 @@ def _throughput(axes: Axes, ops: Iterable[Op], homes: Mapping[str, str], origin_
 
 
 def _lanes(
-    axes: Axes, grants: Sequence[GrantNote], homes: Mapping[str, str], origin_ns: int, end_s: float
+    axes: Axes,
+    grants: Sequence[GrantNote],
+    homes: Mapping[str, str],
+    origin_ns: int,
+    span: tuple[float, float],
 ) -> None:
-    names = list(homes)
+    names, (start_s, end_s) = list(homes), span
     for lane, cell in enumerate(names):
         notes = [note for note in grants if note.cell == cell]
         for note, after in zip(notes, [*notes[1:], None], strict=True):
@@ -158,9 +162,12 @@ def _lanes(
             axes.broken_barh(
                 [(left, max(0.0, right - left))], (lane - 0.36, 0.72), color=color, alpha=alpha, lw=0
             )
-            if right - left > 0.11 * (end_s + 10) and right > -8:
+            shown_s = max(left, start_s)
+            if right - shown_s > 0.16 * (end_s - start_s):
                 text = f"{site_of(note.primary)} · epoch {note.epoch} · {note.mode}"
-                axes.text(max(left, -9) + 0.3, lane, text, va="center", fontsize=8.5, clip_on=True)
+                axes.text(
+                    shown_s + 0.006 * (end_s - start_s), lane, text, va="center", fontsize=8.5, clip_on=True
+                )
     axes.set_yticks(range(len(names)), [f"cell {name}" for name in names])
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
