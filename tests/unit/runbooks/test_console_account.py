@@ -87,6 +87,7 @@ async def test_a_session_that_has_something_to_do_first_is_led_there(tmp_path: P
             scope == "enrol",
         )
         assert "<nav" not in text
+        assert 'action="/sign-out"' in text, "who is in the middle of it can leave"
         assert "<script" not in text, "what asks by itself is of the pages that do not open"
         assert core.asked == [], "nothing but who it is"
 
