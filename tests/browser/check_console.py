@@ -18,7 +18,7 @@ PAGES = {
     "li.wei": ["/customers"],
     "sun.hui": ["/approvals", "/customers", "/board", "/filings"],
 }
-READ_MS, DRILL_MS = 120_000, 400_000
+READ_MS, DRILL_MS = 240_000, 400_000
 P95_SECONDS = 0.3
 OWN_PASSWORD = "Blue-Kettle-7-sings"
 LOADS = 20
