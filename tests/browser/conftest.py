@@ -22,7 +22,8 @@ PYTHON = str(ROOT / ".venv" / "bin" / "python")
 UP_SECONDS, DOWN_SECONDS = 2400, 240
 STEP_SECONDS = 30
 ANSWERS = re.compile(
-    r"Failed to load resource|Response Status Error Code \d+ from |htmx:(\w+Error|afterRequest)|\[object Event\]"
+    r"Failed to load resource|Response Status Error Code \d+ from |htmx:(\w+Error|afterRequest)"
+    r"|\[object Event\]"
 )
 """What browser and htmx note of an answer that is a refusal, or of none, as from a console that was killed
 with its site: the tests judge by themselves what the page makes of it. A failing script is no such thing."""
@@ -117,7 +118,7 @@ def console() -> Iterator[Console]:
 
 @pytest.fixture(autouse=True)
 def _pages_closed(console: Console) -> Iterator[None]:
-    """Close what a test opened: each open page keeps asking, so its readings would be read anew for nobody."""
+    """Close what a test opened: an open page keeps asking, and its readings would be read anew for nobody."""
     yield
     for context in console.browser.contexts:
         for page in context.pages:
