@@ -130,21 +130,25 @@ class Etcd:
         none_deleted = int(answer.get("count", 0)) == len(known)
         return now if goes_on and none_deleted else await self.read_prefix(prefix)
 
-    async def swap(self, key: str, value: str, mod_revision: int) -> Outcome:
+    async def swap(self, key: str, value: str, mod_revision: int, *, once: str | None = None) -> Outcome:
         """Write `key` only if its last change was `mod_revision` (0: the key must not exist).
 
-        UNKNOWN when the answer was lost: settle it by another swap, never by a read (I3). Waits for its
-        turn, which costs none of its time: see SWAPS_AT_ONCE.
+        `once`: another key, written with it, that must not exist either; as long as nobody removes it no
+        such swap is done again. UNKNOWN when the answer was lost: settle it by another swap, never by a
+        read (I3). Waits for its turn, which costs none of its time: see SWAPS_AT_ONCE.
         """
-        async with self._swaps:
-            return await self._swap(key, value, mod_revision)
-
-    async def _swap(self, key: str, value: str, mod_revision: int) -> Outcome:
-        compare = {"key": _b64(key), "target": "MOD", "result": "EQUAL", "mod_revision": str(mod_revision)}
+        writes = [(key, value, mod_revision)] + ([(once, "", 0)] if once else [])
         body = {
-            "compare": [compare],
-            "success": [{"request_put": {"key": _b64(key), "value": _b64(value)}}],
+            "compare": [
+                {"key": _b64(at), "target": "MOD", "result": "EQUAL", "mod_revision": str(revision)}
+                for at, _, revision in writes
+            ],
+            "success": [{"request_put": {"key": _b64(at), "value": _b64(text)}} for at, text, _ in writes],
         }
+        async with self._swaps:
+            return await self._swap(body)
+
+    async def _swap(self, body: Mapping[str, Any]) -> Outcome:
         for url in tuple(self._urls):
             try:
                 answer = await self._ask(url, "/v3/kv/txn", body)

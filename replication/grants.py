@@ -16,6 +16,8 @@ from replication.snapshot import snapshot
 
 PREFIX = "/biyi/"
 GRANTS = PREFIX + "grants/"
+BORN = PREFIX + "born/"
+"""One key a cell, written with its first grant and never again: a cell that has none and was born lost it."""
 SITES = PREFIX + "sites/"
 """One key a data site: its agent's beat, or the newest of its copies' agents (`replication.beats`)."""
 COPIES = PREFIX + "copies/"
@@ -45,6 +47,8 @@ class World:
     """By place, where a copy has an agent of its own."""
     exposed: Mapping[str, Mapping[str, Exposure]] = field(default_factory=dict)
     """By place the same agents' own words of what stands in `exposures`."""
+    born: frozenset[str] = frozenset()
+    """Cells that ever had a grant."""
 
 
 @functools.lru_cache(maxsize=4096)
@@ -85,7 +89,8 @@ def parse_world(snapshot: Snapshot) -> World:
     }
     exposures = _join_exposures(exposures, exposed, grants) if exposed else exposures
     own_words = {place: one.cells for place, one in exposed.items()}
-    return World(grants, beats, HOLD in snapshot.values, exposures, copies, own_words)
+    born = frozenset(key.removeprefix(BORN) for key in snapshot.values if key.startswith(BORN))
+    return World(grants, beats, HOLD in snapshot.values, exposures, copies, own_words, born)
 
 
 def _join_exposures(

@@ -47,7 +47,7 @@ class Actor:
     ) -> None:
         self._settings = settings
         self._server = server
-        self._etcd = etcd
+        self.register = etcd
         self._journal = journal
         self._stamp = stamp
         self.effects = self._all_effects()
@@ -96,7 +96,7 @@ class Actor:
             by=str(seen.own.copy),
             at=self._stamp(),
         )
-        outcome = await swap_grant(self._etcd, grant, decision.revision)
+        outcome = await swap_grant(self.register, grant, decision.revision)
         if outcome is not Outcome.DONE:
             self._journal.stage("swap_" + outcome.value, decision.epoch, step=decision.step)
         return outcome

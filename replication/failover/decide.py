@@ -97,6 +97,8 @@ def _was_standby(seen: Seen) -> bool:
 
 def _without_grant(seen: Seen) -> Decision:
     own = seen.own
+    if seen.born:
+        return Decision(Step.HOLD, Why.GRANT_LOST)
     if own.site is not seen.home or not own.place.endswith("-0"):
         return Decision(Step.HOLD, Why.NO_GRANT_YET)
     match own.state:

@@ -21,7 +21,7 @@ from replication.settings import SiteSettings
 class _Sign:
     """The last new thing heard, and when."""
 
-    token: object
+    token: tuple[int | str | None, ...] | None
     at_ms: int
 
 
@@ -116,6 +116,7 @@ class CopyObserver:
             holders=self.sight.holders(place.cell) if grant is None else None,
             peer_waits_for_ms=self.sight.peer_waits_for_ms(place.cell),
             promised_for_ms=self.sight.promised_for_ms(),
+            born=world is not None and place.cell in world.born,
             degrade=cell.degrade,
             degrade_after_ms=cell.degrade_after_ms,
             without_etcd=cell.without_etcd,
@@ -266,7 +267,7 @@ class CopyObserver:
             return {}
         signs = self._memory.followers
         streaming = {f.copy: f for f in own.followers if f.streaming}
-        watched = grant.grant.sync_set | own.sync_names | streaming.keys()
+        watched = {*grant.grant.sync_set, *own.sync_names, *streaming}
         for copy in watched:
             sign = signs.setdefault(copy, _Sign(None, at_ms))
             follower = streaming.get(copy)

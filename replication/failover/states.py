@@ -138,6 +138,8 @@ class Seen:
     nothing over."""
     promised_for_ms: int = 0
     """For how long this agent has promised that to another one."""
+    born: bool = False
+    """The cell once had a grant."""
     degrade: Degrade = "after"
     degrade_after_ms: int | None = None
     """The cell's own limit; None: that of the site."""

@@ -15,10 +15,11 @@ from replication.model import Beat, CopyId, Grant, Site
 from replication.postgres.copy import PostgresError
 from replication.settings import SiteSettings
 from replication.simulator.copies import SimCopy
-from replication.simulator.engine import Answer, Engine, Task, answered, pause
+from replication.simulator.engine import Answer, Engine, Task
 from replication.simulator.etcd import EtcdClient, SimEtcd
 from replication.simulator.invariants import Rules
 from replication.simulator.server import SimServer
+from replication.simulator.waits import answered, pause
 
 
 @dataclass(slots=True)
@@ -232,10 +233,10 @@ class SimAgent:
             if loop.place.name == place:
                 loop.ask_force(asked)
 
-    async def swap(self, key: str, value: str, mod_revision: int) -> Outcome:
+    async def swap(self, key: str, value: str, mod_revision: int, *, once: str | None = None) -> Outcome:
         """Swap through this site's client; an answer also tells what the grant is."""
         self._before_effect()
-        outcome = await self._client.ask_swap(key, value, mod_revision)
+        outcome = await self._client.ask_swap(value, mod_revision, once=once is not None)
         if outcome is Outcome.DONE:
             self.confirmed_ms = self._scene.engine.now
         return outcome

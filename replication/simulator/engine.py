@@ -1,12 +1,12 @@
 """Virtual time and tasks: coroutines driven by hand from one queue of events, in an order the seed fixes.
 
-A coroutine waits by yielding a number of milliseconds or an `Answer`. A task can be killed (its agent
-crashed: whatever it had not yet done never happens) or held (its agent was stopped: it goes on later).
+A coroutine waits by yielding a number of milliseconds or an `Answer` (`replication.simulator.waits`). A
+task can be killed (its agent crashed: whatever it had not yet done never happens) or held (its agent was
+stopped: it goes on later).
 """
 
 import heapq
-import types
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 
@@ -80,18 +80,6 @@ class Answer:
         self._task = task
         if self._known:
             task.engine.at(0, task.step, self._value)
-
-
-@types.coroutine
-def pause(delay_ms: int) -> Generator[Any, Any, None]:
-    """Wait in virtual time."""
-    yield delay_ms
-
-
-@types.coroutine
-def answered(answer: Answer) -> Generator[Any, Any, Any]:
-    """Wait for an answer."""
-    return (yield answer)
 
 
 class Task:

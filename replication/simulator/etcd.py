@@ -11,13 +11,15 @@ from random import Random
 from replication.etcd import EtcdUnavailable, Outcome
 from replication.grants import COPIES, World
 from replication.model import Beat, Grant, GrantSeen, Site
-from replication.simulator.engine import Answer, Engine, answered
+from replication.simulator.engine import Answer, Engine
 from replication.simulator.links import Links
+from replication.simulator.waits import answered
 
 ATTEMPT_MS = 60
 """A client's patience with all members together; scaled like the limits in `schedule.py`."""
 ELECTION_MS = 90
 MEMBERS = (Site.IDC, Site.CLOUD, Site.WITNESS)
+_NONE: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -39,6 +41,10 @@ class SimEtcd:
     rnd: Random
     on_change: Callable[[GrantSeen | None, GrantSeen], None]
     grant: GrantSeen | None = None
+    born: bool = False
+    """Whether the key is there that is written with the first grant."""
+    life: int = 0
+    """Requests to an etcd that was made anew since are gone."""
     beats: dict[Site, tuple[Beat, int]] = field(default_factory=dict)
     copies: dict[str, tuple[Beat, int]] = field(default_factory=dict)
     applied_ms: dict[tuple[str, str, int], int] = field(default_factory=dict)
@@ -80,12 +86,13 @@ class SimEtcd:
             for member in self.up
         )
 
-    def apply_swap(self, grant: Grant, mod_revision: int) -> Outcome:
+    def apply_swap(self, grant: Grant, mod_revision: int, *, once: bool) -> Outcome:
         """Apply a swap that arrived."""
         found = self.grant.revision if self.grant else 0
-        if found != mod_revision:
+        if found != mod_revision or (once and self.born):
             return Outcome.REFUSED
         before = self.grant
+        self.born |= once
         self.revision += 1
         self.grant = GrantSeen(grant, self.revision)
         self.on_change(before, self.grant)
@@ -96,7 +103,9 @@ class SimEtcd:
         now = self.engine.now
         beats = {site: beat for site, (beat, until_ms) in self.beats.items() if now <= until_ms}
         copies = {place: beat for place, (beat, until_ms) in self.copies.items() if now <= until_ms}
-        return World({cell: self.grant} if self.grant else {}, beats, self.hold, copies=copies)
+        grants = {cell: self.grant} if self.grant else {}
+        born = frozenset([cell]) if self.born else _NONE
+        return World(grants, beats, self.hold, copies=copies, born=born)
 
 
 class EtcdClient:
@@ -123,7 +132,7 @@ class EtcdClient:
         else:
             etcd.engine.at(self._way_ms(), answer.arrive, etcd.world(self._cell))
 
-    async def ask_swap(self, key: str, value: str, mod_revision: int) -> Outcome:
+    async def ask_swap(self, value: str, mod_revision: int, *, once: bool) -> Outcome:
         """Swap the grant; UNKNOWN when the answer is lost, whatever became of it."""
         etcd, answer, noise = self._etcd, Answer(), self._etcd.noise
         grant = Grant.from_json(value)
@@ -138,21 +147,23 @@ class EtcdClient:
         elif chance < noise.late + noise.lost_request:
             delay_ms = -1
         if delay_ms >= 0:
-            etcd.engine.at(delay_ms, self._serve_swap, grant, mod_revision, answer)
+            asked = (grant, mod_revision, once, etcd.life)
+            etcd.engine.at(delay_ms, self._serve_swap, asked, answer)
         etcd.engine.at(ATTEMPT_MS, answer.give, Outcome.UNKNOWN)
         return await answered(answer)  # type: ignore[no-any-return]
 
-    def _serve_swap(self, grant: Grant, mod_revision: int, answer: Answer) -> None:
+    def _serve_swap(self, asked: tuple[Grant, int, bool, int], answer: Answer) -> None:
         etcd = self._etcd
+        grant, mod_revision, once, life = asked
         leader = etcd._serving_leader(whole=etcd._whole())
         arrived = leader is not None and any(
             etcd.links.delay_ms(self._site, member) is not None and etcd.links.connected(member, leader)
             for member in MEMBERS  # in one order: each delay is a throw of the dice
             if member in etcd.up
         )
-        if not arrived:
+        if not arrived or life != etcd.life:
             return
-        outcome = etcd.apply_swap(grant, mod_revision)
+        outcome = etcd.apply_swap(grant, mod_revision, once=once)
         if etcd.rnd.random() >= etcd.noise.lost_answer and etcd.reaches(self._site):
             etcd.engine.at(self._way_ms(), answer.give, outcome)
 

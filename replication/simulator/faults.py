@@ -340,8 +340,11 @@ def _force(stage: Stage, fault: Fault) -> Undo:
 
 
 def _grant_gone(stage: Stage, fault: Fault) -> Undo:
-    """Together with a lost disk at home it looks like a new cell."""
+    """Deleted by hand, or the whole etcd made anew: with a lost disk at home the cell then looks new."""
     stage.etcd.grant = stage.rules.grant = None
+    if fault.number % 2 == 0:
+        stage.etcd.born = stage.rules.born = False
+        stage.etcd.life += 1
     stage.exempt = True
     return None
 

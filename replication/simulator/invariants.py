@@ -70,6 +70,8 @@ class Rules:
         self.agents: dict[str, AgentTruth] = {}
         """By place."""
         self.grant: Grant | None = None
+        self.born = False
+        """Whether this etcd ever had a grant of the cell."""
         self.acked: dict[int, int] = {}
         """Position of each record that a client was told is done."""
         self.asked: set[int] = set()
@@ -130,6 +132,9 @@ class Rules:
         if new.candidate is not None and new.mode is Mode.TAKING:
             self._candidates.add(new.candidate)
         if old is None:
+            if self.born:
+                raise Violation("I2", f"epoch {new.epoch} is granted a second time, to {new.primary}")
+            self.born = True
             self._check_history(new.primary)
             return
         if new.epoch != old.epoch:

@@ -302,6 +302,21 @@ def _count_who_told(one: CopyRound, actor: Actor, server: SimServer) -> None:
     sight.holders = told  # type: ignore[method-assign]
 
 
+class _Forgetful:
+    """A register that does not look whether the cell ever had a grant."""
+
+    def __init__(self, actor: Actor) -> None:
+        self._ask = actor.register.swap
+
+    async def swap(self, key: str, value: str, mod_revision: int, *, once: str | None = None) -> Outcome:
+        """Swap the key alone."""
+        return await self._ask(key, value, mod_revision)
+
+
+def _create_again(one: CopyRound, actor: Actor, server: SimServer) -> None:
+    actor.register = _Forgetful(actor)
+
+
 def _trust_file(one: CopyRound, actor: Actor, server: SimServer) -> None:
     server.trusts_file = True
 
@@ -368,6 +383,8 @@ MUTATIONS = {
            _seeing(_the_worst_beat_of_the_site)),
         _m("any-promise", "I5", "one agent's promise to wait is taken for that of each other copy's",
            _any_promise),
+        _m("create-again", "I2 block", "a first grant that arrives late stands in for one that was lost",
+           _create_again),
         _m("count-who-told", "I4", "a copy whose agent has not started is taken for an empty disk",
            _count_who_told),
         _m("believe-the-file", "liveness", "an open pg_hba.conf is taken for an open server", _trust_file),

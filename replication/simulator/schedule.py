@@ -169,8 +169,8 @@ class Schedule:
             copy.started_ms = -1
             keep_streaming(copy, copy.life)
         grant = Grant(CELL, 1, ids[primary.name], frozenset({member}), Mode.SYNC)
-        self.etcd.grant = GrantSeen(grant, 1)
-        self.rules.grant = grant
+        self.etcd.grant, self.etcd.born = GrantSeen(grant, 1), True
+        self.rules.grant, self.rules.born = grant, True
 
     def run(self) -> Ran:
         """Run it to its end; a rule that does not hold ends it."""

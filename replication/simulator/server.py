@@ -11,8 +11,8 @@ from replication.postgres.observe import Follower, ServerStatus
 from replication.postgres.replica import UpstreamHistory, is_contained
 from replication.settings import PlaceSettings
 from replication.simulator.copies import RECORD_BYTES, Shelf, SimCopy
-from replication.simulator.engine import pause
 from replication.simulator.streams import can_serve, keep_streaming
+from replication.simulator.waits import pause
 
 PATIENCE = 0.15
 """Virtual seconds for each real second of patience that `act` asks for."""

@@ -2,10 +2,14 @@
 
 import asyncio
 import signal
+from dataclasses import replace
 
 import pytest
 
 from replication.etcd import Etcd, EtcdUnavailable, Outcome
+from replication.grant_swap import swap_grant
+from replication.grants import GRANTS, read_world
+from replication.model import CopyId, Grant, Mode, Site
 from tests.integration.etcd.members import Member, until_it_serves
 from tests.integration.frozen import freeze
 from tests.integration.postgres.places import free_port
@@ -35,6 +39,21 @@ async def test_a_swap_whose_answer_does_not_come_is_unknown_and_settled_by_anoth
             settled = await etcd.swap("/test/late", "second", 0)
         kept = (await etcd.read_prefix("/test/late")).values["/test/late"].value
         assert kept in ({"second"} if settled is Outcome.DONE else {"first", "second"})
+
+
+async def test_a_first_grant_is_written_once_in_a_cells_life(member: Member):
+    """A late copy of the request must not stand in for a grant that somebody deleted."""
+    first = Grant("a", 1, CopyId("a", Site.IDC, 0, "1"), frozenset(), Mode.ALONE)
+    async with Etcd([member.url]) as etcd:
+        await until_it_serves(etcd)
+        assert await swap_grant(etcd, first, 0) is Outcome.DONE
+        world = await read_world(etcd)
+        assert world.born == {"a"}
+        assert await swap_grant(etcd, first, world.grants["a"].revision) is Outcome.DONE
+        await etcd.delete(GRANTS + "a")
+        assert await swap_grant(etcd, first, 0) is Outcome.REFUSED
+        assert (await read_world(etcd)).grants == {}
+        assert await swap_grant(etcd, replace(first, cell="b"), 0) is Outcome.DONE
 
 
 async def test_a_member_that_refuses_connections_is_passed_over(member: Member):

@@ -91,7 +91,7 @@ def watch_effects(actor: Actor, server: Any, hook: Hook) -> None:
         actor.effects[step] = in_step(str(step), effect)
     for name in EFFECTS:
         setattr(server, name, watched(getattr(server, name), name))
-    actor._etcd = WatchedRegister(actor._etcd, watched)
+    actor.register = WatchedRegister(actor.register, watched)
 
 
 def order(path: Path, point: Point) -> None:

@@ -285,6 +285,15 @@ def test_a_cell_is_made_anew_only_where_nobody_is_known_to_hold_data_of_it(own: 
     assert decide(seen(own, None, holders=None), LIMITS).why is Why.EMPTINESS_NOT_PROVEN
 
 
+@pytest.mark.parametrize("state", CopyState)
+def test_a_cell_that_once_had_a_grant_is_never_made_anew(state: CopyState):
+    """Though all its data be gone, or its first primary's first marker not written yet."""
+    own = OwnCopy("a-idc-0", Site.IDC, state, IDC, was_primary=True)
+    for holders in (None, frozenset(), frozenset({"a-idc-0"})):
+        decision = decide(seen(own, None, holders=holders, born=True), LIMITS)
+        assert (decision.step, decision.why) == (Step.HOLD, Why.GRANT_LOST)
+
+
 def test_a_directory_in_the_sync_set_is_never_rewound():
     stuck = standby(stream=Stream.GONE, stuck_for_ms=60_000)
     assert decide(seen(stuck), LIMITS).step is Step.HOLD

@@ -20,6 +20,11 @@ def directed_faults(name: str, home: Site) -> tuple[Fault, ...] | None:
                 Fault(400, Kind.GRANT_GONE, home, primary, 60),
                 Fault(500, Kind.DISK_LOSS, home, primary, 60),
             )
+        case "create-again":
+            return (
+                Fault(30, Kind.ETCD_NOISE, home, primary, 500, number=2),
+                Fault(1000, Kind.GRANT_GONE, home, primary, 60, number=1),
+            )
         case "reuse-a-timeline":
             return (
                 Fault(400, Kind.SITE_CRASH, home, primary, 500),
