@@ -10,6 +10,7 @@ from bench.peers.plot import INK, STAND_INS, STYLE, themed
 
 _TITLES = {
     "rss_mib": "resident memory, MiB",
+    "own_mib": "memory of one PostgreSQL process alone, the largest, MiB",
     "files": "open files",
     "sessions": "PostgreSQL processes",
     "wal_mib": "WAL kept, MiB",
@@ -21,7 +22,7 @@ _COLOURS = list(STAND_INS.values())
 def draw(samples: Sequence[tuple[float, Mapping[str, float]]]) -> str:
     """Return one panel a kind of figure, one line a kind of process, over the minutes of the run."""
     with matplotlib.rc_context(STYLE):
-        picture = Figure(figsize=(9, 9), layout="constrained")
+        picture = Figure(figsize=(9, 11), layout="constrained")
         for axes, (what, title) in zip(
             picture.subplots(len(_TITLES), sharex=True), _TITLES.items(), strict=True
         ):

@@ -62,7 +62,7 @@ async def travel(customers: Customers, entrance: str, number: int, token: str, d
     )
     for path, body in steps:
         body |= {name: known[name] for name, value in body.items() if value is None}
-        request = Request("POST", path, f"{token}-{number}{path}", body)
+        request = Request("POST", path, f"{token}-{number}-{path.rpartition('/')[2]}", body)
         done = await customers.settle(request, entrance)
         if done.outcome is not Outcome.OK or done.answer.get("decision") == "refused":
             journey.refused = f"{path}: {done.status} {done.answer.get('title') or done.outcome}"

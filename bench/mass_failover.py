@@ -113,7 +113,7 @@ class LosableServer(IdleServer):
 
 
 async def run_agent(settings: SiteSettings) -> dict[str, Any]:
-    """Run the site's agent until SIGTERM; when each cell was served again, and what it cost."""
+    """Run the site's agent until SIGTERM; when each cell was served again, or why it was not."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     servers: dict[str, LosableServer] = {}
@@ -143,7 +143,10 @@ async def run_agent(settings: SiteSettings) -> dict[str, Any]:
             task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running
-        return {name: server.done_at for name, server in servers.items()}
+        return {
+            name: str(agent.loops[name].decision) if server.done_at is None else server.done_at
+            for name, server in servers.items()
+        }
 
 
 async def _all_served(servers: dict[str, LosableServer]) -> None:
@@ -162,8 +165,11 @@ async def two_agents(stand: Stand, cells: int) -> AsyncIterator[dict[Site, async
             sys.executable, *words, stdout=asyncio.subprocess.PIPE, limit=2**24
         )
     try:
-        async with asyncio.timeout(MOST_SECONDS):
-            await asyncio.gather(*(agent.stdout.readline() for agent in agents.values() if agent.stdout))
+        ready = asyncio.gather(*(agent.stdout.readline() for agent in agents.values() if agent.stdout))
+        try:
+            await asyncio.wait_for(ready, MOST_SECONDS)
+        except TimeoutError as late:
+            raise click.ClickException(f"agents not ready after {MOST_SECONDS:g} s") from late
         yield agents
     finally:
         for agent in agents.values():
@@ -182,9 +188,16 @@ async def lose_site(cells: int, home: Path) -> dict[str, Any]:
             lost_at = time.monotonic()
             (home / "lost").touch()
             agents[Site.IDC].kill()
-            async with asyncio.timeout(MOST_SECONDS):
-                said, _ = await agents[Site.CLOUD].communicate()
-    served = {name: at - lost_at for name, at in json.loads(said).items()}
+            telling = asyncio.create_task(agents[Site.CLOUD].communicate())
+            if not (await asyncio.wait({telling}, timeout=MOST_SECONDS))[0]:
+                agents[Site.CLOUD].terminate()  # it then says what it waits for
+            said = json.loads((await asyncio.wait_for(telling, MOST_SECONDS))[0])
+    if waits := {name: why for name, why in said.items() if isinstance(why, str)}:
+        some = "; ".join(f"{name}: {why}" for name, why in sorted(waits.items())[:3])
+        raise click.ClickException(
+            f"{len(waits)} of {len(said)} cells not served after {MOST_SECONDS:g} s: {some}"
+        )
+    served = {name: at - lost_at for name, at in said.items()}
     homes = {cell.name: cell.home for cell in settings.cells}
     taken = [s for name, s in served.items() if homes[settings.place(name).cell] is Site.IDC]
     kept = [s for name, s in served.items() if homes[settings.place(name).cell] is Site.CLOUD]

@@ -1,10 +1,11 @@
 """A long run at 70 % of the machine with faults: what the stand holds must not grow.
 
-`python -m bench.soak [--minutes 60] [--share 0.7] [--json]`; writes bench/results/soak.json and soak.svg. The
-rate at which the machine is busy for `--share` is found first. Then the fault matrix runs with that load; its
-faults are those that end no process of ours for good reason (`FAULTS`), so that the same processes live
-through all of it. Looked at all the time: resident memory and open files of each kind of process, processes
-of PostgreSQL, WAL kept, replication slots. The second quarter is compared with the last: the first warms up.
+`python -m bench.soak [--minutes 60] [--share 0.7] [--rate N] [--json]`; writes bench/results/soak.json and
+soak.svg. The rate at which the machine is busy for `--share` is found first, or given. Then the fault matrix
+runs with that load; its faults are those that end no process of ours for good reason (`FAULTS`), so that the
+same processes live through all of it. Looked at all the time: resident memory and open files of each kind of
+process, processes of PostgreSQL and what the largest of them holds alone, WAL kept, replication slots. The
+second quarter is compared with the last: the first warms up.
 """
 
 import asyncio
@@ -51,10 +52,12 @@ TRIAL_RATE, TRIAL_SECONDS = 40.0, 20.0
 MATRIX_RATE = 20.0
 """The matrix' own operations a second beside the lending. Source: as runbooks.faults."""
 LOOK_SECONDS = 10.0
+LEAST_LOOKS = 12
+"""Fewer cannot be halved twice and compared. Source: our choice, two minutes of looks."""
 MOST_GROWTH = 1.1
 """Last quarter over second quarter that is still no growth. Source: our choice; faults make both uneven."""
 FAULTS_A_MINUTE = 60
-SMALL = {"rss_mib": 8.0, "files": 8.0, "sessions": 4.0, "wal_mib": 64.0, "slots": 1.0}
+SMALL = {"rss_mib": 8.0, "own_mib": 1.0, "files": 8.0, "sessions": 4.0, "wal_mib": 64.0, "slots": 1.0}
 """Growth too small to tell: a few pages, files and sessions, four WAL segments."""
 
 Sample = dict[str, float]
@@ -69,16 +72,22 @@ def look(stand: Stand) -> Sample:
             _add_process(found, name, running.pid)
     for site in DATA_SITES:
         for data in stand.copies_dir(site).iterdir():
-            _add_copy(found, data)
+            if not data.suffix:  # `.new` and `.old` are of a clone under way
+                _add_copy(found, data)
     return dict(found)
 
 
 def _add_process(found: defaultdict[str, float], name: str, pid: int) -> None:
+    """Add a process, and those of Python that it keeps beside it: the agent's watchdog and backups."""
     try:
         process = psutil.Process(pid)
         with process.oneshot():
             found[f"rss_mib/{name}"] += process.memory_info().rss / 2**20
             found[f"files/{name}"] += process.num_fds()
+        for child in process.children():
+            words = child.cmdline()
+            if words[1:2] == ["-m"]:
+                _add_process(found, words[2], child.pid)
     except psutil.Error:
         return  # a fault has just ended it
 
@@ -88,7 +97,11 @@ def _add_copy(found: defaultdict[str, float], data: Path) -> None:
         found["wal_mib/postgres"] += sum(one.stat().st_size for one in (data / "pg_wal").iterdir()) / 2**20
         found["slots/postgres"] += sum(1 for _ in (data / "pg_replslot").iterdir())
         pid = int((data / "postmaster.pid").read_text().split()[0])
-        found["sessions/postgres"] += len(psutil.Process(pid).children())
+        sessions = psutil.Process(pid).children()
+        found["sessions/postgres"] += len(sessions)
+        memory = [session.memory_info() for session in sessions]
+        own = max(((one.rss - one.shared) / 2**20 for one in memory), default=0.0)
+        found["own_mib/postgres"] = max(found["own_mib/postgres"], own)
     except (OSError, ValueError, IndexError, psutil.Error):
         return  # not there just now: killed, cloned, or a segment recycled while it was counted
 
@@ -145,12 +158,10 @@ def _median(values: Iterable[float | None]) -> float | None:
     return statistics.median(known) if known else None
 
 
-async def soak(home: Path, minutes: float, share: float, seed: int) -> dict[str, Any]:
-    """Find the rate, run the matrix with it, look all the while."""
+async def soak(home: Path, minutes: float, rate: float, seed: int) -> dict[str, Any]:
+    """Run the matrix at `rate` operations a second, look all the while."""
     console = Console(stderr=True)
-    rate, busy = await find_rate(home, share)
     lending = max(1.0, rate - MATRIX_RATE)
-    console.print(f"{TRIAL_RATE:g}/s: {busy:.0%} busy; {rate:.0f}/s for {share:.0%}")
     cells = tuple(cell.name for cell in make_cells(2))
     schedule = compose_schedule(seed, int(minutes * FAULTS_A_MINUTE) + 1, cells, FAULTS)
     options = MatrixOptions(home, schedule, minutes, lending_rate=lending, matrix_rate=MATRIX_RATE)
@@ -161,6 +172,10 @@ async def soak(home: Path, minutes: float, share: float, seed: int) -> dict[str,
         judged = await run_matrix(options, console.print, judge=judge_run)
     finally:
         looking.cancel()
+    if looking.done() and not looking.cancelled():
+        looking.result()  # it never ends by itself: what ended it is said
+    if len(samples) < LEAST_LOOKS:
+        raise click.ClickException(f"{len(samples)} looks, needs {LEAST_LOOKS}: nothing can be compared")
     held = psutil.cpu_percent() / 100
     (RESULTS / "soak.svg").write_text(draw(samples))
     compared = compare(samples)
@@ -178,13 +193,17 @@ async def soak(home: Path, minutes: float, share: float, seed: int) -> dict[str,
 @click.command()
 @click.option("--minutes", type=click.FloatRange(min=2), default=60.0, show_default=True)
 @click.option("--share", type=click.FloatRange(0.1, 0.9), default=0.7, show_default=True, help="Busy share.")
+@click.option("--rate", type=float, help="Operations a second, on a machine that is not quiet; else found.")
 @click.option("--seed", default=1, show_default=True, help="The same seed, the same faults.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result object.")
-def main(minutes: float, share: float, seed: int, as_json: bool) -> None:
+def main(minutes: float, share: float, rate: float | None, seed: int, as_json: bool) -> None:
     """Soak a fresh stand; exit 1 if a check broke or anything grew."""
     load = os.getloadavg()[0]
     with fresh_stand() as home:
-        result = write_result("soak", asyncio.run(soak(Path(home), minutes, share, seed)), load)
+        if rate is None:
+            rate, busy = asyncio.run(find_rate(Path(home), share))
+            click.echo(f"{TRIAL_RATE:g}/s: {busy:.0%} busy; {rate:.0f}/s for {share:.0%}", err=True)
+        result = write_result("soak", asyncio.run(soak(Path(home), minutes, rate, seed)), load)
     if as_json:
         click.echo(json.dumps(result))
     else:

@@ -1,4 +1,8 @@
-"""Apply the numbered migrations to one database, each once, in order, in one transaction each."""
+"""Apply the numbered migrations to one database, each once, in order, in one transaction each.
+
+A database that has none yet gets all of them in one transaction: nobody uses it, so nobody waits for its
+locks, and a crash leaves it empty. One in use gets each alone: no lock is held longer than its change takes.
+"""
 
 import hashlib
 from dataclasses import dataclass
@@ -22,6 +26,7 @@ create table if not exists biyi_migrations.applied (
     at     timestamptz not null default now()
 )
 """
+_NOTE = "insert into biyi_migrations.applied (name, sha256) values (%s, %s)"
 
 
 class MigrationChanged(CoreError):
@@ -68,14 +73,17 @@ async def apply_migrations(
         await connection.execute(_RECORD)
         rows = await connection.execute("select name, sha256 from biyi_migrations.applied")
         todo = plan_migrations(wanted, dict(await rows.fetchall()))
-        for migration in todo:
+        fresh = len(todo) == len(wanted)
+        for together in (todo,) if fresh else tuple((one,) for one in todo):
             async with connection.transaction():
-                # A migration is our own file, several statements long: SQL, not a value.
-                await connection.execute(SQL(migration.statements))
-                await connection.execute(
-                    "insert into biyi_migrations.applied (name, sha256) values (%s, %s)",
-                    [migration.name, migration.sha256],
-                )
+                for migration in together:
+                    # A migration is our own file, several statements long: SQL, not a value.
+                    try:
+                        await connection.execute(SQL(migration.statements))
+                    except psycopg.Error as error:
+                        error.add_note(f"in migration {migration.name}")
+                        raise
+                    await connection.execute(_NOTE, [migration.name, migration.sha256])
         return tuple(migration.name for migration in todo)
     finally:
         await connection.execute("select pg_advisory_unlock(%s)", [_LOCK])

@@ -254,7 +254,12 @@ class Actor:
         return outcome
 
     async def _begin_move(self, seen: Seen, decision: Decision) -> Outcome:
-        """A checkpoint beforehand keeps the one at shutdown short: clients wait only for that one."""
+        """Checkpoints beforehand keep the one at shutdown short: clients wait only for that one.
+
+        The first writes what has gathered since the last one, which takes long enough for much to gather
+        again; the second is short.
+        """
+        await self._server.checkpoint()
         await self._server.checkpoint()
         outcome = await self._swap(seen, decision)
         if outcome is Outcome.DONE:

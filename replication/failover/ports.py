@@ -137,7 +137,7 @@ class CopyServer(Protocol):
         """Admit no client at the next start."""
 
     async def fence(self) -> None:
-        """Admit no client from now on and end the sessions there are."""
+        """Prepare the clean stop that follows: no client at the next start, nobody who would hold it up."""
 
     async def open_to_clients(self) -> None:
         """Admit clients from now on."""

@@ -111,7 +111,11 @@ async def write_epoch_marker(
     `conn` is then unusable.
     """
     cancelled: list[str] = []
-    conn.add_notice_handler(lambda notice: cancelled.append(notice.sqlstate or ""))
+
+    def note(notice: psycopg.errors.Diagnostic) -> None:
+        cancelled.append(notice.sqlstate or "")
+
+    conn.add_notice_handler(note)
     try:
         async with abort_after(conn, timeout_seconds):
             async with conn.transaction():
@@ -127,6 +131,8 @@ async def write_epoch_marker(
             row = await (await conn.execute("select pg_current_wal_flush_lsn()::text")).fetchone()
     except psycopg.OperationalError as error:
         raise PostgresError(f"marker of epoch {epoch}: outcome unknown: {error}") from error
+    finally:
+        conn.remove_notice_handler(note)
     if "01000" in cancelled or row is None:
         await conn.close()
         raise PostgresError(f"marker of epoch {epoch}: not known to be on the sync copies")

@@ -140,7 +140,9 @@ def write_conf(copy: Copy, changes: Mapping[str, str], *, directory: Path | None
     settings = {SYNC_NAMES: "", UPSTREAM: "", **kept, **base_settings(copy), **changes}
     lines = [f"{name} = '{_escape(value)}'\n" for name, value in settings.items()]
     write_file(copy, (directory or copy.data_dir) / CONF_FILE, "".join(lines))
-    write_file(copy, copy.beside(".pgpass"), f"*:*:*:{REPL}:{read_password(copy.passfile, REPL)}\n")
+    passfile, line = copy.beside(".pgpass"), f"*:*:*:{REPL}:{read_password(copy.passfile, REPL)}\n"
+    if not passfile.exists() or passfile.read_text() != line:
+        write_file(copy, passfile, line)
 
 
 def _escape(value: str) -> str:

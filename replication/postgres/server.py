@@ -15,7 +15,7 @@ from replication.failover.ports import Directory, StoppedServer
 from replication.model import CopyId
 from replication.postgres import bootstrap, conf, control, hba, quarantine, replica, timelines
 from replication.postgres.copy import Copy, PostgresError
-from replication.postgres.observe import ServerStatus, connect_admin, read_status
+from replication.postgres.observe import ServerStatus, read_status
 from replication.postgres.processes import POLL_SECONDS
 from replication.postgres.standing import StandingConnection
 from replication.postgres.write_probe import WriteProbe
@@ -155,16 +155,14 @@ class PostgresServer:
         await conf.set_sync_names(self._copy, await self._standing.get(), names)
 
     async def write_marker(self, epoch: int, own_id: CopyId, timeout_seconds: float) -> int:
-        """Commit the marker on a connection of its own, which is dropped, never cancelled."""
-        connection = await connect_admin(
-            self._copy.place, self._copy.passfile, dbname="biyi", timeout_seconds=timeout_seconds
+        """Commit the marker on the standing connection: dropped when it takes too long, never cancelled.
+
+        Customers of a new primary wait for it, and a connection of its own would take as long again.
+        """
+        connection = await self._standing.get()
+        return await bootstrap.write_epoch_marker(
+            connection, epoch, own_id, wait_for_copies=False, timeout_seconds=timeout_seconds
         )
-        try:
-            return await bootstrap.write_epoch_marker(
-                connection, epoch, own_id, wait_for_copies=False, timeout_seconds=timeout_seconds
-            )
-        finally:
-            await connection.close()
 
     async def wait_flushed(self, copy: CopyId, lsn: int, timeout_seconds: float) -> bool:
         """Ask pg_stat_replication until it says so."""
@@ -185,7 +183,7 @@ class PostgresServer:
         hba.write_fenced(self._copy)
 
     async def fence(self) -> None:
-        """Refuse clients and end their sessions."""
+        """Prepare the clean stop that follows."""
         await hba.fence(self._copy, await self._standing.get())
 
     async def open_to_clients(self) -> None:

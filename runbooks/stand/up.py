@@ -28,7 +28,7 @@ from runbooks.stand.topology import LOOPBACK, Stand, StandError, read_stand
 
 Progress = Callable[[str, int, int], None]
 """Told the stage that begins, how many are done and how many there are."""
-STAGES = ("programs", "processes", "etcd leader", "agents", "cells", "migrations", "entrances")
+STAGES = ("programs", "processes", "etcd leader", "agents", "migrations", "cells", "entrances")
 MIGRATE_AGAIN = 3
 """Exit code of core_app.migrate for a cell that it could not reach, e.g. while it was moving."""
 _LOOK_EVERY_S = 0.1
@@ -87,10 +87,12 @@ async def up(home: Path, options: UpOptions, progress: Progress = no_progress) -
             stage(3)
             await _until_all_answer(http, stand, "agent", end)
             stage(4)
-            await _until(stand, end, "every cell is open and SYNC", lambda: cells_serve(http, stand))
-            stage(5)
+            await _migrate_all(stand, end)
+            # Not before their tables are there: a dozen programs that start take all cores, and the one that
+            # makes the tables, which they all would wait for, gets its dozenth.
             started += _start(stand, binaries, ("api", "projector", "payer", "notary", "watcher", "console"))
-            await _until(stand, end, "migrations ran (migrate.log)", lambda: migrate(stand))
+            stage(5)
+            await _until(stand, end, "every cell is open and SYNC", lambda: cells_serve(http, stand))
             stage(6)
             await _until_all_answer(http, stand, "api", end)
             await _until_all_answer(http, stand, "payer", end)
@@ -120,6 +122,22 @@ def start_site(home: Path, site: Site) -> list[str]:
         binaries = find_binaries()
         heal_site(home, site)
         return start_missing(stand, site, binaries)
+
+
+async def _migrate_all(stand: Stand, end: float) -> None:
+    """Wait until the migrations of all cells ran; they begin as soon as a cell lets them in."""
+    while True:
+        running = asyncio.create_task(migrate(stand))
+
+        async def has_ended(task: asyncio.Task[bool] = running) -> bool:
+            return task.done()
+
+        try:
+            await _until(stand, end, "migrations ran (migrate.log)", has_ended)
+            if await running:
+                return
+        finally:
+            running.cancel()
 
 
 async def migrate(stand: Stand) -> bool:

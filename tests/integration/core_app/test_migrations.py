@@ -41,6 +41,45 @@ async def test_two_starters_at_once_apply_a_new_file_once(cells: Any) -> None:
             await connection.execute("delete from biyi_migrations.applied where name = '999_new.sql'")
 
 
+@pytest.fixture
+def empty(cells: Any) -> Any:
+    """A database that nobody uses yet."""
+    cells.server.run("createdb", "-U", "biyi_admin", "-O", "biyi_owner", "empty")
+    yield cells.server.dsn("empty", "biyi_owner")
+    cells.server.run("dropdb", "-U", "biyi_admin", "empty")
+
+
+HALF_DONE = """
+do $$ begin create table public.half (x int); raise exception 'the power fails here'; end $$
+"""
+NOTED = "select count(*), count(distinct at) from biyi_migrations.applied"
+
+
+async def test_an_empty_database_gets_all_of_them_or_none(empty: str) -> None:
+    wanted = read_migrations()[:5]
+    cut_off = replace(wanted[0], name="998_cut_off.sql", statements=HALF_DONE, sha256="2" * 64)
+    async with await psycopg.AsyncConnection.connect(empty, autocommit=True) as connection:
+        with pytest.raises(psycopg.errors.RaiseException) as failed:
+            await apply_migrations(connection, (*wanted, cut_off))
+        assert failed.value.__notes__ == ["in migration 998_cut_off.sql"]
+        assert await (await connection.execute(NOTED)).fetchone() == (0, 0)
+        assert await apply_migrations(connection, wanted) == tuple(one.name for one in wanted)
+        # The same instant: one transaction.
+        assert await (await connection.execute(NOTED)).fetchone() == (5, 1)
+
+
+async def test_a_database_in_use_keeps_what_came_before_the_one_that_failed(empty: str) -> None:
+    """Each is a transaction of its own there: no lock is held until the last one is done."""
+    wanted = read_migrations()[:5]
+    cut_off = replace(wanted[0], name="998_cut_off.sql", statements=HALF_DONE, sha256="2" * 64)
+    async with await psycopg.AsyncConnection.connect(empty, autocommit=True) as connection:
+        await apply_migrations(connection, wanted[:2])
+        with pytest.raises(psycopg.errors.RaiseException):
+            await apply_migrations(connection, (*wanted, cut_off))
+        assert await (await connection.execute(NOTED)).fetchone() == (5, 4)
+        assert await apply_migrations(connection, wanted) == ()
+
+
 BEFORE_VERSIONS = f"""
 insert into core.customers (customer_id, slot, name, id_number, id_number_index, phone, phone_index,
     idempotency_key)

@@ -1,10 +1,12 @@
 """Who may connect to a fenced and to an open copy, and what the epoch's guard refuses."""
 
+import time
+
 import psycopg
 import pytest
 
 from replication.backup.stream import open_stream
-from replication.postgres import bootstrap, hba, replica
+from replication.postgres import bootstrap, control, hba, replica
 from replication.postgres.copy import ARCHIVER
 from tests.integration.postgres.places import Pair, admin, connect_as, value
 
@@ -22,29 +24,37 @@ async def test_a_fenced_copy_refuses_the_core_and_an_open_one_admits_it(pair: Pa
             assert await value(conn, "select current_user") == role
 
 
-async def test_fencing_ends_the_sessions_of_the_core(pair: Pair) -> None:
+async def test_a_fenced_stop_ends_the_sessions_of_the_core_and_the_next_start_admits_none(pair: Pair) -> None:
     await pair.make_primary()
     async with await admin(pair.idc) as conn:
         await hba.open_to_clients(pair.idc, conn)
         sessions = [await connect_as(pair.idc, role) for role in ("biyi_app", "biyi_payer", "biyi_staff")]
         await hba.fence(pair.idc, conn)
-        for session in sessions:
-            with pytest.raises(psycopg.OperationalError):
-                await session.execute("select 1")
-            assert session.closed
     assert not hba.is_open(pair.idc)
+    await control.stop(pair.idc, mode="fast", timeout_seconds=10)
+    for session in sessions:
+        with pytest.raises(psycopg.OperationalError):
+            await session.execute("select 1")
+        assert session.closed
+    await control.start(pair.idc)
+    with pytest.raises(psycopg.OperationalError, match="rejects connection"):
+        await connect_as(pair.idc, "biyi_app")
 
 
-async def test_fencing_ends_the_archivers_stream_so_that_no_stop_waits_for_it(pair: Pair) -> None:
-    """The archiver here takes nothing: its server would wait for it until wal_sender_timeout."""
+async def test_a_fenced_stop_does_not_wait_for_an_archiver_that_takes_nothing(pair: Pair) -> None:
+    """Its sender has more to send than the socket takes: told once, it would never end."""
     await pair.make_primary()
     streams = "select count(*) from pg_stat_replication where application_name = %s"
     async with await admin(pair.idc) as conn, open_stream(pair.idc.place, pair.idc.passfile) as stream:
         identity = await stream.identify()
         assert await stream.start(identity.timeline, identity.lsn)
         assert await value(conn, streams, ARCHIVER) == 1
+        await conn.execute("create table public.much as select generate_series(1, 100000) as number")
         await hba.fence(pair.idc, conn)
         assert await value(conn, streams, ARCHIVER) == 0
+        begun = time.monotonic()
+        await control.stop(pair.idc, mode="fast", timeout_seconds=10)
+        assert time.monotonic() - begun < 1.5
 
 
 async def test_bootstrap_twice_is_harmless(pair: Pair) -> None:
