@@ -26,7 +26,7 @@ from rich.table import Table
 from bench._stand import fresh_stand, percentile, write_result
 from compliance.access.roles import Role
 from compliance.access.second_factor import STEP_SECONDS, make_code
-from replication.model import Site
+from replication.model import Mode, Site
 from replication.tls import public_tls
 from runbooks.cells import MOVE_SECONDS, ask_agent, site_settings
 from runbooks.console.rights import SECTIONS
@@ -124,6 +124,7 @@ async def measure_moves(session: aiohttp.ClientSession, moves: int) -> dict[str,
     settings, behind = site_settings(), []
     cell, at = next((one.name, one.home) for one in settings[Site.CLOUD].cells)
     for number in range(moves):
+        await wait_for_sync(cell)
         epoch = await ask_epoch(cell) + 1
         told = asyncio.create_task(hear(session, f'data-primary="{cell}-{other(at)}-0"'))
         await asyncio.sleep(0.1 * (number % 7))  # nothing in step with the console's own looks
@@ -154,6 +155,16 @@ async def wait_for_epoch(cell: str, epoch: int) -> float:
         while await ask_epoch(cell) < epoch:
             await asyncio.sleep(POLL_SECONDS)
     return time.monotonic()
+
+
+async def wait_for_sync(cell: str) -> None:
+    """Wait until a cell has a copy at the other site again, as after each move."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            answer = await ask_agent(site_settings()[Site.CLOUD], "/v1/status", 1.0)
+            if answer is not None and answer[1]["grants"][cell]["mode"] == Mode.SYNC:
+                return
+            await asyncio.sleep(POLL_SECONDS)
 
 
 async def measure(home: Path, loads: int, moves: int) -> dict[str, Any]:

@@ -89,7 +89,7 @@ def sandbox_command(rules: Path, days: int, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found.as_plain(), ensure_ascii=False))
     else:
-        _show(found)
+        show_difference(found)
     sys.exit(1 if found.rules or found.figures else 0)
 
 
@@ -159,19 +159,24 @@ def merge_changes(changes: Sequence[RuleChange]) -> tuple[RuleChange, ...]:
     return tuple(merged[key] for key in sorted(merged))
 
 
-def _show(found: Difference) -> None:
+def show_difference(found: Difference) -> None:
+    """Print what would change, for people."""
     looked = ", ".join(f"{count} {kind}" for kind, count in sorted(found.looked_at.items()))
     click.echo(f"as of {found.day}; looked at: {looked or 'nothing'}")
     if not found.rules and not found.figures:
         click.echo("无差异 no difference")
         return
-    by, shown = (Column(name, overflow="fold") for name in ("规则 rule", "例 examples"))
-    table = Table("对象 of", by, "", "原 old", "新 new", "数量 count", shown)
+    table = Table(
+        "对象 of", Column("规则 rule", no_wrap=True, overflow="fold"), "", "原 old", "新 new", "数量 count"
+    )
     for one in found.rules:
-        examples = "\n".join(one.examples)
-        table.add_row(one.kind, one.rule, _EFFECTS[one.effect], one.old, one.new, str(one.count), examples)
+        table.add_row(one.kind, one.rule, _EFFECTS[one.effect], one.old, one.new, str(one.count))
     if found.rules:
         Console().print(table)
+        click.echo("例 examples")
+    for one in found.rules:
+        for example in one.examples:  # a line each, whole: an id is copied, and a column would cut it
+            click.echo(f"  {one.kind} {one.rule}: {example}")
     for kind, counts in sorted(found.turned.items()):
         click.echo(
             f"{kind}: " + ", ".join(f"{count} {_EFFECTS[way]}" for way, count in sorted(counts.items()))

@@ -58,7 +58,7 @@ def draw_overview(
         _scatter(tall, ops, homes, origin_ns)
         _throughput(middle, ops, homes, origin_ns)
         start_s, end_s = _span(ops, marks, origin_ns)
-        _lanes(low, history.grants, homes, origin_ns, end_s)
+        _lanes(low, history.grants, homes, origin_ns, (start_s, end_s))
         low.set_xlim(start_s, end_s)
         low.set_xlabel(f"seconds since {zero}")
         for axes in (tall, middle, low):
@@ -111,11 +111,17 @@ def _scatter(axes: Axes, ops: Iterable[Op], homes: Mapping[str, str], origin_ns:
     axes.yaxis.set_major_formatter(_plain_number)
     axes.set_ylabel("latency from arrival, ms")
     axes.grid(axis="y")
-    axes.legend(
-        loc="upper right",
-        facecolor=_CARD,
-        edgecolor="none",
-        framealpha=0.85,
+    _legend(axes)
+
+
+def _legend(axes: Axes) -> None:
+    """Write what the dots are above the drawing, where none of them can lie under it."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None  # noqa: S101 - it is drawn into one
+    figure.legend(
+        *axes.get_legend_handles_labels(),
+        loc="outside upper right",
+        frameon=False,
         fontsize=9,
         ncols=3,
         markerscale=2,
@@ -139,9 +145,13 @@ def _throughput(axes: Axes, ops: Iterable[Op], homes: Mapping[str, str], origin_
 
 
 def _lanes(
-    axes: Axes, grants: Sequence[GrantNote], homes: Mapping[str, str], origin_ns: int, end_s: float
+    axes: Axes,
+    grants: Sequence[GrantNote],
+    homes: Mapping[str, str],
+    origin_ns: int,
+    span: tuple[float, float],
 ) -> None:
-    names = list(homes)
+    names, (start_s, end_s) = list(homes), span
     for lane, cell in enumerate(names):
         notes = [note for note in grants if note.cell == cell]
         for note, after in zip(notes, [*notes[1:], None], strict=True):
@@ -152,9 +162,12 @@ def _lanes(
             axes.broken_barh(
                 [(left, max(0.0, right - left))], (lane - 0.36, 0.72), color=color, alpha=alpha, lw=0
             )
-            if right - left > 0.11 * (end_s + 10) and right > -8:
+            shown_s = max(left, start_s)
+            if right - shown_s > 0.16 * (end_s - start_s):
                 text = f"{site_of(note.primary)} · epoch {note.epoch} · {note.mode}"
-                axes.text(max(left, -9) + 0.3, lane, text, va="center", fontsize=8.5, clip_on=True)
+                axes.text(
+                    shown_s + 0.006 * (end_s - start_s), lane, text, va="center", fontsize=8.5, clip_on=True
+                )
     axes.set_yticks(range(len(names)), [f"cell {name}" for name in names])
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)

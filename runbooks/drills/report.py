@@ -68,6 +68,7 @@ def render_report(report: Report, background: Background = NOTHING_KNOWN) -> str
         "VERDICT_CLASS": str(report.verdict),
         "SUMMARY": html.escape(report.summary),
         "STARTED": _instant(header.started_at) if header else "",
+        "NOT_HELD": "".join(_not_held(one) for one in report.findings if one.verdict is not Verdict.HOLDS),
         "FIGURES": "".join(_tile(*figure) for figure in report.figures),
         "CELLS": render_seen(report.cells),
         "OVERVIEW": draw_overview(report.history, report.homes, report.marks, report.origin_ns, report.zero),
@@ -104,6 +105,17 @@ def _tile(figure: str, english: str, chinese: str) -> str:
     return (
         f'<div class="tile"><b>{html.escape(figure)}</b>'
         f"<span>{html.escape(english)}</span><span lang=zh>{html.escape(chinese)}</span></div>"
+    )
+
+
+def _not_held(finding: Finding) -> str:
+    """Return what stands at the top: a reader sees at once which promise the verdict is about."""
+    english, chinese = MEANINGS.get(finding.name, (finding.name, ""))
+    word_en, word_zh = VERDICT_WORDS[finding.verdict]
+    example = f": {finding.examples[0]}" if finding.examples else ""
+    return (
+        f'<p><span class="chip {finding.verdict}">{word_en} {word_zh}</span> '
+        f"{html.escape(english + example)}<br><small lang=zh>{html.escape(chinese)}</small></p>"
     )
 
 

@@ -19,10 +19,11 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 ROOT = Path(__file__).parents[2]
 PYTHON = str(ROOT / ".venv" / "bin" / "python")
-UP_SECONDS, DOWN_SECONDS = 1800, 240
+UP_SECONDS, DOWN_SECONDS = 2400, 240
 STEP_SECONDS = 30
 ANSWERS = re.compile(
-    r"Failed to load resource|Response Status Error Code \d+ from |htmx:\w+Error|\[object Event\]"
+    r"Failed to load resource|Response Status Error Code \d+ from |htmx:(\w+Error|afterRequest)"
+    r"|\[object Event\]"
 )
 """What browser and htmx note of an answer that is a refusal, or of none, as from a console that was killed
 with its site: the tests judge by themselves what the page makes of it. A failing script is no such thing."""
@@ -113,6 +114,15 @@ def console() -> Iterator[Console]:
     finally:
         subprocess.run([PYTHON, "-m", "tests.browser.scene", "down", str(home)], cwd=ROOT, check=False)
         shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def _pages_closed(console: Console) -> Iterator[None]:
+    """Close what a test opened: an open page keeps asking, and its readings would be read anew for nobody."""
+    yield
+    for context in console.browser.contexts:
+        for page in context.pages:
+            page.close()
 
 
 def take_picture(page: Page, name: str, *, whole: bool = False) -> None:

@@ -52,7 +52,7 @@ COMPLAINTS = 23
 """More than the rule complaints_of_collection lets pass in seven days (core_app/insight/alerts.yaml)."""
 _SEAT = """
 insert into access.accounts (staff, branch, roles, password_hash, password_given, totp_secret, totp_confirmed)
-values (%(staff)s, 'branch-7', %(roles)s, %(hash)s, %(first)s, %(sealed)s, %(sealed)s is not null)
+values (%(staff)s, 'branch-7', %(roles)s, %(hash)s, %(first)s, %(sealed)s, %(sealed)s::bytea is not null)
 """
 NEWCOMERS = MappingProxyType({"wu.xin": Role.SERVICE, "xu.lan": Role.AUDIT_ADMIN})
 """Who have a first password and no second factor yet."""
@@ -142,7 +142,7 @@ async def lend(home: Path) -> str:
     return customer
 
 
-def biyi(home: Path, *words: str, seconds: float = 240) -> subprocess.CompletedProcess[str]:
+def biyi(home: Path, *words: str, seconds: float = 600) -> subprocess.CompletedProcess[str]:
     """Run a command of the operator for this stand; what it complains of goes to stderr."""
     begun_s = time.monotonic()
     done = subprocess.run(

@@ -58,7 +58,10 @@ def test_a_broken_check_shows_its_examples_escaped() -> None:
         replace(make_result(make_history()), findings=(finding, *make_result(make_history()).findings))
     )
     assert "a: &lt;b&gt;5&lt;/b&gt; fen" in text
-    assert "BROKEN" in text
+    top = text[: text.index('<div class="tiles">')]
+    assert "Debits equal credits in each cell: a: &lt;b&gt;5&lt;/b&gt; fen" in top
+    assert MEANINGS["trial_balance"][1] in top
+    assert "BROKEN" in top
 
 
 def test_every_check_has_words_in_both_languages() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from runbooks.console.entrance import REMEMBERED_SECONDS, Entrance, Person, Refusal, find_refusal
+from runbooks.console.entrance import REMEMBERED_SECONDS, Account, Entrance, Person, Refusal, find_refusal
 
 TOKEN = "s1." + "a" * 43
 ADDRESS = "192.0.2.7"
@@ -72,6 +72,24 @@ async def test_a_session_of_somebody_who_may_not_see_is_ended_at_once():
     core = Core((201, session_of("full")))
     assert await core.entrance().sign_in("li.wei", "x", "", ADDRESS) is Refusal.NOT_ALLOWED
     assert core.asked[-1] == ("POST", "/v1/staff/logout", ADDRESS, TOKEN)
+
+
+@pytest.mark.parametrize("scope", ["password", "enrol"])
+async def test_a_session_with_something_to_do_first_is_kept_for_just_that(scope: str):
+    core = Core((201, session_of(scope, "system_admin")))
+    entrance = core.entrance()
+    assert await entrance.sign_in("an.bo", "x", "", ADDRESS) == TOKEN
+    assert [path for _, path, _, _ in core.asked] == ["/v1/staff/sessions"]
+    core.answer = 200, session_of(scope, "system_admin")
+    assert await entrance.find_person(TOKEN, ADDRESS, uses=True) is Refusal(scope)
+    assert await entrance.find_account(TOKEN, ADDRESS) == Account(PERSON, scope)
+    for answer, refusal in (
+        ((401, {}), Refusal.OVER),
+        ((503, {}), Refusal.UNREACHABLE),
+        (None, Refusal.UNREACHABLE),
+    ):
+        core.answer = answer
+        assert await entrance.find_account(TOKEN, ADDRESS) is refusal
 
 
 async def test_the_core_is_told_where_the_browser_is_and_whether_the_session_is_used():

@@ -77,11 +77,12 @@ class Browser:
     readings: Readings
 
     async def ask(
-        self, method: str, path: str, fields: Mapping[str, str] | None = None, language: str = "en"
-    ) -> tuple[int, dict[str, str], str]:
+        self, method: str, path: str, fields: Mapping[str, str] | None = None, language: str = "en",
+        cookies: str = COOKIES,
+    ) -> tuple[int, dict[str, str], str]:  # fmt: skip
         path, _, query = path.partition("?")
         body = urlencode(fields or {}).encode()
-        headers = [(b"host", b"127.0.0.1"), (b"cookie", f"{COOKIES}; __Host-biyi-lang={language}".encode())]
+        headers = [(b"host", b"127.0.0.1"), (b"cookie", f"{cookies}; __Host-biyi-lang={language}".encode())]
         scope = {
             "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "path": path,
             "raw_path": path.encode(), "query_string": query.encode(), "root_path": "", "scheme": "https",
@@ -89,7 +90,12 @@ class Browser:
         }  # fmt: skip
         sent: list[Message] = []
 
+        whole = asyncio.Event()  # a stream asks for more, and hears nothing while its browser listens
+
         async def receive() -> Message:
+            if whole.is_set():
+                await asyncio.Event().wait()
+            whole.set()
             return {"type": "http.request", "body": body, "more_body": False}
 
         async def send(message: Message) -> None:

@@ -1,5 +1,6 @@
 """`biyi product`: what it prints, and its exit codes."""
 
+import datetime as dt
 import json
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ from click.testing import CliRunner, Result
 
 from core_app.errors import DocumentInvalid
 from core_app.products.catalogue import FOLDER, read_catalogue
+from core_app.sandbox.compare import Difference, RuleChange
 from runbooks.cli import main
 from runbooks.product import find_document, refuse_shipped_change
+from runbooks.sandbox import show_difference
 from tests.unit.core_app.product_documents import make_document, make_product, split_funding
 
 
@@ -102,3 +105,16 @@ def test_a_shipped_version_with_another_document_is_refused_before_any_cell_is_a
     refuse_shipped_change(make_product({"identity.version": 2, "tenor.periods": [3]}), catalogue)
     with pytest.raises(DocumentInvalid, match=r"\(tenor\.periods differ\): needs a higher version"):
         refuse_shipped_change(make_product({"tenor.periods": [3]}), catalogue)
+
+
+def test_a_sandboxs_examples_and_rules_stand_whole_on_a_narrow_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    loan, rule = "018f9a4e-7c2b-7f00-9c1a-0123456789ab", "class5.special_mention"
+    change = RuleChange("contract", rule, "refused_now", "0.24", "0.20", 1234, [loan, loan[::-1]])
+    show_difference(Difference(dt.date(2027, 1, 1), {"contract": 2000}, {}, (change,), ()))
+    told = capsys.readouterr().out
+    table, _, examples = told.partition("examples\n")
+    assert rule in table
+    assert examples.splitlines() == [f"  contract {rule}: {one}" for one in (loan, loan[::-1])]
