@@ -185,6 +185,7 @@ async def soak(home: Path, minutes: float, rate: float, seed: int) -> dict[str, 
         "busy_share": round(held, 2),
         "faults": judged["faults"],
         "verdict": str(judged["verdict"]),
+        "not_held": sorted(name for name, verdict in judged["checks"].items() if verdict != "holds"),
         "figures": compared,
         "grew": [name for name, one in compared.items() if one["grew"]],
     }
@@ -212,7 +213,8 @@ def main(minutes: float, share: float, rate: float | None, seed: int, as_json: b
             figures = (str(one["second_quarter"]), str(one["last_quarter"]))
             table.add_row(name, *figures, "grew" if one["grew"] else "")
         Console().print(table)
-        click.echo(f"{result['faults']} faults, {result['verdict']}, grew: {result['grew'] or 'nothing'}")
+        click.echo(f"{result['faults']} faults, {result['verdict']} {result['not_held'] or ''}")
+        click.echo(f"grew: {', '.join(result['grew']) or 'nothing'}")
     sys.exit(0 if result["verdict"] == "holds" and not result["grew"] else 1)
 
 
