@@ -87,12 +87,13 @@ def _kept_by_peer(seen: Seen, limits: FailoverSettings) -> bool:
 
 
 def _was_standby(seen: Seen) -> bool:
-    """A mute server that the last known grant does not name cannot acknowledge anything."""
-    return (
-        seen.grant is not None
-        and seen.own.copy != seen.grant.grant.primary
-        and (seen.own.state is CopyState.MUTE)
-    )
+    """A mute server that is still a standby on disk cannot acknowledge anything.
+
+    The last known grant does not tell: it may be the one before the own promotion.
+    """
+    own, grant = seen.own, seen.grant
+    named = grant is None or own.copy == grant.grant.primary
+    return own.state is CopyState.MUTE and not own.was_primary and not named
 
 
 def _without_grant(seen: Seen) -> Decision:

@@ -270,6 +270,14 @@ def test_a_grant_that_vanished_is_never_made_up_again():
     assert decide(snapshot, LIMITS).why is Why.GRANT_LOST
 
 
+def test_without_etcd_a_promoted_copy_that_falls_mute_is_ended_whatever_grant_it_last_read():
+    mute = own_copy(CLOUD, CopyState.MUTE, was_primary=True)
+    blind = seen(mute, TAKING, read_ok=False, confirmed_age_ms=LIMITS.fence_after_ms)
+    assert (decide(blind, LIMITS).step, decide(blind, LIMITS).why) == (Step.STOP_HARD, Why.GRANT_UNCONFIRMED)
+    standby_yet = replace(blind, own=own_copy(CLOUD, CopyState.MUTE))
+    assert decide(standby_yet, LIMITS).step is Step.HOLD
+
+
 def test_only_the_home_place_bootstraps_a_cell():
     nothing = OwnCopy("a-idc-0", Site.IDC, CopyState.ABSENT)
     away = OwnCopy("a-cloud-0", Site.CLOUD, CopyState.ABSENT)
