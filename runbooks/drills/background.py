@@ -95,6 +95,7 @@ def measure_promises(history: History, plain: Mapping[str, Any], origin_ns: int)
     """Return RTO of each cell that was taken over, RPO, the longest write pause, beside what was promised."""
     ops = [op for op in history.ops if op.phase == "load"]
     end_ns = max(history.mark_ns("load_stop") or 0, origin_ns)
+    limit_s = plain.get("write_pause_limit_seconds", PAUSE_LIMIT_S)
     rows = []
     for cell in sorted({note.cell for note in history.grants}):
         rto_s = _rto_seconds(history, cell, origin_ns)
@@ -102,7 +103,7 @@ def measure_promises(history: History, plain: Mapping[str, Any], origin_ns: int)
             rows.append(_within(f"RTO, cell {cell}", f"恢复时间目标，单元 {cell}", rto_s, RTO_LIMIT_S))
         pause_s = compute_write_pause_seconds(ops, cell, Window(origin_ns, end_ns))
         rows.append(
-            _within(f"longest write pause, cell {cell}", f"最长写停顿，单元 {cell}", pause_s, PAUSE_LIMIT_S)
+            _within(f"longest write pause, cell {cell}", f"最长写停顿，单元 {cell}", pause_s, limit_s)
         )
     lost = plain.get("lost")
     if isinstance(lost, Mapping):

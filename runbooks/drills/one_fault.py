@@ -24,7 +24,13 @@ from runbooks.drills.rows import CellRows
 from runbooks.drills.scene import DrillOptions, Scene, open_scene, read_final
 from runbooks.drills.story import say_count, tell_timeline
 from runbooks.drills.under_load import prepare, under_load
-from runbooks.drills.verdict import RTO_LIMIT_S, limit_finding, render_findings, summarise_requests
+from runbooks.drills.verdict import (
+    PAUSE_LIMIT_S,
+    RTO_LIMIT_S,
+    limit_finding,
+    render_findings,
+    summarise_requests,
+)
 from runbooks.drills.watch import is_home
 from runbooks.evidence import keep_journals, write_report, write_verdict
 from runbooks.stand.ports import BANKS
@@ -61,6 +67,8 @@ class OneFault:
     limits: Limits
     words: str
     """What follows `biyi drill run`."""
+    pause_limit_s: float = PAUSE_LIMIT_S
+    """Longest write pause of a cell that its report holds it to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +211,7 @@ def _judge(scene: Scene, fault: OneFault, final: _Final) -> OneFaultResult:
         "lost": count_of(findings, "acknowledged_is_kept", "earlier_rows_are_kept"),
         "overlapping_epochs": count_of(findings, "no_overlapping_epochs"),
         "write_pause_seconds": pauses,
+        "write_pause_limit_seconds": fault.pause_limit_s,
         "checks": {finding.name: str(finding.verdict) for finding in findings},
         "evidence": str(scene.folder),
         "drill_seconds": round((time.monotonic_ns() - scene.started_ns) / 1e9, 1),

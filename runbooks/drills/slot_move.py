@@ -67,6 +67,7 @@ def make_slot_move() -> OneFault:
         lasts_s=STAY_S,
         limits=judge,
         words="slot-move",
+        pause_limit_s=PAUSE_LIMIT_S,
     )
 
 

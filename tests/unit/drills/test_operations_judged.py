@@ -311,6 +311,11 @@ def test_every_report_measures_against_the_promise() -> None:
     assert 1.0 < float(found["RTO, cell a"].figure.split()[0]) < 2.0
     assert "RTO, cell b" not in found
     assert found["RPO: what was acknowledged"].verdict is Verdict.HOLDS
+    pause = next(name for name in found if "pause, cell a" in name)
+    assert (found[pause].promise, found[pause].verdict) == ("at most 5 s", Verdict.HOLDS)
+    own = measure_promises(history, {"write_pause_limit_seconds": 1.0}, ns(KILL_S))
+    stricter = next(one for one in own if one.what == pause)
+    assert (stricter.promise, stricter.verdict) == ("at most 1 s", Verdict.BROKEN)
     assert measure_promises(history, {"lost": {"idc": 1, "cloud": 0}}, 0)[-1].verdict is Verdict.BROKEN
     assert measure_promises(history, {}, 0)[-1].verdict is Verdict.UNKNOWN
 
