@@ -62,6 +62,7 @@ class Measured:
     figure: str
     promise: str
     verdict: Verdict
+    promise_zh: str = ""
 
 
 def measure_steady_state(history: History, origin_ns: int) -> SteadyState | None:
@@ -110,7 +111,8 @@ def measure_promises(history: History, plain: Mapping[str, Any], origin_ns: int)
         lost = sum(lost.values())
     known = Verdict.UNKNOWN if lost is None else Verdict.BROKEN if lost else Verdict.HOLDS
     said = "unknown" if lost is None else f"{lost:,} lost"
-    return [*rows, Measured("RPO: what was acknowledged", "恢复点目标：已确认的数据", said, "0 lost", known)]
+    rpo = "RPO: what was acknowledged", "恢复点目标：已确认的数据"
+    return [*rows, Measured(*rpo, said, "0 lost", known, "无丢失")]
 
 
 def _rto_seconds(history: History, cell: str, origin_ns: int) -> float | None:
@@ -134,4 +136,4 @@ def _rto_seconds(history: History, cell: str, origin_ns: int) -> float | None:
 def _within(what: str, what_zh: str, seconds: float, limit_s: float) -> Measured:
     verdict = Verdict.HOLDS if seconds <= limit_s else Verdict.BROKEN
     said = "never" if seconds == float("inf") else f"{seconds:.2f} s"
-    return Measured(what, what_zh, said, f"at most {limit_s:g} s", verdict)
+    return Measured(what, what_zh, said, f"at most {limit_s:g} s", verdict, f"不超过 {limit_s:g} 秒")

@@ -44,8 +44,11 @@ def make_cache_loss(site: Site) -> OneFault:
         site=str(site),
         viewer=other_data_site(site),
         title=(f"Cache loss drill: {site}", f"缓存失效演练：{site}"),
-        told=f"The cache of {site} was killed with everything in it while customers went on; its projector "
-        "filled it anew from the site's own copies.",
+        told=(
+            f"The cache of {site} was killed with everything in it while customers went on; its projector "
+            "filled it anew from the site's own copies.",
+            f"客户持续使用期间，站点 {site} 的缓存连同全部内容被终止；其投影进程从本站点副本重新填满缓存。",
+        ),
         begin=partial(_kill, site=site),
         heal=partial(_start, site=site),
         lasts_s=LOST_S,

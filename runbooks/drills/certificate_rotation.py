@@ -30,6 +30,7 @@ from runbooks.drills.scene import DrillOptions, Scene, open_scene, read_final
 from runbooks.drills.story import say_count, tell_timeline
 from runbooks.drills.under_load import prepare, under_load
 from runbooks.drills.verdict import limit_finding, render_findings, summarise_requests
+from runbooks.drills.wording import OVERALL
 from runbooks.evidence import keep_journals, write_report, write_verdict
 from runbooks.stand.certificates import serials_in_force
 from runbooks.stand.doors import Door, Knock, context_for, doors_of, knock
@@ -151,12 +152,17 @@ def _judge(
 
 
 def _tell(scene: Scene, history: History, result: RotationResult, times: tuple[int, Any]) -> Report:
+    end_en, end_zh = OVERALL[overall(result.findings)]
     plain = result.plain
     return Report(
         title=("Certificate rotation drill", "证书轮换演练"),
-        summary=f"All {plain['renewed']} certificates of the stand were renewed under load in "
-        f"{plain['renewal_seconds']} s; {plain['failed']} requests failed, and the old certificates are "
-        "refused at every door that asks for one.",
+        summary=(
+            f"All {plain['renewed']} certificates of the stand were renewed under load in "
+            f"{plain['renewal_seconds']} s; {plain['failed']} requests failed. Every door was knocked at "
+            f"with the new ones and the old ones. {end_en}",
+            f"负载下 {plain['renewal_seconds']} 秒内更换全部 {plain['renewed']} 张证书；"
+            f"失败请求 {plain['failed']} 个。各入口均以新旧证书逐一检验。{end_zh}",
+        ),
         figures=[
             (f"{plain['renewed']}", "certificates renewed", "已更换证书"),
             (f"{plain['renewal_seconds']:.1f} s", "until the old ones were revoked", "至旧证书吊销"),

@@ -35,9 +35,10 @@ from runbooks.drills.records import History
 from runbooks.drills.report import Report
 from runbooks.drills.scene import DrillOptions, DrillRefused, Scene, open_scene, read_final
 from runbooks.drills.site_loss import Final
-from runbooks.drills.story import say_count, tell_timeline
+from runbooks.drills.story import say_count, say_count_zh, tell_timeline
 from runbooks.drills.under_load import prepare, under_load
 from runbooks.drills.verdict import render_findings, summarise_requests
+from runbooks.drills.wording import OVERALL
 from runbooks.evidence import StageMark, keep_journals, write_report, write_verdict
 from runbooks.stand.outside import kill_bank, start_banks
 from runbooks.stand.ports import BANKS
@@ -180,16 +181,27 @@ def _loss(history: History) -> Loss:
 
 def _tell(scene: Scene, history: History, result: ChannelLossResult, stages: Sequence[StageMark]) -> Report:
     plain, switch = result.plain, result.switch
+    end_en, end_zh = OVERALL[overall(result.findings)]
     moved = "never" if switch.seconds is None else f"{switch.seconds:.2f} s"
+    moved_en = (
+        f"{moved} later money went through the other one"
+        if switch.seconds is not None
+        else "money never went through the other one"
+    )
+    moved_zh = "支付始终未切换至另一银行" if switch.seconds is None else f"{moved} 后支付经另一银行继续"
     marks = [
         (name, label) for name, label in (("kill", "kill"), ("restart", "restart"), ("returned", "back"))
     ]
     instants = [(history.mark_ns(name), label) for name, label in marks]
     return Report(
         title=("Payment channel loss drill", "支付渠道失效演练"),
-        summary=f"The bank that payouts favour was killed under load; {moved} later money went through the "
-        f"other one. {switch.in_doubt} orders were in doubt and waited for the dead bank's word; "
-        f"{say_count(plain['paid_twice'])} were paid twice.",
+        summary=(
+            f"The bank that payouts favour was killed under load; {moved_en}. "
+            f"{switch.in_doubt} orders were in doubt and waited for the dead bank's word; "
+            f"{say_count(plain['paid_twice'])} were paid twice. {end_en}",
+            f"负载下首选支付银行被终止；{moved_zh}。状态未明的支付指令 {switch.in_doubt} 笔，"
+            f"均等待原银行查询结果；重复支付 {say_count_zh(plain['paid_twice'])}。{end_zh}",
+        ),
         figures=[
             (moved, "kill to traffic moved", "流量切换时间"),
             (say_count(plain["paid_twice"]), "orders paid twice", "重复支付"),

@@ -40,8 +40,11 @@ def make_cloud_burst() -> OneFault:
         site=str(Site.CLOUD),
         viewer=Site.IDC,
         title=("Cloud burst drill", "云端弹性扩缩演练"),
-        told="Twice as many customers came for a while; two more API processes joined the cloud's entrance, "
-        "served them and left again.",
+        told=(
+            "Twice as many customers came for a while; two more API processes joined the cloud's entrance, "
+            "served them and left again.",
+            "一段时间内客户增至两倍；云端入口新增两个 API 进程，服务客户后退出。",
+        ),
         begin=_burst,
         heal=_shrink,
         lasts_s=0.0,

@@ -46,8 +46,11 @@ def make_fail_back(site: Site) -> OneFault:
         site=str(site),
         viewer=other_data_site(site),
         title=(f"Fail-back drill: {site}", f"回切演练：{site}"),
-        told=f"{site} was lost and came back while fail-back was held; its cells stayed away until it was "
-        "released, then went home.",
+        told=(
+            f"{site} was lost and came back while fail-back was held; its cells stayed away until it was "
+            "released, then went home.",
+            f"站点 {site} 失效后恢复，期间暂停回切；其单元留在另一站点，解除暂停后方才回切。",
+        ),
         begin=partial(_lose_and_hold, site=site),
         heal=partial(_release, site=site),
         lasts_s=HELD_S,

@@ -98,8 +98,11 @@ def make_grey_release() -> OneFault:
         site="",
         viewer=Site.IDC,
         title=("Grey release drill", "灰度发布与自动回滚演练"),
-        told="A faulty release of the API was tried with some customers and taken back by itself; a good one "
-        "then replaced both sites' nodes one after the other.",
+        told=(
+            "A faulty release of the API was tried with some customers and taken back by itself; a good one "
+            "then replaced both sites' nodes one after the other.",
+            "有缺陷的 API 版本先由部分客户试用，随后被自动撤回；良好版本再逐一替换两个站点的节点。",
+        ),
         begin=_release,
         heal=_clear,
         lasts_s=0.0,

@@ -39,6 +39,7 @@ from runbooks.drills.rows import CellRows
 from runbooks.drills.scene import DrillOptions, DrillRefused, Scene, open_scene, read_earlier, read_final
 from runbooks.drills.story import say_count, tell_timeline
 from runbooks.drills.verdict import limit_finding, render_findings, summarise_requests
+from runbooks.drills.wording import OVERALL
 from runbooks.evidence import StageMark, keep_journals, write_report, write_verdict
 from runbooks.keys.cells import CellSilent, run_in_cell
 from runbooks.keys.rotate import Rotated, Rotation, RotationStuck
@@ -265,14 +266,20 @@ def _judge(
 
 
 def _tell(scene: Scene, history: History, result: KeyRotationResult, stages: Sequence[StageMark]) -> Report:
+    end_en, end_zh = OVERALL[overall(result.findings)]
     plain = result.plain
     rows = sum(count for found in plain["rows"].values() for count in found.values())
     marks = [(history.mark_ns(name), name) for name in ("rotate", "cut", "resume", "move", "kill", "rotated")]
     return Report(
         title=("Key rotation drill", "密钥轮换演练"),
-        summary=f"The keys of all personal data were replaced under load within {plain['seconds']} s, cut "
-        f"off among the rows, carried on through a move and a take-over. {plain['reads']:,} reads of people "
-        f"meanwhile, {say_count(plain['bad_reads'])} wrong; no row is under an older version.",
+        summary=(
+            f"The keys of all personal data were replaced under load within {plain['seconds']} s, cut "
+            f"off among the rows, carried on through a move and a take-over. {plain['reads']:,} reads of "
+            f"people meanwhile, {say_count(plain['bad_reads'])} wrong. {end_en}",
+            f"负载下 {plain['seconds']} 秒内更换全部个人信息密钥，途中切断，"
+            f"并历经一次迁移与一次接管后继续。期间读取客户信息 {plain['reads']:,} 次，"
+            f"异常 {plain['bad_reads']:,} 次。{end_zh}",
+        ),
         figures=[
             (f"{plain['seconds']} s", "rotation, its waits included", "轮换耗时（含等待）"),
             (f"{rows:,}", "rows under the new version", "新版本密钥下的行数"),

@@ -37,8 +37,11 @@ def make_link_cut() -> OneFault:
         site="",
         viewer=Site.IDC,
         title=("Link cut drill: idc and cloud", "站点间线路中断演练"),
-        told="The line between both sites fell silent in both directions while customers went on at both "
-        "entrances; each cell's primary went on alone.",
+        told=(
+            "The line between both sites fell silent in both directions while customers went on at both "
+            "entrances; each cell's primary went on alone.",
+            "客户经两个入口持续请求期间，两站点间线路双向中断；各单元的主库单独继续服务。",
+        ),
         begin=_cut,
         heal=_heal,
         lasts_s=CUT_S,

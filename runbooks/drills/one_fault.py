@@ -22,7 +22,7 @@ from runbooks.drills.records import History
 from runbooks.drills.report import Report
 from runbooks.drills.rows import CellRows
 from runbooks.drills.scene import DrillOptions, Scene, open_scene, read_final
-from runbooks.drills.story import say_count, tell_timeline
+from runbooks.drills.story import say_count, say_count_zh, tell_timeline
 from runbooks.drills.under_load import prepare, under_load
 from runbooks.drills.verdict import (
     PAUSE_LIMIT_S,
@@ -32,6 +32,7 @@ from runbooks.drills.verdict import (
     summarise_requests,
 )
 from runbooks.drills.watch import is_home
+from runbooks.drills.wording import OVERALL
 from runbooks.evidence import keep_journals, write_report, write_verdict
 from runbooks.stand.ports import BANKS
 
@@ -60,7 +61,8 @@ class OneFault:
     site: str
     viewer: Site
     title: tuple[str, str]
-    told: str
+    told: tuple[str, str]
+    """What was done, in English and Chinese, as whole sentences."""
     begin: Step
     heal: Step
     lasts_s: float
@@ -227,10 +229,15 @@ def _judge(scene: Scene, fault: OneFault, final: _Final) -> OneFaultResult:
 def _tell(scene: Scene, fault: OneFault, history: History, result: OneFaultResult) -> dict[str, Any]:
     plain, pauses = result.plain, result.plain["write_pause_seconds"]
     marks = (("fault", fault.drill), ("healed", "healed"), ("home", "as before"))
+    (told_en, told_zh), (end_en, end_zh) = fault.told, OVERALL[result.verdict]
     return {
         "title": fault.title,
-        "summary": f"{fault.told} {plain['acknowledged_writes']:,} writes were acknowledged meanwhile, "
-        f"{say_count(plain['lost'])} of them lost; {plain['failed']} requests failed.",
+        "summary": (
+            f"{told_en} {plain['acknowledged_writes']:,} writes were acknowledged meanwhile, "
+            f"{say_count(plain['lost'])} of them lost; {plain['failed']} requests failed. {end_en}",
+            f"{told_zh}期间确认写入 {plain['acknowledged_writes']:,} 笔，"
+            f"其中丢失 {say_count_zh(plain['lost'])}；失败请求 {plain['failed']} 个。{end_zh}",
+        ),
         "figures": [
             (f"{max(pauses.values(), default=0.0):.2f} s", "longest write pause", "最长写停顿"),
             (f"{plain['failed']:,}", "failed for the customer", "失败请求"),

@@ -62,8 +62,11 @@ def make_peak_load() -> OneFault:
         site="",
         viewer=Site.IDC,
         title=("Peak load drill", "业务高峰演练"),
-        told=f"For {PEAK_S:.0f} seconds {TIMES} times as many customers came; what could not be served was "
-        "refused at once or after a bounded wait.",
+        told=(
+            f"For {PEAK_S:.0f} seconds {TIMES} times as many customers came; what could not be served was "
+            "refused at once or after a bounded wait.",
+            f"{PEAK_S:.0f} 秒内客户增至 {TIMES} 倍；无法服务的请求立即或在限定等待后被拒绝。",
+        ),
         begin=peak.begin,
         heal=peak.end,
         lasts_s=PEAK_S,

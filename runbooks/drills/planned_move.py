@@ -39,6 +39,7 @@ from runbooks.drills.story import say_count, tell_timeline
 from runbooks.drills.under_load import prepare, under_load
 from runbooks.drills.verdict import limit_finding, render_findings, summarise_requests
 from runbooks.drills.watch import Grants
+from runbooks.drills.wording import OVERALL
 from runbooks.evidence import StageMark, keep_journals, write_report, write_verdict
 
 PAUSE_P99_LIMIT_S = 0.5
@@ -187,13 +188,18 @@ def _plain_latency(history: History) -> dict[str, float]:
 
 
 def _tell(scene: Scene, history: History, result: MovesResult, stages: Sequence[StageMark]) -> Report:
+    end_en, end_zh = OVERALL[overall(result.findings)]
     pause = result.plain["pause_seconds"]
     first_ns = result.moves[0].start_ns if result.moves else scene.started_ns
     return Report(
         title=("Planned move drill", "计划迁移演练"),
-        summary="Every cell was moved to the other site and back under load, "
-        f"{len(result.moves)} moves in all; writes paused {pause['p50']} s in the middle, "
-        f"{pause['max']} s at most, and {result.plain['failed']} requests failed.",
+        summary=(
+            "Every cell was moved to the other site and back under load, "
+            f"{len(result.moves)} moves in all; writes paused {pause['p50']} s in the middle, "
+            f"{pause['max']} s at most, and {result.plain['failed']} requests failed. {end_en}",
+            f"负载下各单元迁至另一站点再迁回，共 {len(result.moves)} 次；写停顿中位数 {pause['p50']} 秒，"
+            f"最长 {pause['max']} 秒，失败请求 {result.plain['failed']} 个。{end_zh}",
+        ),
         figures=[
             (f"{pause['p99']:.2f} s", "write pause, p99", "写停顿 p99"),
             (f"{result.plain['moves_done']}/{len(result.moves)}", "moves done", "完成的迁移"),

@@ -36,8 +36,11 @@ def make_primary_crash(cell: str, home: Site) -> OneFault:
         site=str(home),
         viewer=other_data_site(home),
         title=(f"Primary crash drill: cell {cell}", f"主库崩溃演练：单元 {cell}"),
-        told=f"The primary of cell {cell} was killed while customers went on at both entrances; it was "
-        "started again, or its copy at the other site took over.",
+        told=(
+            f"The primary of cell {cell} was killed while customers went on at both entrances; it was "
+            "started again, or its copy at the other site took over.",
+            f"客户经两个入口持续请求期间，单元 {cell} 的主库被终止；由代理重新启动，或由另一站点的副本接管。",
+        ),
         begin=partial(_kill, cell=cell),
         heal=_nothing_to_heal,
         lasts_s=LASTS_S,

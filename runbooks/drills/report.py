@@ -14,6 +14,7 @@ from runbooks.drills.checkers import Finding, Verdict
 from runbooks.drills.plot import PlotMark, draw_close_up, draw_overview
 from runbooks.drills.records import History
 from runbooks.drills.report_sections import (
+    beside,
     render_decisions,
     render_injections,
     render_plan,
@@ -28,11 +29,13 @@ NOTHING_KNOWN = Background()
 
 @dataclass(frozen=True, slots=True)
 class TimelineRow:
-    """One line of the timeline: when (monotonic ns), who, what."""
+    """One line of the timeline: when (monotonic ns), who, what; `_zh` in Chinese, "" where none is known."""
 
     at_ns: int
     who: str
     what: str
+    who_zh: str = ""
+    what_zh: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,8 @@ class Report:
     """What a report is made of. Seconds count from `origin_ns`, when `zero` happened."""
 
     title: tuple[str, str]
-    summary: str
+    """In English, in Chinese; the summary too."""
+    summary: tuple[str, str]
     figures: Sequence[tuple[str, str, str]]
     """Figure, English label, Chinese label."""
     cells: Sequence[Mapping[str, Any]]
@@ -66,7 +70,8 @@ def render_report(report: Report, background: Background = NOTHING_KNOWN) -> str
         "TITLE_ZH": html.escape(report.title[1]),
         "VERDICT": f"{word_en} · {word_zh}",
         "VERDICT_CLASS": str(report.verdict),
-        "SUMMARY": html.escape(report.summary),
+        "SUMMARY": html.escape(report.summary[0]),
+        "SUMMARY_ZH": html.escape(report.summary[1]),
         "STARTED": _instant(header.started_at) if header else "",
         "NOT_HELD": "".join(_not_held(one) for one in report.findings if one.verdict is not Verdict.HOLDS),
         "FIGURES": "".join(_tile(*figure) for figure in report.figures),
@@ -144,5 +149,6 @@ def _timeline_row(row: TimelineRow, report: Report) -> str:
     kind = "step" if row.who == "drill" else "agent"
     return (
         f"<tr class={kind}><td class=n>{seconds:+.3f}</td><td class=n>{clock}</td>"
-        f"<td>{html.escape(row.who)}</td><td>{html.escape(row.what)}</td></tr>"
+        f"<td class=place>{html.escape(row.who)}{beside(row.who_zh)}</td>"
+        f"<td>{html.escape(row.what)}{beside(row.what_zh)}</td></tr>"
     )

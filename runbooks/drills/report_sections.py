@@ -14,9 +14,11 @@ from runbooks.drills.background import (
 )
 from runbooks.drills.checkers import Verdict
 from runbooks.drills.records import History
-from runbooks.drills.wording import SEEN, VERDICT_WORDS, head_row
+from runbooks.drills.wording import SEEN, VALUES, VERDICT_WORDS, head_row
+from runbooks.drills.words_of_marks import say_mark
 
 _PLANNED = (("Expected time", "预计用时"), ("Abort rule", "中止规则"), ("Who approves", "谁批准"))
+_PEOPLE = {"asked_by": ("asked by", "申请人"), "approved_by": ("approved by", "批准人")}
 MOST_DECISIONS = 200
 """Rows of the table of decisions. Source: our choice; the journals beside the report hold the rest."""
 
@@ -28,18 +30,18 @@ def render_plan(background: Background, history: History) -> str:
         return ""
     chinese = background.steps_zh or ("",) * len(background.steps)
     steps = "".join(
-        f"<li>{mark_code(step)}{_beside(zh)}</li>" for step, zh in zip(background.steps, chinese, strict=True)
+        f"<li>{mark_code(step)}{beside(zh)}</li>" for step, zh in zip(background.steps, chinese, strict=True)
     )
     options = history.header.options if history.header else {}
-    people = ", ".join(
-        f"{name.replace('_', ' ')} {options[name]}" for name in ("asked_by", "approved_by") if name in options
-    )
+    named = [(*words, options[name]) for name, words in _PEOPLE.items() if name in options]
+    people = ", ".join(f"{en} {who}" for en, _, who in named)
+    people_zh = "，".join(f"{zh} {VALUES.get(who, who)}" for _, zh, who in named)
     rows = "".join(
         f"<tr><th>{name}<br><small lang=zh>{zh}</small></th>"
-        f"<td>{mark_code(said[name])}{_beside(background.sections_zh.get(name, ''))}</td></tr>"
+        f"<td>{mark_code(said[name])}{beside(background.sections_zh.get(name, ''))}</td></tr>"
         for name, zh in _PLANNED
     )
-    approved = html.escape(people) or f"no approval is recorded{_beside('没有批准记录')}"
+    approved = html.escape(people or "no approval is recorded") + beside(people_zh or "没有批准记录")
     rows += f"<tr><th>This run<br><small lang=zh>本次</small></th><td>{approved}</td></tr>"
     return _section("Plan", "计划", f"<ol>{steps}</ol><table>{rows}</table>")
 
@@ -48,10 +50,16 @@ def render_steady_state(history: History, origin_ns: int) -> str:
     """Return what the load was like before the injection, and who served each cell."""
     steady = measure_steady_state(history, origin_ns)
     if steady is None:
-        return _section("Steady state", "稳态", "<p>No load ran before the injection.</p>")
+        none = f"<p>No load ran before the injection.{beside('注入之前没有负载。')}</p>"
+        return _section("Steady state", "稳态", none)
+    times = f"p50 {steady.p50_ms:.0f} ms, p99 {steady.p99_ms:.0f} ms"
+    zh = (
+        f"注入之前施加负载 {steady.seconds:.1f} 秒：每秒 {steady.per_second:.1f} 次操作，"
+        f"失败 {steady.failed} 次，时延 {times.replace(', ', '，')}。"
+    )
     text = (
         f"<p>{steady.seconds:.1f} s of load before it: {steady.per_second:.1f} operations a second, "
-        f"{steady.failed} failed, p50 {steady.p50_ms:.0f} ms, p99 {steady.p99_ms:.0f} ms.</p>"
+        f"{steady.failed} failed, {times}.{beside(zh)}</p>"
     )
     rows = "".join(
         f"<tr><td>{html.escape(cell)}</td><td>{html.escape(served)}</td></tr>"
@@ -63,8 +71,10 @@ def render_steady_state(history: History, origin_ns: int) -> str:
 
 def render_injections(history: History, origin_ns: int) -> str:
     """Return what was done to the stand; what was about to be done was on disk before it was done."""
+    drill, site = (history.header.drill, history.header.site) if history.header else ("", "")
     rows = "".join(
-        f"<tr><td class=n>{(mark.at_ns - origin_ns) / 1e9:+.3f}</td><td>{html.escape(mark.text)}</td></tr>"
+        f"<tr><td class=n>{(mark.at_ns - origin_ns) / 1e9:+.3f}</td>"
+        f"<td>{html.escape(mark.text)}{beside(say_mark(mark, drill, site))}</td></tr>"
         for mark in find_injections(history)
     )
     head = head_row("Seconds", "What was done")
@@ -75,7 +85,7 @@ def render_promises(history: History, plain: Mapping[str, Any], origin_ns: int) 
     """Return RTO, RPO and pauses beside what was promised."""
     rows = "".join(
         f"<tr><td>{html.escape(one.what)}<br><small lang=zh>{html.escape(one.what_zh)}</small></td>"
-        f"<td class=n>{html.escape(one.figure)}</td><td>{html.escape(one.promise)}</td>"
+        f"<td class=n>{_seen(one.figure)}</td><td>{html.escape(one.promise)}{beside(one.promise_zh)}</td>"
         f"<td>{_chip(one.verdict)}</td></tr>"
         for one in measure_promises(history, plain, origin_ns)
     )
@@ -91,8 +101,7 @@ def render_seen(rows: Sequence[Mapping[str, Any]]) -> str:
         return ""
     head = head_row(*(str(name) for name in rows[0]))
     body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(str(value))}</td>" for value in row.values()) + "</tr>"
-        for row in rows
+        "<tr>" + "".join(f"<td>{_seen(str(value))}</td>" for value in row.values()) + "</tr>" for row in rows
     )
     title = next(
         (said for word, said in SEEN.items() if any(str(n).startswith(word) for n in rows[0])), SEEN["cell"]
@@ -111,9 +120,11 @@ def render_decisions(decisions: Iterable[DecisionRow], origin_ns: int) -> str:
     )
     head = head_row("Seconds", "Agent of", "Decision", "Reason", "Epoch")
     left = len(found) - MOST_DECISIONS
-    note = f"<p class=note>{left} more stand in <code>journals/</code>.</p>" if left > 0 else ""
+    more = f"{left} more stand in <code>journals/</code>.{beside(f'另有 {left} 条见 journals/。')}"
+    note = f"<p class=note>{more}</p>" if left > 0 else ""
     if not found:
-        return _section("Decisions and their reasons", "决策与理由", "<p>No agent had to decide.</p>")
+        none = f"<p>No agent had to decide.{beside('没有代理需要作出决策。')}</p>"
+        return _section("Decisions and their reasons", "决策与理由", none)
     body = f"<table>{head}<tbody>{rows}</tbody></table>{note}"
     return _section("Decisions and their reasons", "决策与理由", body)
 
@@ -123,14 +134,18 @@ def _chip(verdict: Verdict) -> str:
     return f'<span class="chip {verdict}">{word_en} {word_zh}</span>'
 
 
+def _seen(value: str) -> str:
+    return html.escape(value) + beside(VALUES.get(value, ""))
+
+
 def _step(step: str) -> str:
     chinese, english = WORDS_OF_CELLS.get(f"step.{step}", ("", step.replace("_", " ")))
-    return f"{html.escape(english)}{_beside(chinese)}"
+    return f"{html.escape(english)}{beside(chinese)}"
 
 
 def _why(why: str) -> str:
     chinese, english = WORDS_OF_CELLS.get(f"why.{why}", ("", why.replace("_", " ")))
-    return f"{html.escape(english)} <code>{html.escape(why)}</code>{_beside(chinese)}"
+    return f"{html.escape(english)} <code>{html.escape(why)}</code>{beside(chinese)}"
 
 
 def mark_code(text: str) -> str:
@@ -143,7 +158,12 @@ def mark_code(text: str) -> str:
     return "".join(f"<code>{part}</code>" if number % 2 else part for number, part in enumerate(parts))
 
 
-def _beside(chinese: str) -> str:
+def beside(chinese: str) -> str:
+    """Return the small Chinese line below an English text; "" without one.
+
+    >>> beside("无丢失")
+    '<br><small lang=zh>无丢失</small>'
+    """
     return f"<br><small lang=zh>{html.escape(chinese)}</small>" if chinese else ""
 
 

@@ -51,7 +51,10 @@ def make_restore_drill(cell: str) -> OneFault:
         site="",
         viewer=Site.IDC,
         title=(f"Restore drill: cell {cell} to a chosen second", f"按时点恢复演练：单元 {cell}"),
-        told=f"Cell {cell} was restored to a chosen second beside the running one while customers went on.",
+        told=(
+            f"Cell {cell} was restored to a chosen second beside the running one while customers went on.",
+            f"客户持续使用期间，在运行中的单元 {cell} 旁将其恢复至选定时点。",
+        ),
         begin=partial(_back_up_and_restore, cell=cell),
         heal=_nothing_to_heal,
         lasts_s=0.0,

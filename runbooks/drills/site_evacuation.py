@@ -41,8 +41,11 @@ def make_site_evacuation(site: Site) -> OneFault:
         site=str(site),
         viewer=other_data_site(site),
         title=(f"Planned evacuation drill: {site}", f"计划撤离演练：{site}"),
-        told=f"Every cell was moved away from {site}, the site was switched off and on again, and the cells "
-        "went home.",
+        told=(
+            f"Every cell was moved away from {site}, the site was switched off and on again, and the cells "
+            "went home.",
+            f"各单元先迁离站点 {site}，该站点关停后重新启动，各单元再迁回。",
+        ),
         begin=partial(_empty_and_switch_off, site=site),
         heal=partial(_switch_on, site=site),
         lasts_s=OFF_S,

@@ -40,8 +40,11 @@ def make_site_isolation(site: Site) -> OneFault:
         site=str(site),
         viewer=other_data_site(site),
         title=(f"Split-brain drill: {site} isolated", f"脑裂演练：{site} 被隔离"),
-        told=f"Every link of {site} fell silent while its processes lived on; the other site took over, and "
-        "the isolated primaries acknowledged nothing more.",
+        told=(
+            f"Every link of {site} fell silent while its processes lived on; the other site had to take "
+            "over, and the isolated primaries were to acknowledge nothing more.",
+            f"站点 {site} 的全部链路中断而进程仍在运行；另一站点须接管，被隔离的主库不得再确认任何写入。",
+        ),
         begin=partial(_cut, site=site),
         heal=partial(_heal, site=site),
         lasts_s=CUT_S,

@@ -60,8 +60,11 @@ def make_slot_move() -> OneFault:
         site=str(Site.IDC),
         viewer=Site.IDC,
         title=("Slot move drill", "客户槽位迁移演练"),
-        told="Customers in use were moved to the other cell and back while they went on; the checksum of "
-        "every table was compared on both sides before the cell they went to had them.",
+        told=(
+            "Customers in use were moved to the other cell and back while they went on; the checksum of "
+            "every table was compared on both sides before the cell they went to had them.",
+            "客户持续使用期间，其槽位迁至另一单元后迁回；目标单元启用前，每张表的校验和均经两侧比对。",
+        ),
         begin=begin,
         heal=heal,
         lasts_s=STAY_S,

@@ -61,8 +61,11 @@ def make_split_brain(cell: str, home: Site) -> OneFault:
         site=str(other_data_site(home)),
         viewer=home,
         title=(f"Split-brain suspicion drill: cell {cell}", f"脑裂疑似演练：单元 {cell}"),
-        told=f"The standby of cell {cell} was promoted by hand, past everything that decides, so two servers "
-        "claimed to be its primary; each was asked all the time whether it could write.",
+        told=(
+            f"The standby of cell {cell} was promoted by hand, past everything that decides, so two servers "
+            "claimed to be its primary; each was asked all the time whether it could write.",
+            f"绕过一切决策手工提升单元 {cell} 的备库，使两台服务器均自称主库；期间持续逐台询问是否可写。",
+        ),
         begin=partial(_promote_by_hand, cell=cell),
         heal=_nothing_to_heal,
         lasts_s=0.0,

@@ -86,8 +86,11 @@ def make_staff_compromise(options: DrillOptions) -> OneFault:
         site="",
         viewer=Site.IDC,
         title=("Staff account compromise drill", "员工账号失陷处置演练"),
-        told=f"A thief used the session of the account {name} to look at customers through both sites; a "
-        "system administrator shut the account.",
+        told=(
+            f"A thief used the session of the account {name} to look at customers through both sites; a "
+            "system administrator shut the account.",
+            f"盗用者持账号 {name} 的会话，经两个站点查看客户；系统管理员随后禁用该账号。",
+        ),
         begin=begin,
         heal=heal,
         lasts_s=0.0,

@@ -8,6 +8,8 @@ from runbooks.drills.plot import PlotMark
 from runbooks.drills.records import History
 from runbooks.drills.report import Report, TimelineRow
 from runbooks.drills.verdict import CellResult, SiteLossResult
+from runbooks.drills.wording import OVERALL
+from runbooks.drills.words_of_marks import say_mark, say_stage
 from runbooks.evidence import StageMark
 
 _TIMELINE_MOST = 250
@@ -41,8 +43,12 @@ def tell_site_loss(
     )
 
 
-def say_site_loss(result: SiteLossResult, plain: Mapping[str, Any]) -> str:
-    """Return two or three sentences for somebody who has never seen a drill."""
+def say_site_loss(result: SiteLossResult, plain: Mapping[str, Any]) -> tuple[str, str]:
+    """Return two or three sentences for somebody who has never seen a drill, in English and in Chinese."""
+    return _say_site_loss_en(result, plain), _say_site_loss_zh(result, plain)
+
+
+def _say_site_loss_en(result: SiteLossResult, plain: Mapping[str, Any]) -> str:
     waits = [
         f"cell {name} ({cell.home}) could write again after {_s(cell.rto_seconds)}"
         for name, cell in result.cells.items()
@@ -52,11 +58,29 @@ def say_site_loss(result: SiteLossResult, plain: Mapping[str, Any]) -> str:
     proof = {
         Verdict.HOLDS: f"None of {writes} was lost; all checks hold.",
         Verdict.BROKEN: f"{say_count(plain['lost'])} acknowledged writes were lost; not all below holds.",
-        Verdict.UNKNOWN: "At least one check could not tell, which counts as red.",
+        Verdict.UNKNOWN: OVERALL[Verdict.UNKNOWN][0],
     }[result.verdict]
     return (
         f"Every process of site {result.site} was killed while customers went on asking at both entrances; "
         f"{', '.join(waits) or 'no cell lost its primary'}. {proof}"
+    )
+
+
+def _say_site_loss_zh(result: SiteLossResult, plain: Mapping[str, Any]) -> str:
+    waits = [
+        f"单元 {name}（归属 {cell.home}）"
+        + ("始终未恢复写入" if cell.rto_seconds is None else f"在 {cell.rto_seconds:.2f} 秒后恢复写入")
+        for name, cell in result.cells.items()
+        if cell.lost_primary
+    ]
+    proof = {
+        Verdict.HOLDS: f"已确认的 {plain['acknowledged_writes']:,} 笔写入无一丢失，各项核验均成立。",
+        Verdict.BROKEN: f"已确认的写入丢失 {say_count_zh(plain['lost'])}，下列核验并非全部成立。",
+        Verdict.UNKNOWN: OVERALL[Verdict.UNKNOWN][1],
+    }[result.verdict]
+    return (
+        f"客户经两个入口持续请求期间，站点 {result.site} 的全部进程被终止；"
+        f"{'，'.join(waits) or '没有单元失去主库'}。{proof}"
     )
 
 
@@ -97,18 +121,27 @@ def tell_timeline(
     history: History, stages: Sequence[StageMark], extra: Sequence[TimelineRow] = ()
 ) -> list[TimelineRow]:
     """Return the runbook's steps and the agents' deeds in the order in which they happened."""
-    rows = [TimelineRow(mark.at_ns, "drill", mark.text) for mark in history.marks]
+    drill, site = (history.header.drill, history.header.site) if history.header else ("", "")
+    rows = [
+        TimelineRow(mark.at_ns, "drill", mark.text, "演练", say_mark(mark, drill, site))
+        for mark in history.marks
+    ]
     for stage in stages:
         detail = f" ({stage.detail})" if stage.detail else ""
         what = f"{stage.stage.replace('_', ' ')}, epoch {stage.epoch}{detail}"
-        rows.append(TimelineRow(stage.at_ns, f"agent of {stage.place}", what))
+        who, who_zh = f"agent of {stage.place}", f"{stage.place} 的代理"
+        rows.append(TimelineRow(stage.at_ns, who, what, who_zh, say_stage(stage.stage, stage.epoch)))
     return sorted([*rows, *extra], key=lambda row: row.at_ns)[:_TIMELINE_MOST]
 
 
 def _first_writes(result: SiteLossResult) -> list[TimelineRow]:
     return [
         TimelineRow(
-            cell.first_write_ns, "drill", f"first write of cell {name} acknowledged, epoch {cell.epoch_after}"
+            cell.first_write_ns,
+            "drill",
+            f"first write of cell {name} acknowledged, epoch {cell.epoch_after}",
+            "演练",
+            f"单元 {name} 首笔写入已确认，纪元 {cell.epoch_after}",
         )
         for name, cell in result.cells.items()
         if cell.first_write_ns is not None
@@ -147,6 +180,15 @@ def _cell_row(name: str, cell: CellResult) -> dict[str, Any]:
 def say_count(value: int | None) -> str:
     """Return a count for people; one that nobody could establish is said to be unknown."""
     return "unknown" if value is None else f"{value:,}"
+
+
+def say_count_zh(value: int | None) -> str:
+    """Return a count of writes in Chinese.
+
+    >>> say_count_zh(1200), say_count_zh(None)
+    ('1,200 笔', '数量未知')
+    """
+    return "数量未知" if value is None else f"{value:,} 笔"
 
 
 def _s(value: float | None) -> str:

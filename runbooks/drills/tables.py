@@ -24,7 +24,7 @@ _STYLES = {Verdict.HOLDS: "green", Verdict.BROKEN: "bold red", Verdict.UNKNOWN: 
 def print_site_loss(console: Console, result: SiteLossResult, plain: Mapping[str, Any]) -> None:
     """Print what was killed, how long customers waited, what was lost, and every check."""
     console.print()
-    console.print(say_site_loss(result, plain), highlight=False)
+    console.print(say_site_loss(result, plain)[0], highlight=False)
     table = Table(title="What customers of each cell saw", title_justify="left", title_style="bold")
     for name in ("cell", "home", "its primary", "kill to first write", "longest pause", "failed", "epoch"):
         table.add_column(name, justify="left" if name in ("cell", "home", "its primary") else "right")

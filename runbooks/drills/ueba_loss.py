@@ -47,6 +47,7 @@ from runbooks.drills.site_loss import (
 from runbooks.drills.story import tell_site_loss
 from runbooks.drills.under_load import prepare
 from runbooks.drills.verdict import judge_site_loss, limit_finding, render_findings, render_site_loss
+from runbooks.drills.wording import OVERALL
 from runbooks.evidence import keep_journals, write_report, write_verdict
 
 _STAFF = 12
@@ -211,13 +212,18 @@ def _judge(
 def tell_ueba_loss(told: Report, site: Site, findings: Sequence[Finding], plain: Mapping[str, Any]) -> Report:
     """Return the report: that of a site loss, with this drill's judgement in the place of the other's."""
     lost, doubled = sum(plain["lost"].values()), sum(plain["doubled"].values())
+    end_en, end_zh = OVERALL[verdict_of(plain)]
     return replace(
         told,
         title=(f"Staff behaviour and the loss of {site}", f"员工行为评分与站点失效演练：{site}"),
         summary=(
             f"Every process of site {site} was killed while staff looked at customers and searched by both "
             f"portals. {plain['looks_recorded']:,} looks and {plain['others_recorded']:,} other events were "
-            f"recorded; the watchers of both sites missed {lost:,} of them and counted {doubled:,} too often."
+            f"recorded; the watchers of both sites missed {lost:,} of them and counted {doubled:,} too "
+            f"often. {end_en}",
+            f"员工经两个门户查看与检索客户期间，站点 {site} 的全部进程被终止。"
+            f"记录查看 {plain['looks_recorded']:,} 次、其他事件 {plain['others_recorded']:,} 次；"
+            f"两站点评分合计漏评 {lost:,} 次，多计 {doubled:,} 次。{end_zh}",
         ),
         figures=[
             (f"{plain['looks_recorded']:,}", "looks recorded", "已记录的查看"),

@@ -36,8 +36,11 @@ def make_witness_loss() -> OneFault:
         site=str(Site.WITNESS),
         viewer=Site.IDC,
         title=("Witness loss drill", "见证节点失效演练"),
-        told="The witness was killed while customers went on; two of three etcd members are a majority, so "
-        "nothing moved.",
+        told=(
+            "The witness was killed while customers went on; two of three etcd members are a majority, so "
+            "nothing was to move.",
+            "客户持续使用期间见证节点被终止；三个 etcd 成员中两个仍构成多数，单元不应有任何迁移。",
+        ),
         begin=_kill,
         heal=_start,
         lasts_s=DEAD_S,

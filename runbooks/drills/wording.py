@@ -199,6 +199,16 @@ VERDICT_WORDS: Mapping[Verdict, tuple[str, str]] = {
     Verdict.UNKNOWN: ("UNKNOWN", "无法判定"),
 }
 
+OVERALL: Mapping[Verdict, tuple[str, str]] = {
+    Verdict.HOLDS: ("All checks hold.", "各项核验均成立。"),
+    Verdict.BROKEN: ("Not all checks below hold.", "下列核验并非全部成立。"),
+    Verdict.UNKNOWN: (
+        "At least one check could not tell, which counts as red.",
+        "至少一项核验无法判定，按不通过处理。",
+    ),
+}
+"""How a summary ends: what was done is told as it was meant, so whether it came true is said beside it."""
+
 HEADINGS: Mapping[str, str] = {
     "cell": "单元",
     "home": "归属",
@@ -207,12 +217,16 @@ HEADINGS: Mapping[str, str] = {
     "longest write pause": "最长写停顿",
     "failed": "失败",
     "epoch": "纪元",
+    "new": "新证书",
+    "old": "旧证书",
     "to": "迁至",
     "write pause": "写停顿",
     "outcome": "结果",
     "bank": "银行",
     "payments in its book": "账册中的付款",
     "door": "入口",
+    "tls": "TLS 版本",
+    "version": "密钥版本",
     "Figure": "指标",
     "Measured": "实测",
     "Promised": "承诺",
@@ -232,6 +246,18 @@ HEADINGS: Mapping[str, str] = {
     "What": "何事",
 }
 """A table's heading in Chinese; one that is not here stands in English alone."""
+VALUES: Mapping[str, str] = {
+    "yes": "是",
+    "no": "否",
+    "never": "从未",
+    "kept writing": "写入未中断",
+    "let in": "放行",
+    "unknown": "未知",
+    "0 lost": "无丢失",
+    "nobody: not a dangerous drill": "无需批准：本演练不具危险性",
+    "nobody: this stand has no administrators": "无人批准：本测试台未设管理员",
+}
+"""What stands in a report's tables as words, in Chinese; figures and names stand as they are."""
 SEEN: Mapping[str, tuple[str, str]] = {
     "bank": ("What each bank's book says", "各银行账册所记"),
     "door": ("What each door did", "各入口的反应"),
@@ -255,5 +281,6 @@ def head_row(*names: str) -> str:
 
 
 def _head_cell(name: str) -> str:
-    beside = f"<br><small lang=zh>{HEADINGS[name]}</small>" if name in HEADINGS else ""
+    word = name.rstrip(" 0123456789")  # "version 2" is of the heading "version"
+    beside = f"<br><small lang=zh>{HEADINGS[word]}{name[len(word) :]}</small>" if word in HEADINGS else ""
     return f"<th{' class=n' if name in _COUNTED else ''}>{html.escape(name)}{beside}</th>"
