@@ -144,6 +144,8 @@ def test_every_row_of_a_report_has_chinese_beside_it() -> None:
     page = render_report(told, Background())
     assert all(CHINESE.search(row.who_zh) and CHINESE.search(row.what_zh) for row in told.timeline)
     assert CHINESE.search(told.summary[1])
+    injection = page[page.index("<h2>Injection") : page.index("<h2>Checks")]
+    assert "站点 idc 的全部进程已终止" in injection
     for said in (
         told.summary[1],
         "站点 idc 的全部进程已终止",
