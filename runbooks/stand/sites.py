@@ -68,6 +68,7 @@ def start_missing(
     command did not write down is taken over.
     """
     running = live_processes(stand.home, site)
+    write_pids(pids_path(stand.home, site), running)  # what ended before is nothing to wait for
     started = []
     for program in plan_programs(stand, site, binaries):
         if program.name in running or (names and program.name not in names):

@@ -158,7 +158,7 @@ def test_dashboards_and_alerts_are_applied_once_compared_and_taken_away(grafana:
     before = run("diff")
     assert (before.exit_code, states(before)) == (4, {"missing"})
     assert run("apply").exit_code == 0
-    assert (len(grafana.boards), len(grafana.alerts), list(grafana.folders)) == (3, 21, ["biyi"])
+    assert (len(grafana.boards), len(grafana.alerts), list(grafana.folders)) == (3, 22, ["biyi"])
     after = run("diff")
     assert (after.exit_code, states(after)) == (0, {"same"})
 
