@@ -46,7 +46,7 @@ async def check_audit(scene: Scene, rows: Mapping[str, CellRows | None]) -> tupl
     if why:
         return judge_audit(None, Counter(), rows, why)
     report = await asyncio.to_thread(verify_export, path, read_keys(scene.options.home), workers=1)
-    return judge_audit(report, await asyncio.to_thread(_count_keys, path), rows, "")
+    return judge_audit(report, await asyncio.to_thread(count_keys, path), rows, "")
 
 
 async def _export_sealed(scene: Scene, path: Path) -> str:
@@ -57,15 +57,18 @@ async def _export_sealed(scene: Scene, path: Path) -> str:
     return f"{done.unsealed} entries are not sealed" if done.unsealed else ""
 
 
-def _count_keys(path: Path) -> Counter[str]:
-    """Return how often each command's key stands in the trail."""
+def count_keys(path: Path) -> Counter[str]:
+    """Return how often each command stands in the trail with what came of it, by its key.
+
+    What a chunk of day-end orders on its way (visits to debtors) has the chunk's key as well, and no outcome.
+    """
 
     def read() -> Iterator[str]:
         with path.open("rb") as file:
             for line in file:
                 if line.startswith(b"E "):
                     entry = json.loads(line.split(b" ", 3)[3])
-                    if entry.get("kind"):
+                    if entry.get("kind") and "status" in entry:
                         yield entry["key"]
 
     return Counter(read())

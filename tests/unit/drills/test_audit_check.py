@@ -1,5 +1,6 @@
 """A broken audit trail makes a drill's verdict red."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from compliance.audit.verify import verify_export
 from runbooks import drills
-from runbooks.drills.audit_check import judge_audit
+from runbooks.drills.audit_check import count_keys, judge_audit
 from runbooks.drills.checkers import Finding, Verdict, overall
 from runbooks.drills.cli import EXITS
 from runbooks.drills.rows import CellRows, CommandRow
@@ -38,6 +39,18 @@ def test_the_verdict_follows_the_trail(
     findings = judge_audit(report, keys, ROWS, "")
     assert overall(findings) is wanted
     assert {finding.name for finding in findings} <= MEANINGS.keys()
+
+
+def test_a_command_is_counted_by_what_came_of_it_and_not_by_what_it_ordered_on_its_way(tmp_path: Path):
+    ordered = {"what": "collection.ordered", "key": "day-end-close-000", "kind": "day-end"}
+    ended = {"what": "day_end.close", "key": "day-end-close-000", "kind": "day-end", "status": 201}
+    told = {"what": "session.began", "key": "", "status": 200}
+    lines = [
+        f"E 1 {number} {json.dumps(entry)}\n" for number, entry in enumerate((ordered, ordered, ended, told))
+    ]
+    path = tmp_path / "x.audit"
+    path.write_text("".join(lines))
+    assert count_keys(path) == {"day-end-close-000": 1}
 
 
 def test_a_forged_trail_ends_a_drill_with_exit_1() -> None:
