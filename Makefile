@@ -17,7 +17,7 @@ demo: venv-run ## both sites up, money lent, a site killed under load, what was 
 demo-down: ## stop what make demo left up
 	@$(VENV)/biyi demo --down
 
-test: venv-dev ## run the tests against real servers, 20 to 27 minutes (the slow ones: make faults)
+test: venv-dev ## run the tests against real servers, 20 to 33 minutes (the slow ones: make faults)
 	@$(VENV)/python -m pytest -m "not slow and not spark and not cluster" -n 2 --dist=loadscope --durations=10 --session-timeout=2700 $(ARGS)
 
 check: venv-dev ## style, types, import rules, house rules
