@@ -38,6 +38,9 @@ _OPENED_AT_ONCE = 1
 """Sessions a process begins at once with one cell. Source: our choice; whoever waits gets the first, and
 beginning one takes both cores about 5 ms: four processes with four each held up the first commits after a
 take-over."""
+_WARM_SECONDS = 0.2
+"""How long the first session of a new pool is alone. Source: our choice; its first transaction takes 30 ms of
+a core (cold caches), the next one 5: a second session begun meanwhile makes both later (decision 085)."""
 _GROW_AFTER_SECONDS = 1.0
 """How long a new pool stays at its least size. Source: our choice; right after a take-over everyone who
 waited would have a session of his own begun, about 5 ms of both cores each and cold caches in each: the
@@ -254,8 +257,8 @@ class Line:
         pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             kwargs=self._arguments,
             connection_class=_handing_over(self._opened),
-            min_size=self._sessions.least,
-            max_size=self._sessions.least,
+            min_size=1,
+            max_size=1,
             num_workers=_OPENED_AT_ONCE,
             open=False,
         )
@@ -265,9 +268,12 @@ class Line:
             self._drop_pool()
             return
         self._serve()
-        await asyncio.sleep(_GROW_AFTER_SECONDS)
-        if pool is self._pool:
-            await pool.resize(self._sessions.least, self._sessions.most)
+        least, most = self._sessions.least, self._sessions.most
+        for pause, size in ((_WARM_SECONDS, least), (_GROW_AFTER_SECONDS - _WARM_SECONDS, most)):
+            await asyncio.sleep(pause)
+            if pool is not self._pool:
+                return
+            await pool.resize(least, size)
 
     async def _look_again(self) -> None:
         if await self._probe() and self._pool is not None:

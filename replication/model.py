@@ -211,6 +211,11 @@ class Beat:
         return cls(Site(plain["site"]), plain["agent"], plain["count"], down, full, holds, places)
 
 
+WAL_SEGMENT_BYTES = 1 << 20
+"""Size of a WAL segment of our cells. Source: the least of PostgreSQL's initdb (its default is 16 MiB); a
+promotion copies one, an archive seals a begun one anew (decision 085)."""
+
+
 def parse_lsn(text: str) -> int:
     """Turn PostgreSQL's `X/Y` into bytes since the start of WAL."""
     high, _, low = text.partition("/")

@@ -17,7 +17,6 @@ from typing import Any
 from replication.backup.errors import ArchiveBroken, BackupError
 from replication.backup.frames import BackupKey
 from replication.backup.plan import (
-    SEGMENT_BYTES,
     Ancestry,
     Archived,
     Backup,
@@ -26,6 +25,7 @@ from replication.backup.plan import (
     parse_history,
 )
 from replication.backup.sealed import SealedWriter, file_sm3, read_note, read_sealed, write_note
+from replication.model import WAL_SEGMENT_BYTES
 from replication.postgres.copy import sync_directory
 
 NOTE = "backup.json"
@@ -125,8 +125,8 @@ class Archive:
         whole = self.wal / str(name)
         if whole.exists():
             clear = b"".join(read_sealed(whole, self.key, context))
-            if len(clear) != SEGMENT_BYTES:
-                raise ArchiveBroken(f"segment {name}: {len(clear)} bytes, needs {SEGMENT_BYTES}")
+            if len(clear) != WAL_SEGMENT_BYTES:
+                raise ArchiveBroken(f"segment {name}: {len(clear)} bytes, needs {WAL_SEGMENT_BYTES}")
             return clear
         begun = [b"".join(read_sealed(p, self.key, context, unfinished=True)) for p in self.parts_of(name)]
         return max(begun, key=len, default=b"")

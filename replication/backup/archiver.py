@@ -17,7 +17,6 @@ from replication.backup.archive import Archive, Progress
 from replication.backup.errors import ArchiveBroken, BackupError
 from replication.backup.frames import BackupKey
 from replication.backup.plan import (
-    SEGMENT_BYTES,
     WalName,
     check_segment_head,
     parse_history,
@@ -35,7 +34,7 @@ from replication.backup.stream import (
     WalStream,
     open_stream,
 )
-from replication.model import format_lsn, parse_lsn
+from replication.model import WAL_SEGMENT_BYTES, format_lsn, parse_lsn
 from replication.postgres.observe import AdminConnection, abort_after, abort_connection, connect_admin
 from replication.settings import PlaceSettings
 
@@ -51,7 +50,7 @@ AGAIN_SECONDS = 0.3
 STOPPED_SECONDS = 1.0
 """Pause after the server ended the stream, or the timeline. Source: our choice; a planned move does both. The
 old server has stopped before, so that no new stream holds up the stop, and the new one is open: its begun
-segment is sealed anew on the new timeline, 0.3 s of a core for 16 MiB, which customers need first."""
+segment is sealed anew on the new timeline, which costs a core that customers need first."""
 _HEAD_BYTES = 40
 
 _POSITION = """
@@ -83,7 +82,7 @@ class SegmentSink:
             raise ArchiveBroken(f"WAL from {format_lsn(start_lsn)}, expected {format_lsn(self.received_lsn)}")
         while data:
             name, _, writer = self._open or self._begin()
-            piece = data[: name.start_lsn + SEGMENT_BYTES - self.received_lsn]
+            piece = data[: name.start_lsn + WAL_SEGMENT_BYTES - self.received_lsn]
             data = data[len(piece) :]
             before = len(self._clear)
             self._clear += piece
@@ -92,7 +91,7 @@ class SegmentSink:
             writer.write(piece)
             self.received_lsn += len(piece)
             self._compare(name)
-            if len(self._clear) == SEGMENT_BYTES:
+            if len(self._clear) == WAL_SEGMENT_BYTES:
                 self._end()
 
     def cut(self) -> None:
@@ -109,7 +108,7 @@ class SegmentSink:
             self._open = None
 
     def _begin(self) -> tuple[WalName, Path, SealedWriter]:
-        name = WalName(self.timeline, self.received_lsn // SEGMENT_BYTES)
+        name = WalName(self.timeline, self.received_lsn // WAL_SEGMENT_BYTES)
         self._earlier = self._archive.read_segment(name) if self._archive.parts_of(name) else None
         self._open = (name, *self._archive.begin_segment(name))
         self._clear.clear()
@@ -216,8 +215,10 @@ class CellArchiver:
 
     async def _archive_for(self, stream: WalStream, identity: Identity) -> Archive:
         size = await stream.show("wal_segment_size")
-        if size != "16MB":
-            raise BackupError(f"cell {self.place.cell}: WAL segments of {size}, needs 16MB")
+        if size != (ours := f"{WAL_SEGMENT_BYTES >> 20}MB"):
+            raise BackupError(
+                f"cell {self.place.cell}: WAL segments of {size}, needs {ours}: make the cell anew"
+            )
         archive = Archive(self._directory, self.place.cell, identity.system, self._key)
         archive.make()
         return archive

@@ -1,6 +1,6 @@
 """What of an archive is needed, chosen, missing, due or superfluous. Pure.
 
-LSNs are bytes. Segments are numbered by LSN // SEGMENT_BYTES; a timeline's ancestry says up to which
+LSNs are bytes. Segments are numbered by LSN // WAL_SEGMENT_BYTES; a timeline's ancestry says up to which
 LSN each older timeline is part of its history.
 """
 
@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from replication.backup.errors import ArchiveBroken, TargetOutsideArchive
-from replication.model import format_lsn, parse_lsn
+from replication.model import WAL_SEGMENT_BYTES, format_lsn, parse_lsn
 
-SEGMENT_BYTES = 16 << 20
-"""Size of a WAL segment. Source: PostgreSQL's default; a server with another is refused."""
-_PER_LOG = (1 << 32) // SEGMENT_BYTES
+_PER_LOG = (1 << 32) // WAL_SEGMENT_BYTES
 _WAL_NAME = re.compile(r"([0-9A-F]{8})([0-9A-F]{8})([0-9A-F]{8})")
 _LONG_HEADER = 0x0002
 COVERED_SLACK = timedelta(seconds=1)
@@ -36,7 +34,7 @@ class WalName:
     @property
     def start_lsn(self) -> int:
         """First byte of the segment."""
-        return self.number * SEGMENT_BYTES
+        return self.number * WAL_SEGMENT_BYTES
 
     @classmethod
     def parse(cls, text: str) -> "WalName | None":
@@ -82,7 +80,7 @@ def needed_segment(ancestry: Ancestry, number: int) -> WalName:
 
     A fork's segment on the new timeline holds the old one's bytes up to the fork as well.
     """
-    begun = [a.timeline for a in ancestry if a.begin_lsn // SEGMENT_BYTES <= number]
+    begun = [a.timeline for a in ancestry if a.begin_lsn // WAL_SEGMENT_BYTES <= number]
     return WalName(begun[-1], number)
 
 
@@ -96,8 +94,8 @@ class Archived:
 
 def find_missing(ancestry: Ancestry, have: Archived, start_lsn: int, end_lsn: int) -> tuple[WalName, ...]:
     """Return the segments that recovery from `start_lsn` to `end_lsn` lacks; the last may be a begun one."""
-    last = max(end_lsn - 1, start_lsn) // SEGMENT_BYTES
-    numbers = range(start_lsn // SEGMENT_BYTES, last + 1)
+    last = max(end_lsn - 1, start_lsn) // WAL_SEGMENT_BYTES
+    numbers = range(start_lsn // WAL_SEGMENT_BYTES, last + 1)
     needed = [needed_segment(ancestry, number) for number in numbers]
     return tuple(
         name for name in needed if name not in have.whole and not (name.number == last and name in have.begun)
@@ -127,17 +125,17 @@ def plan_stream_start(
         if not whole and not begun:
             continue
         number = max([*(n + 1 for n in whole), *begun])
-        behind = ancestor.end_lsn is not None and number * SEGMENT_BYTES >= ancestor.end_lsn
+        behind = ancestor.end_lsn is not None and number * WAL_SEGMENT_BYTES >= ancestor.end_lsn
         if behind or (ancestor.end_lsn is not None and ancestor.timeline in ended):
             child = ancestry[index + 1]
-            return StreamStart(child.timeline, child.begin_lsn // SEGMENT_BYTES * SEGMENT_BYTES)
-        return StreamStart(ancestor.timeline, number * SEGMENT_BYTES)
+            return StreamStart(child.timeline, child.begin_lsn // WAL_SEGMENT_BYTES * WAL_SEGMENT_BYTES)
+        return StreamStart(ancestor.timeline, number * WAL_SEGMENT_BYTES)
     return start_afresh(ancestry, server_lsn)
 
 
 def start_afresh(ancestry: Ancestry, server_lsn: int) -> StreamStart:
     """Return the start of the segment that the server writes now."""
-    return StreamStart(ancestry[-1].timeline, server_lsn // SEGMENT_BYTES * SEGMENT_BYTES)
+    return StreamStart(ancestry[-1].timeline, server_lsn // WAL_SEGMENT_BYTES * WAL_SEGMENT_BYTES)
 
 
 def check_segment_head(head: bytes, name: WalName, system: str) -> None:
@@ -151,7 +149,7 @@ def check_segment_head(head: bytes, name: WalName, system: str) -> None:
         raise ArchiveBroken(f"segment {name}: does not begin like a segment")
     if found_system != system:
         raise ArchiveBroken(f"segment {name}: of system {found_system}, this archive is of {system}")
-    if address != name.start_lsn or timeline > name.timeline or size != SEGMENT_BYTES:
+    if address != name.start_lsn or timeline > name.timeline or size != WAL_SEGMENT_BYTES:
         raise ArchiveBroken(
             f"segment {name}: its header says timeline {timeline}, {format_lsn(address)}, {size} bytes"
         )
@@ -260,7 +258,7 @@ def plan_retention(backups: Sequence[Backup], keep_full: int) -> Retention:
 
 def superfluous(names: Collection[WalName], keep_from_lsn: int) -> tuple[WalName, ...]:
     """Return the segments that end at or before `keep_from_lsn`, on whatever timeline."""
-    return tuple(sorted(n for n in names if n.start_lsn + SEGMENT_BYTES <= keep_from_lsn))
+    return tuple(sorted(n for n in names if n.start_lsn + WAL_SEGMENT_BYTES <= keep_from_lsn))
 
 
 @dataclass(frozen=True, slots=True)

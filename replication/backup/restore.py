@@ -19,7 +19,6 @@ import psycopg
 from replication.backup.archive import Archive
 from replication.backup.errors import ArchiveBroken, BackupError
 from replication.backup.plan import (
-    SEGMENT_BYTES,
     Ancestry,
     Backup,
     WalName,
@@ -29,6 +28,7 @@ from replication.backup.plan import (
     needed_segment,
 )
 from replication.backup.take import TAR, unpack
+from replication.model import WAL_SEGMENT_BYTES
 from replication.postgres import control
 from replication.postgres.conf import SYNC_NAMES, UPSTREAM, write_conf
 from replication.postgres.copy import (
@@ -188,7 +188,7 @@ async def _lay_out_wal(archive: Archive, copy: Copy, reach: _Reach, tell: Tell) 
         raise ArchiveBroken(f"cell {archive.cell}: WAL is missing: {', '.join(map(str, missing[:3]))}")
     wal = copy.beside(".wal")
     make_directory(copy, wal)
-    numbers = range(start // SEGMENT_BYTES, max(end_lsn - 1, start) // SEGMENT_BYTES + 1)
+    numbers = range(start // WAL_SEGMENT_BYTES, max(end_lsn - 1, start) // WAL_SEGMENT_BYTES + 1)
     for done, number in enumerate(numbers):
         tell("wal", done, len(numbers))
         await asyncio.to_thread(_lay_out, archive, copy, wal, needed_segment(ancestry, number))
@@ -205,7 +205,7 @@ def _lay_out(archive: Archive, copy: Copy, wal: Path, name: WalName) -> None:
     check_segment_head(clear[:40], name, archive.system)
     path = wal / str(name)
     path.touch(mode=0o600)
-    path.write_bytes(clear + bytes(SEGMENT_BYTES - len(clear)))  # zeros are where the WAL ends
+    path.write_bytes(clear + bytes(WAL_SEGMENT_BYTES - len(clear)))  # zeros are where the WAL ends
     give_to_owner(copy, path)
 
 

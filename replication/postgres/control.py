@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from replication.model import parse_lsn
+from replication.model import WAL_SEGMENT_BYTES, parse_lsn
 from replication.postgres.conf import INCLUDE, write_conf
 from replication.postgres.copy import (
     ADMIN,
@@ -99,6 +99,7 @@ async def initialise(copy: Copy) -> None:
             f"--pwfile={password}",
             "--auth=scram-sha-256",
             "--data-checksums",
+            f"--wal-segsize={WAL_SEGMENT_BYTES >> 20}",  # MiB
             "--encoding=UTF8",
             "--locale=C",
             "--locale-provider=builtin",

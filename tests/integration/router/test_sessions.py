@@ -35,6 +35,22 @@ async def test_a_process_of_one_session_has_one_however_much_it_writes(
         assert await count_sessions(scene) == 1
 
 
+async def test_the_first_session_is_alone_until_it_is_warm_then_the_least_are_begun(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(router_line, "_WARM_SECONDS", 1.0)
+    monkeypatch.setattr(router_line, "_GROW_AFTER_SECONDS", 60.0)
+    async with scene.router(Sessions(3, 20)) as router:
+        await serving(router, 1)
+        await asyncio.gather(*(router.write("a", add(f"k{n}")) for n in range(10)))
+        assert router.open_connections("a") == await count_sessions(scene) == 1
+
+        async def least_are_open() -> bool:
+            return router.open_connections("a") == 3
+
+        await until(least_are_open, "three sessions")
+
+
 async def test_sessions_are_begun_one_after_another_and_the_first_one_serves(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:

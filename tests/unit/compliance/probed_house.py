@@ -30,9 +30,9 @@ from compliance.protection.key_file import ensure_key_file
 from compliance.protection.ring_file import make_ring
 from replication.backup.archive import Archive, Progress, Stored
 from replication.backup.health import write_restore
-from replication.backup.plan import SEGMENT_BYTES, Backup, Kind, WalName
+from replication.backup.plan import Backup, Kind, WalName
 from replication.backup.sealed import open_backup_key
-from replication.model import Site
+from replication.model import WAL_SEGMENT_BYTES, Site
 from replication.settings import BackupSettings, CellSettings, SiteSettings
 
 NOW = dt.datetime(2026, 11, 22, 12, 0, tzinfo=dt.UTC)
@@ -184,14 +184,14 @@ def fill_archive(settings: SiteSettings) -> None:
     name = WalName(1, 3)
     archive.write_sealed(archive.wal / str(name), str(name), bytes(16))
     add_full(archive, dt.timedelta(hours=1))
-    archived = 3 * SEGMENT_BYTES + 1000
+    archived = 3 * WAL_SEGMENT_BYTES + 1000
     archive.write_progress(Progress(1, archived, archived, NOW - dt.timedelta(seconds=1), NOW))
     write_restore(archive, {"at": (NOW - dt.timedelta(1)).isoformat(), "good": True})
 
 
 def add_full(archive: Archive, ago: dt.timedelta) -> None:
     """Write the note of a full backup that ended so long ago."""
-    ended, start = NOW - ago, 3 * SEGMENT_BYTES
+    ended, start = NOW - ago, 3 * WAL_SEGMENT_BYTES
     label = f"{ended:%Y%m%dT%H%M%SZ}-full"
     backup = Backup(label, Kind.FULL, None, ended, ended, 1, start, start + 100)
     (archive.bases / label).mkdir(mode=0o700)

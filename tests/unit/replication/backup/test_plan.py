@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from replication.backup.errors import ArchiveBroken, TargetOutsideArchive
 from replication.backup.plan import (
-    SEGMENT_BYTES,
     Ancestor,
     Archived,
     Backup,
@@ -28,10 +27,11 @@ from replication.backup.plan import (
     plan_stream_start,
     superfluous,
 )
+from replication.model import WAL_SEGMENT_BYTES
 
-S = SEGMENT_BYTES
+S = WAL_SEGMENT_BYTES
 ONE = (Ancestor(1, 0, None),)
-FORKED = parse_history("1\t0/5000100\tno recovery target specified\n", 2)
+FORKED = parse_history(f"1\t0/{5 * S + 0x100:X}\tno recovery target specified\n", 2)
 T0 = datetime(2026, 11, 22, tzinfo=UTC)
 
 
@@ -54,7 +54,7 @@ def test_a_segments_name_is_read_back(timeline: int, number: int) -> None:
 
 
 def test_a_segment_is_named_as_postgresql_names_it() -> None:
-    assert str(WalName(3, 0x1_23)) == "000000030000000100000023"
+    assert str(WalName(3, (1 << 32) // S + 0x23)) == "000000030000000100000023"
     assert WalName.parse("00000003.history") is None
 
 
