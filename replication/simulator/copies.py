@@ -109,7 +109,9 @@ class SimCopy:
     clean: bool = False
     hba_open: bool = False
     names_file: frozenset[CopyId] = frozenset()
+    upstream_file: PlaceSettings | None = None
     upstream: PlaceSettings | None = None
+    """Whom the server that runs follows, and its sessions show: what the file said when it was read last."""
     running: bool = False
     mute: bool = False
     disk_hangs_since_ms: int | None = None
@@ -184,6 +186,7 @@ class SimCopy:
         self.started_ms = self.shelf.engine.now
         self.boot_end = self.replayed = len(self.log)
         self.names = self.names_shown = self.names_file
+        self.upstream = self.upstream_file
         self.followers, self.waiting, self.receiver = [], [], None
         self._set_open()
 
@@ -195,8 +198,9 @@ class SimCopy:
         self.open = opens
 
     def reload(self) -> None:
-        """Read the files again: pg_hba at once, the names when the checkpointer comes to it."""
+        """Read the files: pg_hba and the upstream at once, the names when the checkpointer comes to it."""
         self._set_open()
+        self.upstream = self.upstream_file
         if self.names_shown != self.names_file:
             self.names_shown = self.names_file
             late = int(self.shelf.rnd.random() * 15) + self.shelf.stalled_ms

@@ -139,7 +139,7 @@ class SimServer:
         copy.present, copy.copy = True, own_id
         copy.log, copy.timeline, copy.history = [self._shelf.new_record()], 1, ()
         copy.standby_signal, copy.clean, copy.hba_open = False, True, False
-        copy.names_file, copy.upstream = frozenset(), None
+        copy.names_file, copy.upstream_file = frozenset(), None
 
     async def create_roles_and_database(self) -> None:
         """Write a few records."""
@@ -188,7 +188,7 @@ class SimServer:
         await self._effect()
         copy = self._require_stopped()
         copy.hba_open, copy.names_file = False, frozenset()
-        copy.upstream, copy.standby_signal = upstream, True
+        copy.upstream_file, copy.standby_signal = upstream, True
 
     def _require_stopped(self) -> SimCopy:
         if self._copy.running:
@@ -252,12 +252,12 @@ class SimServer:
         copy.present, copy.broken, copy.copy = True, False, own_id
         copy.log, copy.timeline, copy.history = up.log[:], up.timeline, up.history
         copy.standby_signal, copy.clean, copy.hba_open = True, False, False
-        copy.names_file, copy.upstream = frozenset(), upstream
+        copy.names_file, copy.upstream_file = frozenset(), upstream
 
     async def follow(self, upstream: PlaceSettings, own_id: CopyId) -> None:
         """Point the running standby elsewhere."""
         copy = await self._session()
-        copy.upstream = upstream
+        copy.upstream_file = upstream
         await self._reload()
         self._drop_receiver()
 
@@ -268,7 +268,7 @@ class SimServer:
     async def stop_receiver(self, own_id: CopyId) -> None:
         """Receive nothing more; replay what was received."""
         copy = await self._session()
-        copy.upstream = None
+        copy.upstream_file = None
         await self._reload()
         self._drop_receiver()
         await self._session(10)

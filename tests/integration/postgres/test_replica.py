@@ -47,6 +47,18 @@ async def test_a_clone_streams_fenced_under_its_own_id(pair: Pair) -> None:
         assert [f.copy_id for f in (await read_status(conn)).followers] == [own_id]
 
 
+async def test_an_upstream_that_was_written_and_not_read_is_not_shown(pair: Pair) -> None:
+    """An agent that ended between the file and the reload sees the old one, and follows again."""
+    own_id = await pair.make_sync()
+    await conf.set_upstream(pair.cloud, None, None, own_id)
+    assert conf.read_conf(pair.cloud)[conf.UPSTREAM] == ""
+    async with await admin(pair.cloud) as standby:
+        assert (await read_status(standby)).upstream == ("127.0.0.1", pair.idc.place.port)
+        await conf.set_upstream(pair.cloud, standby, None, own_id)
+    async with await admin(pair.cloud) as standby:
+        assert (await read_status(standby)).upstream is None
+
+
 async def test_a_commit_waits_for_the_sync_copy(pair: Pair) -> None:
     standby_id = await pair.make_sync()
     standby = read_postmaster(pair.cloud)
