@@ -164,7 +164,7 @@ class Schedule:
             if place is primary:
                 copy.names_file = frozenset({member})
             else:
-                copy.standby_signal, copy.upstream = True, primary
+                copy.standby_signal, copy.upstream_file = True, primary
             copy.start()
             copy.started_ms = -1
             keep_streaming(copy, copy.life)
