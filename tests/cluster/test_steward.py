@@ -40,6 +40,12 @@ def epoch(found: Any) -> int:
     return int(found["metadata"]["annotations"]["biyi.io/epoch"])
 
 
+def told(found: Any) -> int | None:
+    """Return the epoch in a cell's status; none between the object's creation and its first status."""
+    epoch = found.get("status", {}).get("epoch")
+    return None if epoch is None else int(epoch)
+
+
 def condition(found: Any, kind: str) -> tuple[str, str]:
     (one,) = [c for c in found.get("status", {}).get("conditions", []) if c["type"] == kind] or [{}]
     return one.get("status", ""), one.get("reason", "")
@@ -81,7 +87,7 @@ async def test_cells_and_sites_are_objects_with_columns_and_conditions(scene: Sc
         assert condition(cell, "Protected") == ("True", "SyncCopies")
         since = {c["type"]: c["lastTransitionTime"] for c in cell["status"]["conditions"]}
         await scene.grant(4, "a-cloud-0", mode=Mode.ALONE)
-        cell = await scene.until(CELL.format("a"), lambda c: c["status"]["epoch"] == 4)
+        cell = await scene.until(CELL.format("a"), lambda c: told(c) == 4)
         assert condition(cell, "Protected") == ("False", "Alone")
         assert condition(cell, "AtHome") == ("False", "Away")
         now = {c["type"]: c["lastTransitionTime"] for c in cell["status"]["conditions"]}
@@ -122,7 +128,7 @@ async def test_what_a_later_epoch_wrote_stays_whatever_an_old_look_says(scene: S
     await scene.grant(7, "a-cloud-0", "a-idc-0")
     async with scene.steward():
         await scene.until(SLICE.format("a"), lambda s: epoch(s) == 7)
-        await scene.until(CELL.format("a"), lambda c: c.get("status", {}).get("epoch") == 7)
+        await scene.until(CELL.format("a"), lambda c: told(c) == 7)
     await scene.grant(6, "a-idc-0", "a-cloud-0")  # what a steward that slept would still believe
     async with scene.steward() as late:
         await soon(lambda: late.figures.writes["endpointslices", "refuse"] > 2, "refused")
@@ -162,7 +168,7 @@ async def test_three_stewards_and_a_meddler_agree_in_the_end(scene: Scene):
                 await change(scene, path, label)
         last = await scene.until(SLICE.format("a"), lambda s: epoch(s) == 13)
         assert address(last) == scene.platform.addresses["a-idc-0"]
-        await scene.until(CELL.format("a"), lambda c: c["status"]["epoch"] == 13)
+        await scene.until(CELL.format("a"), lambda c: told(c) == 13)
         assert sum(each.figures.conflicts for each in (one, two, three)) > 0
 
 
@@ -226,7 +232,7 @@ async def test_a_lost_site_raises_the_survivors_api_and_fail_back_lowers_it(scen
         scene.beating.add(Site.CLOUD)
         await scene.until(SITE.format("cloud"), lambda s: condition(s, "Alive") == ("True", "Beats"))
         await scene.grant(5, "b-idc-0", "b-cloud-0")
-        await scene.until(CELL.format("b"), lambda c: c["status"]["epoch"] == 5)
+        await scene.until(CELL.format("b"), lambda c: told(c) == 5)
         assert bound(await scene.look(AUTOSCALER)) == 4  # the other site beats, but its cell is still here
         await scene.grant(6, "b-cloud-0", "b-idc-0")
         await scene.until(AUTOSCALER, lambda h: bound(h) == 2)
