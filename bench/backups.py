@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections import defaultdict
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,11 @@ def _cpu_of(process: psutil.Process) -> float:
 
 
 async def sample_lags(stand: Stand, lags: list[float], unknown: list[str]) -> None:
-    """Note every archive's lag (seconds) until cancelled; where it is not known, which archive's."""
+    """Note every archive's lag (seconds) until cancelled; where none was known yet, which archive's.
+
+    After a take-over an archive says nothing until its new timeline is covered: what it had covered counts.
+    """
+    covered: dict[str, datetime] = {}
     sites: list[tuple[SiteSettings, BackupSettings]] = []
     for site in DATA_SITES:
         settings = read_site_settings(stand.site_dir(site) / "site.json")
@@ -84,11 +88,14 @@ async def sample_lags(stand: Stand, lags: list[float], unknown: list[str]) -> No
         for (settings, backup), key in zip(sites, keys, strict=True):
             for cell in settings.cells:
                 archive = current_archive(backup.directory, cell.name, key)
-                health = read_health(archive, datetime.now(UTC), backup.lag_limit) if archive else None
-                if health is None or health.lag_seconds is None:
-                    unknown.append(f"{cell.name} at {settings.site}")
+                name, now = f"{cell.name} at {settings.site}", datetime.now(UTC)
+                health = read_health(archive, now, backup.lag_limit) if archive else None
+                if health is not None and health.lag_seconds is not None:
+                    covered[name] = now - timedelta(seconds=health.lag_seconds)
+                if name in covered:
+                    lags.append((now - covered[name]).total_seconds())
                 else:
-                    lags.append(health.lag_seconds)
+                    unknown.append(name)
         await asyncio.sleep(SAMPLE_SECONDS)
 
 

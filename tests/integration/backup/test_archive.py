@@ -7,16 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from replication.backup.archive import Archive
-from replication.backup.archiver import SegmentSink
+from compliance.protection.key_file import ensure_key_file
+from replication.backup.archive import Archive, find_archives
+from replication.backup.archiver import CellArchiver, SegmentSink
 from replication.backup.compare import Checks, TableCheck, ZeroCheck, check_table, check_zeros
 from replication.backup.errors import ArchiveBroken, ArchiveBusy, BackupError
 from replication.backup.health import read_health
 from replication.backup.plan import Kind, find_missing
+from replication.backup.sealed import open_backup_key
 from replication.backup.take import apply_retention, take_backup
 from replication.backup.verify import verify_archive
+from replication.postgres import control
 from tests.integration.backup.scene import Scene
-from tests.integration.postgres.places import admin, until
+from tests.integration.postgres.places import admin, make_pair, until
 
 LIMIT_SECONDS = 5.0
 
@@ -105,6 +108,25 @@ async def test_the_files_of_another_cluster_are_refused(scene: Scene) -> None:
     with pytest.raises(ArchiveBroken, match="this archive is of 7000000000000000001"):
         sink.take(name.start_lsn, clear)
     sink.close()
+
+
+async def test_a_cell_of_other_segments_is_refused_by_its_archiver(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Sixteen of our names would lie in one of its segments: nothing may be archived under them."""
+    pair = make_pair()
+    directory = pair.home / "backup"
+    ensure_key_file(pair.home / "field.key")
+    key = open_backup_key(pair.home / "field.key")
+    monkeypatch.setattr(control, "WAL_SEGMENT_BYTES", 16 << 20)
+    try:
+        await pair.make_primary()
+        archiver = CellArchiver(pair.idc.place, pair.idc.passfile, directory, key)
+        with pytest.raises(BackupError, match="WAL segments of 16MB, needs 1MB: make the cell anew"):
+            await archiver.stream_once()
+        assert list(find_archives(directory, "a", key)) == []
+    finally:
+        await pair.end()
 
 
 @pytest.mark.slow
