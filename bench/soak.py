@@ -13,8 +13,10 @@ import itertools
 import json
 import os
 import secrets
+import shutil
 import statistics
 import sys
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterable
@@ -185,10 +187,18 @@ async def soak(home: Path, minutes: float, rate: float, seed: int) -> dict[str, 
         "busy_share": round(held, 2),
         "faults": judged["faults"],
         "verdict": str(judged["verdict"]),
-        "not_held": sorted(name for name, verdict in judged["checks"].items() if verdict != "holds"),
+        "not_held": {found.name: found.examples for found in judged["findings"] if found.verdict != "holds"},
+        "evidence": _keep_evidence(Path(judged["evidence"])) if judged["verdict"] != "holds" else None,
         "figures": compared,
         "grew": [name for name, one in compared.items() if one["grew"]],
     }
+
+
+def _keep_evidence(folder: Path) -> str:
+    """Copy a run's evidence out of the stand's home, which goes; return where to."""
+    kept = Path(tempfile.mkdtemp(prefix="biyi-soak-")) / folder.name
+    shutil.copytree(folder, kept)
+    return str(kept)
 
 
 @click.command()
@@ -213,7 +223,11 @@ def main(minutes: float, share: float, rate: float | None, seed: int, as_json: b
             figures = (str(one["second_quarter"]), str(one["last_quarter"]))
             table.add_row(name, *figures, "grew" if one["grew"] else "")
         Console().print(table)
-        click.echo(f"{result['faults']} faults, {result['verdict']} {result['not_held'] or ''}")
+        click.echo(f"{result['faults']} faults, {result['verdict']}")
+        for name, examples in result["not_held"].items():
+            click.echo("\n  ".join((f"not held: {name}", *examples)))
+        if result["evidence"]:
+            click.echo(f"evidence: {result['evidence']}")
         click.echo(f"grew: {', '.join(result['grew']) or 'nothing'}")
     sys.exit(0 if result["verdict"] == "holds" and not result["grew"] else 1)
 
