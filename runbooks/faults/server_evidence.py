@@ -12,9 +12,14 @@ from runbooks.faults.checkers import Opening
 
 _ALARMS = re.compile(
     r"PANIC:|invalid page|could not read block|incorrect resource manager|checksum verification failed"
-    r"|record with incorrect prev-link .* while|unexpected pageaddr .* PANIC|corrupt"
+    r"|record with incorrect prev-link .* while|unexpected pageaddr .* PANIC"
+    r"|corrupt(?! and should not be used)"
 )
-"""Lines of PostgreSQL that no fault here may cause: nothing of ours damages a file."""
+"""Lines of PostgreSQL that no fault here may cause: nothing of ours damages a file.
+
+"The backup being taken is corrupt and should not be used" is its word for a base backup that a promotion cut
+off: nothing is damaged, and the backup never counts (`replication.backup.take`).
+"""
 _TROUBLES = re.compile(r"Traceback \(most recent call last\)|round of \S+ failed")
 """Lines of our own processes that tell of something unforeseen."""
 

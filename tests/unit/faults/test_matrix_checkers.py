@@ -1,6 +1,7 @@
 """Each checker of the matrix catches the defect it is there for, and passes a history without one."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,7 @@ from runbooks.faults.checkers import (
 )
 from runbooks.faults.records import Action, Begun, Op, Resolved, settle, unfinished
 from runbooks.faults.rows import AccountRow, KeptRows
+from runbooks.faults.server_evidence import check_alarms, note_sizes
 from tests.unit.faults.making import (
     ADD,
     FIRST,
@@ -184,3 +186,25 @@ def test_an_unknown_operation_that_was_resolved_ends_when_it_was() -> None:
     assert settle([unfinished(begun)], [])[0].outcome is Outcome.UNKNOWN
     (op,) = settle([unfinished(begun)], [Resolved(1, 90, Outcome.OK, 3, {"done": True})])
     assert (op.outcome, op.completed_ns, op.epoch) == (Outcome.OK, 90, 3)
+
+
+@pytest.mark.parametrize(
+    ("line", "verdict"),
+    [
+        ("PANIC:  could not locate a valid checkpoint record", Verdict.BROKEN),
+        ("LOG:  invalid page in block 7 of relation base/5/16384", Verdict.BROKEN),
+        ("ERROR:  index ledger_pkey is corrupt", Verdict.BROKEN),
+        ("HINT:  This means that the backup being taken is corrupt and should not be used.", Verdict.HOLDS),
+        ("FATAL:  terminating connection due to administrator command", Verdict.HOLDS),
+    ],
+)
+def test_a_server_that_panicked_or_found_damage_is_told_from_a_backup_cut_off(
+    tmp_path: Path, line: str, verdict: Verdict
+) -> None:
+    log = tmp_path / "idc" / "logs" / "postgres.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("PANIC:  of a run before\n")
+    sizes = note_sizes(tmp_path)
+    with log.open("a") as stream:
+        stream.write(f"2026-11-23 21:45:00 {line}\n")
+    assert check_alarms(tmp_path, sizes).verdict is verdict
