@@ -71,6 +71,8 @@ class Lane:
 
     def push(self, item: bytes | None) -> None:
         """Carry one chunk (or the end of the stream, or a reset) to the sink, by the link's state."""
+        if self.crossing.closed:
+            return
         if self.link.clear and not self.queue and self.sink is not None:
             self._deliver(item)
             return
@@ -109,11 +111,16 @@ class Lane:
         self.reading = wanted
 
     def close(self) -> None:
-        """Leave the link for good."""
+        """Leave the link for good, and let go of the transports.
+
+        What refers to them in a circle waits for the collector, which counts objects and not the 40 KB of TLS
+        buffers that each holds.
+        """
         self.link.lanes.discard(self)
         if self.timer is not None:
             self.timer.cancel()
         self.queue.clear()
+        self.source = self.sink = None
 
     def _deliver(self, item: bytes | None) -> None:
         if item is _RESET:
@@ -204,6 +211,7 @@ class Crossing:
             self.closed = True
             self.forward.close()
             self.back.close()
+            self.ends.clear()
             self.on_closed(self)
 
 
