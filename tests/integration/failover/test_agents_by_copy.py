@@ -152,7 +152,9 @@ async def test_a_lost_site_of_agents_by_copy_is_taken_over_whole(pods: Pods, bot
         await pods.bring_back_site()
         await wait_for_grants(pods.home, is_healthy)
         await writers.write_on({"a", "b"})
-    assert Why.PRIMARY_SITE_SILENT in taken_for(pods.home, "a-cloud-0")
+    # The first of its two agents to be found silent may be found so alone; the second cannot.
+    reasons = taken_for(pods.home, "a-cloud-0") | taken_for(pods.home, "b-cloud-0")
+    assert Why.PRIMARY_SITE_SILENT in reasons
     assert await nothing_lost(pods, writers)
 
 
