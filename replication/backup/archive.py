@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from replication.backup.coverage import Progress
 from replication.backup.errors import ArchiveBroken, BackupError
 from replication.backup.frames import BackupKey
 from replication.backup.plan import (
@@ -29,20 +30,6 @@ from replication.model import WAL_SEGMENT_BYTES
 from replication.postgres.copy import sync_directory
 
 NOTE = "backup.json"
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far an archive is. LSNs in bytes, instants aware UTC.
-
-    All that the cell had committed by `covered_until` (the primary's clock) is in the archive.
-    """
-
-    timeline: int
-    archived_lsn: int
-    source_lsn: int
-    covered_until: datetime | None
-    at: datetime
 
 
 @dataclass(frozen=True, slots=True)

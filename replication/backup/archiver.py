@@ -13,10 +13,12 @@ from pathlib import Path
 
 import psycopg
 
-from replication.backup.archive import Archive, Progress
+from replication.backup.archive import Archive
+from replication.backup.coverage import Coverage
 from replication.backup.errors import ArchiveBroken, BackupError
 from replication.backup.frames import BackupKey
 from replication.backup.plan import (
+    Ancestry,
     WalName,
     check_segment_head,
     parse_history,
@@ -47,21 +49,23 @@ LOOK_SECONDS = 1.0
 LOOK_PATIENCE_SECONDS = 4.0
 """Patience with the server's answer to a look. Source: our choice, under the 5 s limit on the lag."""
 AGAIN_SECONDS = 0.3
-STOPPED_SECONDS = 1.0
-"""Pause after the server ended the stream, or the timeline. Source: our choice; a planned move does both. The
-old server has stopped before, so that no new stream holds up the stop, and the new one is open: its begun
-segment is sealed anew on the new timeline, which costs a core that customers need first."""
+"""Pause after anything that broke, and after a timeline ended. Source: our choice; a planned move ends one,
+and customers need the core before the begun segment does, which is sealed anew on the new timeline."""
+STOPPED_SECONDS = 0.5
+"""Pause after the server ended the stream: it stops; a new stream would hold that up. Source: our choice."""
 _HEAD_BYTES = 40
 
 _POSITION = """
 select case when pg_is_in_recovery() then (select last_msg_send_time from pg_stat_wal_receiver
-                                            where status = 'streaming')
+                                            where status = 'streaming'
+                                              and last_msg_send_time <> last_msg_receipt_time)
             else clock_timestamp() end,
        case when pg_is_in_recovery() then (select latest_end_lsn from pg_stat_wal_receiver)
             else pg_current_wal_flush_lsn() end::text
 """
 """Instant (the primary's clock) and WAL end that belong together: of a standby, those of the last
-message it got. The clock is read before the LSN."""
+message it got. The clock is read before the LSN. A receiver that has no message yet says its own start for
+both instants, beside the LSN that the receiver before it had (walreceiver.c): that is no pair."""
 
 
 class SegmentSink:
@@ -144,13 +148,7 @@ class CellArchiver:
     def __init__(self, place: PlaceSettings, passfile: Path, directory: Path, key: BackupKey) -> None:
         self.place = place
         self._passfile, self._directory, self._key = passfile, directory, key
-        self._timeline = 0
-        self._covered: datetime | None = None
-        self._await: tuple[datetime, int] | None = None
-        self._source_lsn = 0
-        self._archived_lsn = 0
-        """Up to here the timeline is in the archive. A begun segment is streamed anew: the earlier stream's
-        file, which holds more, goes only once the new one holds as much."""
+        self._coverage = Coverage("")
         self._ended: set[int] = set()
 
     async def run(self) -> None:
@@ -165,7 +163,7 @@ class CellArchiver:
                 await asyncio.sleep(STOPPED_SECONDS)
             except (psycopg.Error, OSError, TimeoutError, BackupError, ValueError) as error:
                 if isinstance(error, ArchiveBroken):
-                    self._timeline = 0  # what it had said of this timeline may be of an abandoned one
+                    self._coverage = Coverage("")  # what it had said may be of an abandoned timeline
                 if str(error) != last:
                     log.warning("archiving %s: %s: %s", self.place.cell, type(error).__name__, error)
                 last = str(error)
@@ -179,6 +177,8 @@ class CellArchiver:
         ):
             identity = await stream.identify()
             archive = await self._archive_for(stream, identity)
+            if self._coverage.system != identity.system:
+                self._coverage, self._ended = Coverage(identity.system), set()
             text = await stream.history(identity.timeline)
             if identity.timeline > 1:
                 archive.keep_history(identity.timeline, text)
@@ -188,26 +188,30 @@ class CellArchiver:
                 streams = await stream.start(start.timeline, start.lsn)
             except WalRemoved as error:
                 log.error("cell %s: WAL is missing in the archive from here: %s", self.place.cell, error)
-                await self._go_round_gap(archive, start_afresh(ancestry, identity.lsn).lsn, identity)
+                await self._go_round_gap(archive, ancestry, identity)
                 return
             sink = SegmentSink(archive, start.timeline, start.lsn)
+            self._coverage.follow(ancestry, start.timeline)
             try:
                 if streams:
                     await self._follow(stream, admin, archive, sink)
                 self._ended.add(start.timeline)
             finally:
                 sink.close()
-        if streams:
-            await asyncio.sleep(STOPPED_SECONDS)
+        if start.timeline == identity.timeline:  # not so when the end lay behind us already
+            await asyncio.sleep(AGAIN_SECONDS)
 
-    async def _go_round_gap(self, archive: Archive, lsn: int, identity: Identity) -> None:
+    async def _go_round_gap(self, archive: Archive, ancestry: Ancestry, identity: Identity) -> None:
         """Begin anew behind a gap: the older chain ends there, `status` says so, a full backup is due."""
         async with (
             open_stream(self.place, self._passfile) as stream,
             await connect_admin(self.place, self._passfile, timeout_seconds=3.0) as admin,
         ):
-            await stream.start(identity.timeline, lsn)
-            sink = SegmentSink(archive, identity.timeline, lsn)
+            start = start_afresh(ancestry, identity.lsn)
+            await stream.start(start.timeline, start.lsn)
+            sink = SegmentSink(archive, start.timeline, start.lsn)
+            self._coverage = Coverage(identity.system)
+            self._coverage.follow(ancestry, start.timeline)
             try:
                 await self._follow(stream, admin, archive, sink)
             finally:
@@ -227,8 +231,6 @@ class CellArchiver:
         self, stream: WalStream, admin: AdminConnection, archive: Archive, sink: SegmentSink
     ) -> None:
         """Take the timeline to its end; looks meanwhile, so that a slow look holds up no message."""
-        if self._timeline != sink.timeline:  # what was covered on another timeline may have been abandoned
-            self._timeline, self._covered, self._await, self._archived_lsn = sink.timeline, None, None, 0
         ended = asyncio.Event()
         looking = asyncio.create_task(self._look_until(ended, stream, admin, archive, sink))
         try:
@@ -270,10 +272,8 @@ class CellArchiver:
             async with abort_after(admin, LOOK_PATIENCE_SECONDS):
                 row = await (await admin.execute(_POSITION)).fetchone()
             at, lsn = row or (None, None)
-            if lsn is not None:
-                self._source_lsn = parse_lsn(str(lsn))
-            if self._await is None and at is not None and lsn is not None:
-                self._await = (at.astimezone(UTC), parse_lsn(str(lsn)))
+            seen = None if lsn is None else parse_lsn(str(lsn))
+            self._coverage.see(None if at is None else at.astimezone(UTC), seen)
             self._settle(archive, sink, say_always=True)
             stream.report(sink.received_lsn)
             with contextlib.suppress(TimeoutError):
@@ -282,11 +282,6 @@ class CellArchiver:
 
     def _settle(self, archive: Archive, sink: SegmentSink, *, say_always: bool = False) -> None:
         """Note what became covered by what is on disk, and say how far the archive is."""
-        settled = self._await is not None and sink.written_lsn >= self._await[1]
-        if self._await is not None and settled:
-            self._covered, self._await = self._await[0], None
-        if settled or say_always:
-            self._archived_lsn = max(self._archived_lsn, sink.written_lsn)
-            source = max(self._source_lsn, self._archived_lsn)
+        if self._coverage.settle(sink.written_lsn) or say_always:
             now = datetime.now(UTC)  # noqa: TID251 - the archive's one clock reader
-            archive.write_progress(Progress(sink.timeline, self._archived_lsn, source, self._covered, now))
+            archive.write_progress(self._coverage.progress(now))
