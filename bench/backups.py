@@ -75,7 +75,7 @@ def _cpu_of(process: psutil.Process) -> float:
 async def sample_lags(stand: Stand, lags: list[float], unknown: list[str]) -> None:
     """Note every archive's lag (seconds) until cancelled; where none was known yet, which archive's.
 
-    After a take-over an archive says nothing until its new timeline is covered: what it had covered counts.
+    Where a new history lacks what was covered, an archive says nothing for a while: what it had covered counts.
     """
     covered: dict[str, datetime] = {}
     sites: list[tuple[SiteSettings, BackupSettings]] = []
