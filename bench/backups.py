@@ -75,7 +75,7 @@ def _cpu_of(process: psutil.Process) -> float:
 async def sample_lags(stand: Stand, lags: list[float], unknown: list[str]) -> None:
     """Note every archive's lag (seconds) until cancelled; where none was known yet, which archive's.
 
-    Where a new history lacks what was covered, an archive says nothing for a while: what it had covered counts.
+    Where a new history lacks what was covered, an archive says nothing for a while: the earlier counts then.
     """
     covered: dict[str, datetime] = {}
     sites: list[tuple[SiteSettings, BackupSettings]] = []
