@@ -13,8 +13,9 @@ _TITLES = {
     "own_mib": "memory of one PostgreSQL process alone, the largest, MiB",
     "files": "open files",
     "sessions": "PostgreSQL processes",
-    "wal_mib": "WAL kept, MiB",
+    "wal_mib": "most WAL a copy keeps, MiB",
     "slots": "replication slots",
+    "asides": "directories set aside",
 }
 _COLOURS = list(STAND_INS.values())
 
@@ -22,7 +23,7 @@ _COLOURS = list(STAND_INS.values())
 def draw(samples: Sequence[tuple[float, Mapping[str, float]]]) -> str:
     """Return one panel a kind of figure, one line a kind of process, over the minutes of the run."""
     with matplotlib.rc_context(STYLE):
-        picture = Figure(figsize=(9, 11), layout="constrained")
+        picture = Figure(figsize=(9, 13), layout="constrained")
         for axes, (what, title) in zip(
             picture.subplots(len(_TITLES), sharex=True), _TITLES.items(), strict=True
         ):

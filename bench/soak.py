@@ -4,8 +4,10 @@
 soak.svg. The rate at which the machine is busy for `--share` is found first, or given. Then the fault matrix
 runs with that load; its faults are those that end no process of ours for good reason (`FAULTS`), so that the
 same processes live through all of it. Looked at all the time: resident memory and open files of each kind of
-process, processes of PostgreSQL and what the largest of them holds alone, WAL kept, replication slots. The
-second quarter is compared with the last: the first warms up.
+process, processes of PostgreSQL and what the largest of them holds alone, the most WAL that a copy keeps,
+replication slots, directories set aside because nobody could read them. The second quarter is compared with
+the last: the first warms up. WAL has grown once a copy keeps more than its settings name (`CEILINGS`): a
+copy that was cloned begins with none and keeps the next hundreds of MB for its peers.
 """
 
 import asyncio
@@ -59,8 +61,18 @@ LEAST_LOOKS = 12
 MOST_GROWTH = 1.1
 """Last quarter over second quarter that is still no growth. Source: our choice; faults make both uneven."""
 FAULTS_A_MINUTE = 60
-SMALL = {"rss_mib": 8.0, "own_mib": 1.0, "files": 8.0, "sessions": 4.0, "wal_mib": 64.0, "slots": 1.0}
-"""Growth too small to tell: a few pages, files and sessions, four WAL segments."""
+SMALL = {
+    "rss_mib": 8.0,
+    "own_mib": 1.0,
+    "files": 8.0,
+    "sessions": 4.0,
+    "wal_mib": 0.0,
+    "slots": 1.0,
+    "asides": 1.0,
+}
+"""Growth too small to tell: a few pages, files and sessions, one slot that moves."""
+CEILINGS = {"wal_mib": 512.0}
+"""Up to here it is no growth. Source: max_wal_size, max_slot_wal_keep_size of replication.postgres.conf."""
 
 Sample = dict[str, float]
 """One look: `what/kind` -> figure."""
@@ -76,6 +88,7 @@ def look(stand: Stand) -> Sample:
         for data in stand.copies_dir(site).iterdir():
             if not data.suffix:  # `.new` and `.old` are of a clone under way
                 _add_copy(found, data)
+        found["asides/postgres"] += sum(1 for _ in stand.copies_dir(site).glob("*.aside-*"))
     return dict(found)
 
 
@@ -96,7 +109,8 @@ def _add_process(found: defaultdict[str, float], name: str, pid: int) -> None:
 
 def _add_copy(found: defaultdict[str, float], data: Path) -> None:
     try:
-        found["wal_mib/postgres"] += sum(one.stat().st_size for one in (data / "pg_wal").iterdir()) / 2**20
+        kept = sum(one.stat().st_size for one in (data / "pg_wal").iterdir()) / 2**20
+        found["wal_mib/postgres"] = max(found["wal_mib/postgres"], kept)
         found["slots/postgres"] += sum(1 for _ in (data / "pg_replslot").iterdir())
         pid = int((data / "postmaster.pid").read_text().split()[0])
         sessions = psutil.Process(pid).children()
@@ -149,8 +163,9 @@ def compare(samples: list[tuple[float, Sample]]) -> dict[str, dict[str, Any]]:
         late = _median(sample.get(name) for _, sample in samples[-quarter:])
         if early is None or late is None:
             continue
-        small = SMALL[name.partition("/")[0]]
-        grew = late > early * MOST_GROWTH and late - early > small
+        kind = name.partition("/")[0]
+        small, ceiling = SMALL[kind], CEILINGS.get(kind, 0.0)
+        grew = late > max(early * MOST_GROWTH, ceiling) and late - early > small
         found[name] = {"second_quarter": round(early, 1), "last_quarter": round(late, 1), "grew": grew}
     return found
 

@@ -30,6 +30,7 @@ from replication.gate import admit_only
 from replication.grants import HOLD
 from replication.health import health_served
 from replication.journal import encode
+from replication.memory import settle_memory
 from replication.metrics import AgentSnapshot, agent_figures, health_routes, metrics_routes
 from replication.model import Beat, Site
 from replication.postgres.renewal import keep_telling
@@ -347,6 +348,7 @@ def main(path: Path) -> None:
     except SettingsError as error:
         click.echo(error, err=True)
         sys.exit(2)
+    settle_memory()
     asyncio.run(serve(settings, path))
 
 

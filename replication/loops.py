@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 import uvloop
 
+from replication.memory import settle_memory
+
 T = TypeVar("T")
 
 
@@ -31,5 +33,6 @@ class Loop(uvloop.Loop):
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """Run `main` to its end on such a loop."""
+    """Run `main` to its end on such a loop, in a process that lives for it."""
+    settle_memory()
     return uvloop.run(main, loop_factory=Loop)  # noqa: TID251 - the one place

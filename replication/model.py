@@ -214,6 +214,33 @@ class Beat:
 WAL_SEGMENT_BYTES = 1 << 20
 """Size of a WAL segment of our cells. Source: the least of PostgreSQL's initdb (its default is 16 MiB); a
 promotion copies one, an archive seals a begun one anew (decision 085)."""
+_PER_LOG = (1 << 32) // WAL_SEGMENT_BYTES
+_WAL_NAME = re.compile(r"([0-9A-F]{8})([0-9A-F]{8})([0-9A-F]{8})")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class WalName:
+    """A WAL segment's name: timeline and number."""
+
+    timeline: int
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.timeline:08X}{self.number // _PER_LOG:08X}{self.number % _PER_LOG:08X}"
+
+    @property
+    def start_lsn(self) -> int:
+        """First byte of the segment."""
+        return self.number * WAL_SEGMENT_BYTES
+
+    @classmethod
+    def parse(cls, text: str) -> "WalName | None":
+        """Read a name; None when it is none."""
+        found = _WAL_NAME.fullmatch(text)
+        if found is None:
+            return None
+        timeline, log, segment = (int(part, 16) for part in found.groups())
+        return cls(timeline, log * _PER_LOG + segment)
 
 
 def parse_lsn(text: str) -> int:

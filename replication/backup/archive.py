@@ -22,11 +22,10 @@ from replication.backup.plan import (
     Archived,
     Backup,
     Kind,
-    WalName,
     parse_history,
 )
 from replication.backup.sealed import SealedWriter, file_sm3, read_note, read_sealed, write_note
-from replication.model import WAL_SEGMENT_BYTES
+from replication.model import WAL_SEGMENT_BYTES, WalName
 from replication.postgres.copy import sync_directory
 
 NOTE = "backup.json"

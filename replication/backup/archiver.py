@@ -19,7 +19,6 @@ from replication.backup.errors import ArchiveBroken, BackupError
 from replication.backup.frames import BackupKey
 from replication.backup.plan import (
     Ancestry,
-    WalName,
     check_segment_head,
     parse_history,
     plan_stream_start,
@@ -36,7 +35,7 @@ from replication.backup.stream import (
     WalStream,
     open_stream,
 )
-from replication.model import WAL_SEGMENT_BYTES, format_lsn, parse_lsn
+from replication.model import WAL_SEGMENT_BYTES, WalName, format_lsn, parse_lsn
 from replication.postgres.observe import AdminConnection, abort_after, abort_connection, connect_admin
 from replication.settings import PlaceSettings
 

@@ -5,45 +5,17 @@ LSN each older timeline is part of its history.
 """
 
 import enum
-import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from replication.backup.errors import ArchiveBroken, TargetOutsideArchive
-from replication.model import WAL_SEGMENT_BYTES, format_lsn, parse_lsn
+from replication.model import WAL_SEGMENT_BYTES, WalName, format_lsn, parse_lsn
 
-_PER_LOG = (1 << 32) // WAL_SEGMENT_BYTES
-_WAL_NAME = re.compile(r"([0-9A-F]{8})([0-9A-F]{8})([0-9A-F]{8})")
 _LONG_HEADER = 0x0002
 COVERED_SLACK = timedelta(seconds=1)
 """A commit reaches the WAL at most this long after its own time stamp. Source: our choice; the two are
 microseconds apart unless the machine stalls."""
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class WalName:
-    """A segment's name: timeline and number."""
-
-    timeline: int
-    number: int
-
-    def __str__(self) -> str:
-        return f"{self.timeline:08X}{self.number // _PER_LOG:08X}{self.number % _PER_LOG:08X}"
-
-    @property
-    def start_lsn(self) -> int:
-        """First byte of the segment."""
-        return self.number * WAL_SEGMENT_BYTES
-
-    @classmethod
-    def parse(cls, text: str) -> "WalName | None":
-        """Read a name; None when it is none."""
-        found = _WAL_NAME.fullmatch(text)
-        if found is None:
-            return None
-        timeline, log, segment = (int(part, 16) for part in found.groups())
-        return cls(timeline, log * _PER_LOG + segment)
 
 
 @dataclass(frozen=True, slots=True)

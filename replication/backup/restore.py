@@ -21,14 +21,13 @@ from replication.backup.errors import ArchiveBroken, BackupError
 from replication.backup.plan import (
     Ancestry,
     Backup,
-    WalName,
     check_segment_head,
     choose_chain,
     find_missing,
     needed_segment,
 )
 from replication.backup.take import TAR, unpack
-from replication.model import WAL_SEGMENT_BYTES
+from replication.model import WAL_SEGMENT_BYTES, WalName
 from replication.postgres import control
 from replication.postgres.conf import SYNC_NAMES, UPSTREAM, write_conf
 from replication.postgres.copy import (

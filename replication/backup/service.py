@@ -26,6 +26,7 @@ from replication.backup.health import sound_chain
 from replication.backup.plan import Kind, Timetable, decide_due
 from replication.backup.sealed import open_backup_key
 from replication.backup.take import Source, apply_retention, take_backup
+from replication.memory import settle_memory
 from replication.postgres.copy import Copy, PostgresError, is_standby_directory
 from replication.settings import (
     BackupSettings,
@@ -155,6 +156,7 @@ def main(path: Path) -> None:
         if settings.backup is None:
             raise SettingsError(f"{path}: no `backup`: this site keeps none")
         give_way()
+        settle_memory()
         asyncio.run(serve(settings, settings.backup))
     except (SettingsError, ProtectionError) as error:
         click.echo(error, err=True)

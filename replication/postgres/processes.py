@@ -90,13 +90,25 @@ async def kill_all(copy: Copy) -> None:
 
 
 async def end_leftovers(copy: Copy) -> None:
-    """Kill what is left of an earlier run and remove its pid file.
+    """Kill what is left of an earlier run and remove its lock files, of the directory and of the socket.
 
     A killed postmaster that its parent has not reaped yet (a zombie) would count as alive for the
-    next one. Without a process in the directory the file guards nothing.
+    next one. Without a process in the directory these files guard nothing.
     """
     await kill_all(copy)
     (copy.data_dir / "postmaster.pid").unlink(missing_ok=True)
+    if copy.place.socket_path is not None:
+        lock = Path(f"{copy.place.socket_path}.lock")
+        if _locked_by(lock) == str(copy.data_dir):  # another server's stays: it may live
+            lock.unlink(missing_ok=True)
+
+
+def _locked_by(lock: Path) -> str | None:
+    """Return the data directory that a lock file names in its second line (pidfile.h)."""
+    try:
+        return lock.read_text().split("\n")[1]
+    except (OSError, IndexError):
+        return None
 
 
 def _kill(process: psutil.Process) -> None:

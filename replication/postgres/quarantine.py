@@ -12,7 +12,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from replication.model import format_lsn
+from replication.model import WAL_SEGMENT_BYTES, WalName, format_lsn
 from replication.postgres.conf import SYNC_NAMES
 from replication.postgres.control import read_control, start, stop
 from replication.postgres.copy import (
@@ -157,6 +157,8 @@ async def _read_commits(copy: Copy, own: AdminConnection, stretches: list[Stretc
             f"--start={format_lsn(stretch.begin_lsn)}",
             f"--end={row[0] if stretch.end_lsn is None else format_lsn(stretch.end_lsn)}",
             "--rmgr=Transaction",
+            # Named, or it takes the size of a segment from any file, also from one prepared and still empty.
+            str(WalName(stretch.timeline, stretch.begin_lsn // WAL_SEGMENT_BYTES)),
             timeout_seconds=_DUMP_SECONDS,
         )
         commits |= parse_commits(done.stdout)

@@ -24,6 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+from replication.memory import settle_memory
 from replication.tls import Identity, holder_of, kind_of, open_identity
 from runbooks.stand.handover import HandedOver, hand_over, open_handover
 from runbooks.stand.links import ALL_LINKS, LinkMode, LinkTable, link_name, parse_links, read_links
@@ -342,6 +343,7 @@ def main() -> None:
     loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None
     with contextlib.suppress(ImportError):
         from uvloop import new_event_loop as loop_factory
+    settle_memory()
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         try:
             runner.run(run_border(ground))

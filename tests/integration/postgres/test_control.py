@@ -1,14 +1,19 @@
 """Making, starting, stopping and killing one server."""
 
+import asyncio
+import contextlib
 import os
 import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
 
 import psycopg
 import pytest
 
 from replication.postgres import control
 from replication.postgres.control import ClusterState
-from replication.postgres.copy import Copy, PostgresError, mark_broken
+from replication.postgres.copy import Copy, PostgresError, as_owner, mark_broken
 from replication.postgres.processes import processes_of, read_postmaster
 from tests.integration.frozen import freeze
 from tests.integration.postgres.places import Pair, admin, value
@@ -118,3 +123,47 @@ async def test_a_failed_connection_is_bounded(pair: Pair) -> None:
     with pytest.raises(psycopg.OperationalError):
         await admin(pair.idc)
     assert time.monotonic() - began < 2
+
+
+@contextlib.asynccontextmanager
+async def a_stranger(copy: Copy) -> AsyncIterator[int]:
+    """A live process of PostgreSQL's user that is no server: so a zombie looks to the next one."""
+    process = await asyncio.create_subprocess_exec("sleep", "60", **as_owner(copy))
+    try:
+        yield process.pid
+    finally:
+        process.kill()
+        await process.wait()
+
+
+def at_a_socket(copy: Copy) -> tuple[Copy, Path]:
+    """The same copy at a Unix socket instead of TCP, and the lock file of the socket."""
+    sockets = copy.data_dir.with_name("sockets")
+    sockets.mkdir()
+    sockets.chmod(0o777)
+    place = replace(copy.place, host=str(sockets))
+    return replace(copy, place=place), Path(f"{place.socket_path}.lock")
+
+
+async def test_the_lock_of_a_killed_server_s_socket_holds_nothing_up(pair: Pair) -> None:
+    copy, lock = at_a_socket(pair.idc)
+    await control.initialise(copy)
+    await control.start(copy)
+    await control.kill_hard(copy)
+    async with a_stranger(copy) as pid:
+        _, _, rest = lock.read_text().partition("\n")
+        lock.write_text(f"{pid}\n{rest}")
+        await control.start(copy)
+    assert await control.is_running(copy)
+
+
+async def test_the_lock_of_another_server_s_socket_stays(pair: Pair) -> None:
+    copy, lock = at_a_socket(pair.idc)
+    await control.initialise(copy)
+    async with a_stranger(copy) as pid:
+        theirs = f"{pid}\n{pair.cloud.data_dir}\n"
+        lock.write_text(theirs)
+        with pytest.raises(PostgresError, match="already exists"):
+            await control.start(copy)
+        assert lock.read_text() == theirs
+        lock.unlink()

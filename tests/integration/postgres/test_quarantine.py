@@ -6,6 +6,7 @@ import json
 import psycopg
 import pytest
 
+from replication.model import WAL_SEGMENT_BYTES, WalName
 from replication.postgres import conf, control, quarantine, replica
 from replication.postgres.copy import PostgresError, read_copy_id
 from replication.postgres.quarantine import Stretch
@@ -96,6 +97,15 @@ async def test_an_aborted_transaction_is_not_reported(pair: Pair) -> None:
     report = pair.home / "report.jsonl"
     await quarantine.export_lost_rows(pair.idc, pair.cloud.place, report)
     assert [json.loads(line)["row"]["n"] for line in report.read_text().splitlines()] == [6]
+
+
+async def test_a_segment_prepared_and_still_empty_is_not_asked_for_its_size(pair: Pair) -> None:
+    await lose_a_commit(pair, "insert into ledger values (666, 'here only')")
+    prepared = bytes(WAL_SEGMENT_BYTES)
+    for number in range(200, 240):  # the server prepares one; which file comes first is the file system's
+        (pair.idc.data_dir / "pg_wal" / str(WalName(1, number))).write_bytes(prepared)
+    found = await quarantine.export_lost_rows(pair.idc, pair.cloud.place, pair.home / "report.jsonl")
+    assert found.rows == 1
 
 
 async def test_without_the_new_primary_nothing_is_told_and_nothing_started(pair: Pair) -> None:

@@ -23,6 +23,12 @@ def test_one_slot_more_is_told_only_when_it_is_two() -> None:
     assert compare(looks("slots/postgres", two))["slots/postgres"]["grew"]
 
 
+def test_wal_grows_once_a_copy_keeps_more_than_its_settings_name() -> None:
+    within, beyond = ([100.0] * 20 + [late] * 20 for late in (500.0, 530.0))
+    assert not compare(looks("wal_mib/postgres", within))["wal_mib/postgres"]["grew"]
+    assert compare(looks("wal_mib/postgres", beyond))["wal_mib/postgres"]["grew"]
+
+
 def test_a_process_that_was_away_for_some_looks_is_compared_by_the_others() -> None:
     samples = looks("files/api", [50.0] * 20 + [90.0] * 20)
     samples[35:38] = [(at, {}) for at, _ in samples[35:38]]

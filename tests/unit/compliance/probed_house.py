@@ -30,9 +30,9 @@ from compliance.protection.key_file import ensure_key_file
 from compliance.protection.ring_file import make_ring
 from replication.backup.archive import Archive, Progress, Stored
 from replication.backup.health import write_restore
-from replication.backup.plan import Backup, Kind, WalName
+from replication.backup.plan import Backup, Kind
 from replication.backup.sealed import open_backup_key
-from replication.model import WAL_SEGMENT_BYTES, Site
+from replication.model import WAL_SEGMENT_BYTES, Site, WalName
 from replication.settings import BackupSettings, CellSettings, SiteSettings
 
 NOW = dt.datetime(2026, 11, 22, 12, 0, tzinfo=dt.UTC)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from replication.backup.archive import Archive
 from replication.backup.frames import BackupKey
-from replication.backup.plan import WalName
+from replication.model import WalName
 
 
 def test_a_timeline_number_given_twice_sets_the_abandoned_one_aside(tmp_path: Path) -> None:
