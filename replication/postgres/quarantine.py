@@ -12,7 +12,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from replication.model import WAL_SEGMENT_BYTES, WalName, format_lsn
+from replication.model import WAL_SEGMENT_BYTES, WalName, format_lsn, parse_lsn
 from replication.postgres.conf import SYNC_NAMES
 from replication.postgres.control import read_control, start, stop
 from replication.postgres.copy import (
@@ -149,16 +149,18 @@ async def _read_commits(copy: Copy, own: AdminConnection, stretches: list[Stretc
         raise PostgresError(f"{copy.place.name}: no end of WAL")
     commits: dict[int, str] = {}
     for stretch in stretches:
+        end_lsn = parse_lsn(row[0]) if stretch.end_lsn is None else stretch.end_lsn
+        ends = (stretch.begin_lsn, end_lsn - 1)
         done = await run_program(
             copy,
             "pg_waldump",
             f"--path={copy.data_dir / 'pg_wal'}",
             f"--timeline={stretch.timeline}",
             f"--start={format_lsn(stretch.begin_lsn)}",
-            f"--end={row[0] if stretch.end_lsn is None else format_lsn(stretch.end_lsn)}",
+            f"--end={format_lsn(end_lsn)}",
             "--rmgr=Transaction",
             # Named, or it takes the size of a segment from any file, also from one prepared and still empty.
-            str(WalName(stretch.timeline, stretch.begin_lsn // WAL_SEGMENT_BYTES)),
+            *(str(WalName(stretch.timeline, byte // WAL_SEGMENT_BYTES)) for byte in ends),
             timeout_seconds=_DUMP_SECONDS,
         )
         commits |= parse_commits(done.stdout)

@@ -99,6 +99,13 @@ async def test_an_aborted_transaction_is_not_reported(pair: Pair) -> None:
     assert [json.loads(line)["row"]["n"] for line in report.read_text().splitlines()] == [6]
 
 
+async def test_a_report_reaches_over_many_segments(pair: Pair) -> None:
+    bulk = "insert into ledger select n, repeat('x', 900) from generate_series(1, 5000) n"
+    await lose_a_commit(pair, "begin", bulk, "insert into ledger values (666, 'the last')", "commit")
+    found = await quarantine.export_lost_rows(pair.idc, pair.cloud.place, pair.home / "report.jsonl")
+    assert (found.transactions, found.rows) == (1, 5001)
+
+
 async def test_a_segment_prepared_and_still_empty_is_not_asked_for_its_size(pair: Pair) -> None:
     await lose_a_commit(pair, "insert into ledger values (666, 'here only')")
     prepared = bytes(WAL_SEGMENT_BYTES)
